@@ -1,0 +1,51 @@
+"""Time, handed in: what decides by the clock takes one, so that a test can move it."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+# uvloop rounds a timer down to the millisecond, so one set for the instant itself fires before it
+# and has to be set again. Waking a millisecond late costs less than waking twice.
+_LATE_ENOUGH = 0.001
+
+
+class Timer(Protocol):
+    """A callback that is due; `cancel` takes it back."""
+
+    def cancel(self) -> None: ...  # noqa: D102
+
+
+class Clock(Protocol):
+    """Where the time comes from, and the only thing that makes anything wait."""
+
+    def now(self) -> float:
+        """Seconds since the Unix epoch."""
+        ...
+
+    def call_at(self, instant: float, callback: Callable[[], object]) -> Timer:
+        """Call back in the running event loop once `now()` has reached `instant`."""
+        ...
+
+
+class SystemClock:
+    """The machine's clock and the running loop's timers."""
+
+    def now(self) -> float:
+        """Seconds since the Unix epoch."""
+        return time.time()
+
+    def call_at(self, instant: float, callback: Callable[[], object]) -> Timer:
+        """Call back once the wall clock says `instant`, or up to a millisecond later."""
+        delay = max(0.0, instant - time.time()) + _LATE_ENOUGH
+        return asyncio.get_running_loop().call_later(delay, callback)
+
+
+async def sleep_until(clock: Clock, instant: float) -> None:
+    """Wait until the clock has reached `instant`."""
+    reached = asyncio.Event()
+    timer = clock.call_at(instant, reached.set)
+    try:
+        await reached.wait()
+    finally:
+        timer.cancel()

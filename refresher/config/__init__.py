@@ -1,0 +1,43 @@
+"""The configuration: from `config.toml` and the environment to what is to be run."""
+
+from refresher.config.loading import Config, load, state_directory
+from refresher.config.models import (
+    AdminConfig,
+    Auth,
+    BasicAuth,
+    BearerAuth,
+    GuardConfig,
+    HeaderAuth,
+    JobConfig,
+    NoAuth,
+    QueryAuth,
+    ServerConfig,
+    StoreConfig,
+    UpstreamConfig,
+)
+from refresher.config.plans import JobPlan
+from refresher.config.schema import json_schema
+from refresher.config.units import Rate, duration, written_duration
+
+__all__ = [
+    "AdminConfig",
+    "Auth",
+    "BasicAuth",
+    "BearerAuth",
+    "Config",
+    "GuardConfig",
+    "HeaderAuth",
+    "JobConfig",
+    "JobPlan",
+    "NoAuth",
+    "QueryAuth",
+    "Rate",
+    "ServerConfig",
+    "StoreConfig",
+    "UpstreamConfig",
+    "duration",
+    "json_schema",
+    "load",
+    "state_directory",
+    "written_duration",
+]

@@ -1,0 +1,81 @@
+"""Which strings of a configuration must never be shown."""
+
+from base64 import b64encode
+from collections.abc import Iterator, Mapping
+
+from refresher.config import urls
+from refresher.config.problems import is_confidential
+from refresher.config.references import Filled, pieces_of
+from refresher.config.tree import KeyPath, Table, Tree
+from refresher.config.units import Unfit
+
+_TELLING_NOTHING = frozenset(
+    {"*/*", "application/json", "application/xml", "text/csv", "text/html", "text/plain"}
+    | {"close", "false", "gzip", "identity", "json", "no-cache", "none", "true", "utf-8"}
+)
+"""Header values that stand in any log for reasons of their own: masking them hides nothing."""
+_URLS = ("url", "base_url")
+
+
+def secrets(tree: Tree, filled: Mapping[KeyPath, Filled]) -> frozenset[str]:
+    """Every secret of a tree whose references are filled in, in the forms it turns up in."""
+    return frozenset(secret for secret in _secrets(tree, filled) if secret)
+
+
+def _secrets(tree: Tree, filled: Mapping[KeyPath, Filled]) -> Iterator[str]:
+    for path, text in filled.items():
+        if path[-1] not in _URLS:
+            yield from (piece.text for piece in text.pieces if piece.secret)
+    for path in (("admin", "token"), ("server", "read_tokens")):
+        yield from _texts(tree.table(path[0]).get(path[1]))
+    for table in _request_tables(tree):
+        for value in _texts(table.get("headers")):
+            if value not in _TELLING_NOTHING:
+                yield value
+                yield value.rpartition(" ")[2]  # as in `Bearer TOKEN`
+        yield from _of_auth(table.get("auth"))
+        for key in _URLS:
+            yield from _of_url(table.get(key))
+
+
+def _request_tables(tree: Tree) -> Iterator[Table]:
+    yield tree.table("defaults")
+    for named in ("upstreams", "jobs"):
+        yield from (table for table in tree.table(named).values() if isinstance(table, dict))
+
+
+def _of_auth(auth: object) -> Iterator[str]:
+    if not isinstance(auth, dict):
+        yield from _texts(auth)
+        return
+    for key, value in auth.items():
+        if is_confidential(("defaults", "auth", key)):
+            yield from _texts(value)
+    match auth:
+        case {"username": str() as username, "password": str() as password}:
+            yield f"{username}:{password}"
+            yield b64encode(f"{username}:{password}".encode()).decode()
+
+
+def _of_url(url: object) -> Iterator[str]:
+    if not isinstance(url, str) or ("@" not in url and not isinstance(url, Filled)):
+        return
+    pieces = pieces_of(url)
+    try:
+        yield from urls.secrets(urls.parse(pieces))
+    except Unfit:  # it is relative, or to be complained about
+        for piece in pieces:
+            if piece.secret:
+                yield from urls.secrets_of_part(piece.text)
+
+
+def _texts(value: object) -> Iterator[str]:
+    match value:
+        case str():
+            yield str(value)
+        case list():
+            for item in value:
+                yield from _texts(item)
+        case dict():
+            for item in value.values():
+                yield from _texts(item)

@@ -1,0 +1,176 @@
+"""A configuration, from wherever it is written to what is to be run."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import TypeVar
+
+from refresher.config.confidential import secrets
+from refresher.config.documents import add, add_included, copied, read_main
+from refresher.config.filling import fill
+from refresher.config.inheritance import check_alternatives
+from refresher.config.models import (
+    AdminConfig,
+    FileConfig,
+    JobConfig,
+    ServerConfig,
+    StoreConfig,
+    UpstreamConfig,
+)
+from refresher.config.names import check_names
+from refresher.config.overrides import override_from_command_line, override_from_environment
+from refresher.config.plans import JobPlan, plan_jobs
+from refresher.config.problems import Problems
+from refresher.config.references import References
+from refresher.config.schema import keys_at
+from refresher.config.tree import KeyPath, Origin, Table, Tree
+from refresher.config.units import written_duration
+from refresher.config.validation import validated
+
+T = TypeVar("T")
+
+_NO_TABLE = ("is not a table", "write it as [jobs.NAME]")
+_NOTHING: Mapping[str, object] = MappingProxyType({})
+_NO_JOBS: Mapping[str, Mapping[str, object]] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """All that is configured, checked; equal to another that would run the same."""
+
+    path: Path | None
+    """The main file; None where there is none."""
+    directory: Path
+    """What the main file's paths are relative to: its folder."""
+    server: ServerConfig
+    admin: AdminConfig
+    store: StoreConfig
+    upstreams: dict[str, UpstreamConfig]
+    jobs: dict[str, JobPlan]
+    """By name, in the order they are written."""
+    secrets: frozenset[str] = field(repr=False)
+    """Whatever must not be shown, in every form it is known in."""
+    secret_files: frozenset[Path]
+    """The files that `${file:…}` read: when one changes, what is configured changes."""
+
+
+def load(
+    source: Path | Mapping[str, object] | None,
+    *,
+    environ: Mapping[str, str],
+    overrides: Mapping[str, object] = _NOTHING,
+    jobs: Mapping[str, Mapping[str, object]] = _NO_JOBS,
+) -> Config:
+    """Read a configuration: a TOML file and what it includes, the same tables, or None.
+
+    `overrides` are dotted keys from the command line, above `environ`, above the source. `jobs`
+    are tables of jobs defined in code, where `python` is the callable itself and None stands for
+    a key that was not given.
+
+    Raises:
+        ConfigError: it cannot be used; has every problem there is.
+    """
+    tree, main = read_main(source)
+    problems, references = Problems(tree), References(environ)
+    add(tree, problems, tree.main, main)
+    add_included(tree, problems, references)
+    add(tree, problems, Origin("@cache.job", tree.main.directory), {"jobs": _given(jobs)})
+    override_from_environment(tree, problems, environ)
+    override_from_command_line(tree, problems, overrides)
+    filled = fill(tree, references, problems)
+    hidden = secrets(tree, filled)
+    _check_tables(tree, problems)
+    check_names(tree, problems)
+    store = _store(tree, problems)
+    upstreams = _upstreams(tree, problems)
+    config = Config(
+        path=source if isinstance(source, Path) else None,
+        directory=tree.main.directory,
+        server=_server(tree, problems, store),
+        admin=_section(tree, "admin", AdminConfig, problems),
+        store=store,
+        upstreams=upstreams,
+        jobs=plan_jobs(tree, upstreams, problems),
+        secrets=hidden,
+        secret_files=references.files,
+    )
+    problems.check(hidden)
+    return config
+
+
+def state_directory(config: Config, environ: Mapping[str, str]) -> Path:
+    """Where files that outlive the process go.
+
+    That is `store.dir`, else `$REFRESHER_STATE_DIR`, else the first of systemd's
+    `$STATE_DIRECTORY`, else the folder of the configuration.
+    """
+    if config.store.dir is not None:
+        return config.store.dir
+    given = environ.get("REFRESHER_STATE_DIR") or environ.get("STATE_DIRECTORY", "").split(":")[0]
+    return Path(given).absolute() if given else config.directory
+
+
+def _given(jobs: Mapping[str, Mapping[str, object]]) -> Table:
+    return {
+        name: {key: value for key, value in copied(table).items() if value is not None}
+        for name, table in jobs.items()
+    }
+
+
+def _check_tables(tree: Tree, problems: Problems) -> None:
+    """Note what the top level cannot have; what should be a table and is not is taken out."""
+    known = keys_at(())
+    for key in tree.values.keys() - set(known):
+        problems.add_unknown((key,), known)
+    for named in ("jobs", "upstreams"):
+        entries = tree.values.setdefault(named, {})
+        if not isinstance(entries, dict):
+            problems.add((named,), *_NO_TABLE, got=entries)
+            entries = tree.values[named] = {}
+        for name in [name for name, table in entries.items() if not isinstance(table, dict)]:
+            problems.add((named, name), *_NO_TABLE, got=entries.pop(name))
+    _section(tree, "defaults", JobConfig, problems)
+    check_alternatives(tree.table("defaults"), ("defaults",), problems)
+    for name in tree.table("jobs"):
+        check_alternatives(tree.table("jobs", name), ("jobs", name), problems)
+    if "include" in tree.values:
+        include = {"include": tree.values["include"]}
+        validated(FileConfig, include, problems, lambda path: path)
+
+
+def _section(tree: Tree, name: str, model: type[T], problems: Problems) -> T:
+    """The table `name`; its defaults where something is wrong with it, which is noted."""
+    found = validated(model, tree.values.get(name, {}), problems, _under(name))
+    return model() if found is None else found
+
+
+def _store(tree: Tree, problems: Problems) -> StoreConfig:
+    store = _section(tree, "store", StoreConfig, problems)
+    if store.dir is None:
+        return store
+    return replace(store, dir=tree.origin(("store", "dir")).directory / store.dir)
+
+
+def _server(tree: Tree, problems: Problems, store: StoreConfig) -> ServerConfig:
+    server = _section(tree, "server", ServerConfig, problems)
+    if server.workers > 1 and store.url == "memory://":
+        wrong = "cannot share memory://, which is each process's own"
+        problems.add(("server", "workers"), wrong, got=server.workers, advice="write 1")
+    if server.drain > server.shutdown_grace:
+        wrong = f'is longer than shutdown_grace, "{written_duration(server.shutdown_grace)}"'
+        got = written_duration(server.drain)
+        problems.add(("server", "drain"), wrong, got=got, advice="it is a part of that: shorten it")
+    return server
+
+
+def _upstreams(tree: Tree, problems: Problems) -> dict[str, UpstreamConfig]:
+    found = {
+        name: validated(UpstreamConfig, table, problems, _under("upstreams", name))
+        for name, table in tree.table("upstreams").items()
+    }
+    return {name: upstream for name, upstream in found.items() if upstream is not None}
+
+
+def _under(*table: str) -> Callable[[KeyPath], KeyPath]:
+    return lambda path: (*table, *path)

@@ -1,0 +1,248 @@
+"""The tables of the configuration: every key with its type, its default and its meaning.
+
+The docstrings below the keys are what an editor shows: `json_schema` takes them up.
+"""
+
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Discriminator, Field, JsonValue
+
+from refresher.config import values as v
+from refresher.config.units import Share
+
+_STRICT = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServerConfig:
+    """Where and how the service listens."""
+
+    __pydantic_config__ = _STRICT
+
+    host: v.Word = "127.0.0.1"
+    """The address to listen on; 0.0.0.0 or :: for all."""
+    port: Annotated[v.Number, Field(ge=0, le=65535)] = 8000
+    """The TCP port; 0 takes any that is free."""
+    workers: Annotated[v.Number, Field(ge=1, le=256)] = 1
+    """Processes that answer. They share the store, which memory:// cannot be for more than one."""
+    access_log: v.Flag = False
+    """Whether each request is a line in the log, as uvicorn writes it."""
+    root_path: v.RootPath = ""
+    """The path prefix that a proxy in front strips, such as /cache."""
+    forwarded_allow_ips: v.Text = ""
+    """The addresses whose X-Forwarded fields are believed, separated by commas; * for all."""
+    shutdown_grace: v.Duration = 10.0
+    """One deadline for everything that is to end after SIGTERM."""
+    drain: v.Duration = 0.0
+    """How long after SIGTERM to keep accepting requests, with /readyz saying 503."""
+    read_tokens: tuple[v.Visible, ...] = field(default=(), repr=False)
+    """When set, readers need one of them, or the admin token, as bearer token."""
+    cors_origins: v.Origins = ()
+    """The web origins whose pages may read, or "*"."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AdminConfig:
+    """Who may administer."""
+
+    __pydantic_config__ = _STRICT
+
+    token: Annotated[v.Tokens, Field(min_length=1)] = field(default=(), repr=False)
+    """One token or a list; without any the service makes one."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoreConfig:
+    """Where snapshots are kept."""
+
+    __pydantic_config__ = _STRICT
+
+    url: v.StoreUrl = "memory://"
+    """The kind of store and its place."""
+    dir: v.FilePath | None = None
+    """The state directory; else $REFRESHER_STATE_DIR, $STATE_DIRECTORY or the config's folder."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NoAuth:
+    """No authentication: takes an inherited one back."""
+
+    __pydantic_config__ = _STRICT
+
+    type: Literal["none"] = "none"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BearerAuth:
+    """A bearer token (RFC 6750)."""
+
+    __pydantic_config__ = _STRICT
+
+    type: Literal["bearer"] = "bearer"
+    token: v.Visible = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BasicAuth:
+    """A user name and a password (RFC 7617)."""
+
+    __pydantic_config__ = _STRICT
+
+    type: Literal["basic"] = "basic"
+    username: v.UserName
+    password: v.Password = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HeaderAuth:
+    """A header of the request, such as X-Api-Key."""
+
+    __pydantic_config__ = _STRICT
+
+    type: Literal["header"] = "header"
+    name: v.FieldName
+    value: v.Credential = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueryAuth:
+    """A parameter of the request's query."""
+
+    __pydantic_config__ = _STRICT
+
+    type: Literal["query"] = "query"
+    name: v.Word
+    value: v.Word = field(repr=False)
+
+
+Auth = Annotated[NoAuth | BearerAuth | BasicAuth | HeaderAuth | QueryAuth, Discriminator("type")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpstreamConfig:
+    """What the jobs of one upstream share."""
+
+    __pydantic_config__ = _STRICT
+
+    base_url: v.BaseUrl | None = field(default=None, repr=False)
+    """What relative urls of its jobs are appended to: /api + /x = /api/x."""
+    headers: v.Headers = field(default_factory=dict, repr=False)
+    """Header fields of every request."""
+    auth: Auth = NoAuth()
+    """How requests are authenticated."""
+    max_concurrency: Annotated[v.Number, Field(ge=1, le=10_000)] = 4
+    """How many attempts may run at once in this process."""
+    rate: v.Limit | None = None
+    """How many attempts may start in a time, such as 60/1m; none: as many as are due."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuardConfig:
+    """What content must be like to replace what is served."""
+
+    __pydantic_config__ = _STRICT
+
+    min_items: Annotated[v.Number, Field(ge=0, le=2**31)] | None = None
+    """The least number of items: of a root array, or members of a root object."""
+    max_shrink: v.Percentage | None = None
+    """How much smaller than the served one it may be, in items, else in bytes."""
+    required: tuple[v.Word, ...] = ()
+    """Names that must be members."""
+    allow_empty: v.Flag = False
+    """Whether an empty body is content, published as zero bytes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobConfig:
+    """A named refresh: one source, one schedule, one set of rules."""
+
+    __pydantic_config__ = _STRICT
+
+    url: v.Word | None = field(default=None, repr=False)
+    """Where the data comes from: a URL, or a path under the upstream's base_url."""
+    file: v.FilePath | None = None
+    """Where the data comes from: a file."""
+    python: v.Function | None = None
+    """Where the data comes from: a callable, as package.module:function."""
+    method: v.Method = "GET"
+    """The request's method; POST where there is a body and nothing else is said."""
+    params: dict[v.Word, v.Parameter] = field(default_factory=dict, repr=False)
+    """Parameters added to the url's query."""
+    headers: v.Headers = field(default_factory=dict, repr=False)
+    """Header fields of the request."""
+    json: v.Json | None = field(default=None, repr=False)
+    """The request's body, as JSON."""
+    body: v.Text | None = field(default=None, repr=False)
+    """The request's body, as text."""
+    upstream: v.Word | None = None
+    """The table under [upstreams] that the job belongs to; none: its own host."""
+    auth: Auth = NoAuth()
+    """How the request is authenticated."""
+    interval: Annotated[v.Duration, v.at_least("10ms")] = 300.0
+    """The time between two due moments."""
+    cron: v.Cron | None = None
+    """The due moments as a cron expression, in place of an interval."""
+    timezone: v.Timezone = "UTC"
+    """The time zone that cron is read in."""
+    jitter: v.Jitter = Share(0.05)
+    """How far due moments are spread: a share of the interval; for cron a duration."""
+    timeout: Annotated[v.Duration, v.at_least("1ms")] = 10.0
+    """The longest an attempt may take, from connecting to validating; at most the interval."""
+    connect_timeout: Annotated[v.Duration, v.at_least("1ms")] = 5.0
+    """The longest that connecting may take; at most the interval."""
+    backoff: Annotated[v.Duration, v.at_least("1ms")] = 1.0
+    """The pause before the first retry; doubled each time."""
+    backoff_max: Annotated[v.Duration, v.at_least("1ms")] = 300.0
+    """The longest pause before a retry."""
+    max_bytes: Annotated[v.Size, v.up_to("512MiB")] = 32 << 20
+    """The largest body, after decompression."""
+    ok_status: Annotated[
+        tuple[Annotated[v.Number, Field(ge=200, le=299)], ...], Field(min_length=1)
+    ] = (200,)
+    """The statuses of an answer that is data."""
+    conditional: v.Flag = True
+    """Whether to ask for changes only (RFC 9110, section 13); for GET only."""
+    max_redirects: Annotated[v.Number, Field(ge=0, le=100)] = 5
+    """How many redirects to follow."""
+    format: Literal["auto", "json", "text", "bytes"] = "auto"
+    """What the content is; auto: as the Content-Type says."""
+    select: v.Select | None = None
+    """The part to keep, as a JMESPath expression."""
+    schema: v.FilePath | None = None
+    """The JSON Schema file that content must satisfy, after select."""
+    guard: GuardConfig = GuardConfig()
+    """What content must be like to replace what is served."""
+    max_age: v.Duration | None = None
+    """The longest that readers are told to keep it; none: as long as it is fresh."""
+    max_stale: v.Duration | None = None
+    """How long past its lifetime it may be served; none: for ever."""
+    on_expired: Literal["serve", "fail"] = "serve"
+    """What readers get after that: the content all the same, or 503."""
+    required: v.Flag = False
+    """Whether /readyz waits for the first snapshot."""
+    cooldown: v.Duration = 0.0
+    """The least time between two manual refreshes."""
+    tags: tuple[v.Word, ...] = ()
+    """Words to refresh and list several jobs by."""
+    enabled: v.Flag = True
+    """Whether it is refreshed; a disabled job is still served."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileConfig:
+    """A configuration of refresher."""
+
+    __pydantic_config__ = _STRICT
+
+    include: tuple[v.Word, ...] = ()
+    """More files, as patterns such as jobs.d/*.toml; relative to this one."""
+    server: ServerConfig = ServerConfig()
+    admin: AdminConfig = AdminConfig()
+    store: StoreConfig = StoreConfig()
+    defaults: JobConfig = JobConfig()
+    """What every job has that does not say otherwise."""
+    upstreams: dict[str, UpstreamConfig] = field(default_factory=dict)
+    """What the jobs of an upstream share, by its name."""
+    jobs: dict[str, JobConfig] = field(default_factory=dict)
+    """The jobs, by name."""

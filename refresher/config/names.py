@@ -1,0 +1,31 @@
+"""The names of jobs and upstreams: what they look like, and that no two are too much alike."""
+
+import re
+from collections.abc import Iterable
+
+from refresher.config.problems import Problems
+from refresher.config.tree import Tree
+
+NAME = "[a-z0-9]([a-z0-9_-]{0,62}[a-z0-9])?"
+"""A job's name, but for `__`, which stands between keys where a variable overrides one."""
+
+
+def check_names(tree: Tree, problems: Problems) -> None:
+    """Note the jobs and upstreams whose names are none, or the same but for `-` and `_`."""
+    for kind, noun in (("jobs", "job"), ("upstreams", "upstream")):
+        names = tree.table(kind)
+        for name in names:
+            if not re.fullmatch(NAME, name) or "__" in name:
+                advice = "use a-z, 0-9, - and _, no __, a letter or digit at both ends, at most 64"
+                problems.add((kind, name), f"is not a name for a {noun}", got=name, advice=advice)
+        for one, other in _alike(names):
+            first = problems.place(tree.origin((kind, one)), (kind, one))
+            wrong = f'differs from "{one}" ({first}) only in - and _'
+            problems.add((kind, other), wrong, got=other, advice="rename one of the two")
+
+
+def _alike(names: Iterable[str]) -> Iterable[tuple[str, str]]:
+    first: dict[str, str] = {}
+    for name in names:
+        if (one := first.setdefault(name.replace("-", "_"), name)) != name:
+            yield one, name

@@ -1,0 +1,141 @@
+"""What is to be done for each job: its table with all it inherits, checked and resolved."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Literal, assert_never
+
+from refresher.config import urls
+from refresher.config.fingerprints import definition, function_name
+from refresher.config.inheritance import inherited
+from refresher.config.models import JobConfig, NoAuth, UpstreamConfig
+from refresher.config.problems import Problems, did_you_mean
+from refresher.config.references import pieces_of
+from refresher.config.schemas import SchemaFile, read_schema
+from refresher.config.settling import Draft, settled
+from refresher.config.tree import Tree
+from refresher.config.units import Unfit
+from refresher.config.validation import validated
+from refresher.model import Definition
+from refresher.redaction import MASK
+
+Kind = Literal["url", "file", "python"]
+ReadSchema = Callable[[Path], SchemaFile]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobPlan:
+    """A job as configured, and all that follows from it before anything is opened."""
+
+    name: str
+    kind: Kind
+    config: JobConfig
+    definition: Definition
+    shown: str
+    """The url with secrets as `***`, or the file's path, or `module:function`: fit for any eye."""
+    url: str | None = field(default=None, repr=False)
+    """The absolute URL, with base_url before it; None for a file and for a callable."""
+    userinfo: bool = False
+    """Whether a user name or a password stands in `url`."""
+    schema: str | None = field(default=None, repr=False)
+    """The text of the JSON Schema file."""
+
+
+def plan_jobs(
+    tree: Tree, upstreams: Mapping[str, UpstreamConfig], problems: Problems
+) -> dict[str, JobPlan]:
+    """Every job of the tree that can be planned, in its order; what is wrong is noted."""
+    read: ReadSchema = cache(read_schema)
+    planned = (_planned(tree, name, upstreams, problems, read) for name in tree.table("jobs"))
+    return {plan.name: plan for plan in planned if plan is not None}
+
+
+def _planned(
+    tree: Tree,
+    name: str,
+    upstreams: Mapping[str, UpstreamConfig],
+    problems: Problems,
+    read: ReadSchema,
+) -> JobPlan | None:
+    written = inherited(tree, name)
+    config = validated(JobConfig, written.table, problems, written.place)
+    if config is None:
+        return None
+    draft = Draft(name, tree, written, config, problems)
+    config = settled(draft)
+    schema = _schema(draft, config, read)
+    address = _address(draft, upstreams)
+    if config.url is not None and address is not None:
+        kind, shown = "url", urls.shown(address)
+    elif config.file is not None:
+        kind, shown = "file", _shown_path(draft, config.file)
+    elif config.python is not None:
+        kind, shown = "python", function_name(config.python)
+    else:
+        return None
+    return JobPlan(
+        name=name,
+        kind=kind,
+        config=config,
+        definition=definition(
+            config,
+            written.table,
+            address=None if address is None else urls.identity(address),
+            schema=None if schema is None else schema.content,
+        ),
+        shown=shown,
+        url=address.url if kind == "url" and address is not None else None,
+        userinfo=address is not None and address.has_userinfo,
+        schema=None if schema is None else schema.text,
+    )
+
+
+def _address(draft: Draft, upstreams: Mapping[str, UpstreamConfig]) -> urls.Address | None:
+    """The job's URL, base_url before it; of a callable the base_url, for its client asks there."""
+    name, url = draft.config.upstream, draft.written.table.get("url")
+    if name is not None and name not in draft.tree.table("upstreams"):
+        draft.note("upstream", "is no table under [upstreams]", did_you_mean(name, upstreams))
+        return None
+    if name is not None and name not in upstreams:
+        return None  # what is wrong with that table has been noted
+    upstream = UpstreamConfig() if name is None else upstreams[name]
+    base = None if name is None else draft.tree.table("upstreams", name).get("base_url")
+    base_pieces = pieces_of(base) if isinstance(base, str) else ()
+    if not isinstance(url, str):
+        is_callable = draft.config.python is not None and base_pieces
+        return urls.parse(base_pieces) if is_callable else None
+    pieces = pieces_of(url)
+    relative = urls.is_relative(url)
+    if relative and not base_pieces:
+        advice = "write it whole, https://…, or name an upstream that has a base_url"
+        draft.note("url", "is relative, and there is no base_url to append it to", advice)
+        return None
+    try:
+        address = urls.parse(urls.joined(base_pieces, pieces) if relative else pieces)
+    except Unfit as error:
+        draft.note("url", error.wrong, error.advice)
+        return None
+    if base_pieces and not isinstance(upstream.auth, NoAuth):
+        if address.origin != urls.parse(base_pieces).origin:
+            wrong = f"is of another origin than [upstreams.{name}], whose auth is not for it"
+            draft.note("url", wrong, "take `upstream` out or correct one of the two URLs")
+    return address
+
+
+def _schema(draft: Draft, config: JobConfig, read: ReadSchema) -> SchemaFile | None:
+    if config.schema is None:
+        return None
+    try:
+        return read(config.schema)
+    except Unfit as error:
+        draft.note("schema", error.wrong, error.advice)
+        return None
+
+
+def _shown_path(draft: Draft, path: Path) -> str:
+    written = draft.written.table["file"]
+    pieces = pieces_of(written) if isinstance(written, str) else ()
+    if not any(piece.secret for piece in pieces):
+        return str(path)
+    return "".join(MASK if piece.secret else piece.text for piece in pieces)

@@ -1,0 +1,124 @@
+"""The JSON Schema of a configuration file, made from the models: for editors, and to look up keys."""
+
+from functools import cache
+from typing import cast
+
+from pydantic import TypeAdapter
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic_core import core_schema
+
+from refresher.config.models import FileConfig
+from refresher.config.names import NAME
+from refresher.config.tree import KeyPath
+
+_DIALECT = "https://json-schema.org/draft/2020-12/schema"
+_REFERENCE = {"type": "string", "pattern": r"\$\{[^}]+\}"}
+"""What may stand in place of anything: an editor cannot know what it will be."""
+
+
+def json_schema() -> dict[str, object]:
+    """The schema of `config.toml`, with every key's type, default and meaning (draft 2020-12)."""
+    schema = _bare_schema()
+    opened = cast("dict[str, object]", _open_to_references(schema))
+    return {"$schema": _DIALECT, "title": "refresher", **opened}
+
+
+def expected(path: KeyPath) -> frozenset[str]:
+    """The JSON types that may be written at `path`; empty where anything may, or no key is."""
+    types: set[str] = set()
+    for alternative in _at(path):
+        written = alternative.get("type", ())
+        types.update([written] if isinstance(written, str) else cast("list[str]", written))
+    return frozenset(types)
+
+
+def keys_at(path: KeyPath) -> tuple[str, ...]:
+    """The keys that the table at `path` may have, where their names are given."""
+    alternatives = _at(path)
+    return tuple(dict.fromkeys(key for each in alternatives for key in each.get("properties", {})))
+
+
+class _AsWritten(GenerateJsonSchema):
+    """TOML has no null: a key that may be None is one that may be left out."""
+
+    def nullable_schema(self, schema: core_schema.NullableSchema) -> JsonSchemaValue:
+        return self.generate_inner(schema["schema"])
+
+    def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
+        written = super().default_schema(schema)
+        if written.get("default", 0) is None:
+            del written["default"]
+        return written
+
+    def get_title_from_name(self, name: str) -> str:
+        return name
+
+
+@cache
+def _bare_schema() -> JsonSchemaValue:
+    # In serialization mode, because only then defaults are as a person writes them: "5m", not 300.
+    schema = TypeAdapter(FileConfig).json_schema(
+        mode="serialization", schema_generator=_AsWritten, ref_template="#/$defs/{model}"
+    )
+    for named in ("jobs", "upstreams"):
+        schema["properties"][named]["propertyNames"] = {"pattern": f"^({NAME})$"}
+    return schema
+
+
+def _open_to_references(schema: object) -> object:
+    """The schema with `${…}` allowed wherever a value must look like something."""
+    match schema:
+        case list():
+            return [_open_to_references(item) for item in schema]
+        case (
+            {"type": "integer" | "boolean"}
+            | {"type": "string", "pattern": _}
+            | {
+                "type": "string",
+                "enum": _,
+            }
+        ):
+            about = {
+                key: schema[key] for key in ("title", "description", "default") if key in schema
+            }
+            value = {key: schema[key] for key in schema if key not in about}
+            return {**about, "anyOf": [value, _REFERENCE]}
+        case {"properties": {"type": {"const": _}}}:
+            return {**_opened(schema), "required": sorted({"type", *schema.get("required", ())})}
+        case dict():
+            return _opened(schema)
+        case _:
+            return schema
+
+
+def _opened(schema: dict[str, object]) -> dict[str, object]:
+    return {
+        key: value if key in ("propertyNames", "default") else _open_to_references(value)
+        for key, value in schema.items()
+    }
+
+
+def _at(path: KeyPath) -> list[JsonSchemaValue]:
+    """What may stand at `path`: several where the type of a table decides."""
+    schema = _bare_schema()
+    found = _alternatives(schema, schema)
+    for key in path:
+        inner: list[JsonSchemaValue] = []
+        for each in found:
+            if isinstance(key, int):
+                inner.append(each.get("items", {}))
+            elif key in each.get("properties", {}):
+                inner.append(each["properties"][key])
+            elif isinstance(each.get("additionalProperties"), dict):
+                inner.append(each["additionalProperties"])
+        found = [one for each in inner for one in _alternatives(schema, each)]
+    return found
+
+
+def _alternatives(root: JsonSchemaValue, schema: JsonSchemaValue) -> list[JsonSchemaValue]:
+    if "$ref" in schema:
+        return _alternatives(root, root["$defs"][schema["$ref"].rpartition("/")[2]])
+    several = schema.get("oneOf") or schema.get("anyOf")
+    if several:
+        return [one for each in several for one in _alternatives(root, each)]
+    return [schema]

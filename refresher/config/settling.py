@@ -1,0 +1,112 @@
+"""A job's settings, settled against each other: what is relative to something becomes absolute."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from refresher.config.inheritance import Inherited
+from refresher.config.models import JobConfig
+from refresher.config.problems import Problems
+from refresher.config.tree import Tree
+from refresher.config.units import Share, written_duration
+
+_MOST_JITTER = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A job whose keys are right one by one, and where they were written."""
+
+    name: str
+    tree: Tree
+    written: Inherited
+    config: JobConfig
+    problems: Problems
+
+    def note(self, key: str, wrong: str, advice: str) -> None:
+        """Note a problem with a key's value, where it was written."""
+        got = self.written.table.get(key)
+        self.problems.add(self.written.place((key,)), wrong, got=got, advice=advice)
+
+
+def settled(draft: Draft) -> JobConfig:
+    """The job's settings as they hold; what cannot hold is noted."""
+    config = draft.config
+    _check_backoff(draft)
+    _check_rules(draft)
+    method = _method(draft)
+    return replace(
+        config,
+        jitter=_jitter(draft),
+        timeout=_within_interval(draft, "timeout", config.timeout),
+        connect_timeout=_within_interval(draft, "connect_timeout", config.connect_timeout),
+        method=method,
+        conditional=_conditional(draft, method),
+        file=_absolute(draft, "file", config.file),
+        schema=_absolute(draft, "schema", config.schema),
+    )
+
+
+def _jitter(draft: Draft) -> float:
+    """In seconds."""
+    config = draft.config
+    if config.cron is not None:
+        if not isinstance(config.jitter, Share):
+            return config.jitter
+        if draft.written.own("jitter"):
+            draft.note("jitter", "is a share of an interval, and cron has none", 'write "30s"')
+        return 0.0
+    most = config.interval * _MOST_JITTER
+    seconds = config.jitter * (config.interval if isinstance(config.jitter, Share) else 1)
+    if seconds > most and (isinstance(config.jitter, Share) or draft.written.own("jitter")):
+        draft.note("jitter", "is more than half the interval", 'write at most "50%"')
+    return min(seconds, most)
+
+
+def _within_interval(draft: Draft, key: str, seconds: float) -> float:
+    config = draft.config
+    if config.cron is not None or seconds <= config.interval:
+        return seconds
+    if draft.written.own(key):
+        wrong = f'is longer than the interval, "{written_duration(config.interval)}"'
+        draft.note(key, wrong, "shorten it or lengthen the interval")
+    return config.interval
+
+
+def _check_backoff(draft: Draft) -> None:
+    first, longest = draft.config.backoff, draft.config.backoff_max
+    if first > longest and draft.written.own("backoff_max"):
+        wrong = f'is shorter than backoff, "{written_duration(first)}"'
+        draft.note("backoff_max", wrong, "lengthen it or shorten backoff")
+    elif first > longest:
+        wrong = f'is longer than backoff_max, "{written_duration(longest)}"'
+        draft.note("backoff", wrong, "shorten it or lengthen backoff_max")
+
+
+def _check_rules(draft: Draft) -> None:
+    config = draft.config
+    for key in ("select", "schema"):
+        if getattr(config, key) is not None and config.format in ("text", "bytes"):
+            wrong = f'needs JSON, and the format of jobs.{draft.name} is "{config.format}"'
+            draft.note(key, wrong, 'take it out or write format = "json"')
+
+
+def _method(draft: Draft) -> str:
+    if "method" in draft.written.table:
+        return draft.config.method
+    has_body = draft.config.json is not None or draft.config.body is not None
+    return "POST" if has_body else "GET"
+
+
+def _conditional(draft: Draft, method: str) -> bool:
+    if method == "GET":
+        return draft.config.conditional
+    if draft.config.conditional and draft.written.own("conditional"):
+        draft.note("conditional", f"is for GET, and the method is {method}", "leave it out")
+    return False
+
+
+def _absolute(draft: Draft, key: str, path: Path | None) -> Path | None:
+    """Relative to the file that the path stands in, which for an inherited one is another."""
+    if path is None:
+        return None
+    return draft.tree.origin(draft.written.place((key,))).directory / path

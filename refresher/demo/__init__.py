@@ -1,0 +1,1 @@
+"""Everything at once, against an upstream of our own on loopback."""

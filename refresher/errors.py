@@ -1,0 +1,99 @@
+"""What can go wrong, as one tree.
+
+::
+
+    RefresherError
+    ├── ConfigError            the configuration cannot be used: every problem, one a line
+    ├── ServiceError           the service cannot start or go on: port in use, entered twice
+    ├── RefreshFailed          an attempt ended without new data, at a stage
+    └── ReadError
+        ├── UnknownJob         no job has that name
+        ├── NoSnapshot         pending, or expired under `on_expired = "fail"`
+        └── RefreshRefused     a manual refresh cannot be taken now
+            ├── NotRefreshable paused or disabled
+            └── TooSoon        under cooldown or Retry-After
+"""
+
+from refresher.model import Failure, Stage
+
+
+class RefresherError(Exception):
+    """Base of all errors that this package raises."""
+
+
+class ConfigError(RefresherError):
+    """The configuration cannot be used; `problems` has every reason, a sentence each."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+class ServiceError(RefresherError):
+    """The service cannot start, or was used in a way it cannot serve."""
+
+
+class RefreshFailed(RefresherError):
+    """An attempt ended without new data; the last good snapshot stays.
+
+    `transient` says that the same request may succeed soon, so backoff applies. `retry_after` is
+    the upstream's own lower bound for the next attempt, in seconds; `upstream_wide` says that it
+    holds for every job of the upstream (429), not for this one alone (503).
+    """
+
+    def __init__(
+        self,
+        stage: Stage,
+        message: str,
+        *,
+        transient: bool = False,
+        http_status: int | None = None,
+        retry_after: float | None = None,
+        upstream_wide: bool = False,
+    ) -> None:
+        super().__init__(message)
+        self.failure = Failure(stage, message)
+        self.transient = transient
+        self.http_status = http_status
+        self.retry_after = retry_after
+        self.upstream_wide = upstream_wide
+
+
+class ReadError(RefresherError):
+    """A question about a job has no answer; `job` is its name."""
+
+    def __init__(self, job: str, message: str) -> None:
+        super().__init__(message)
+        self.job = job
+
+
+class UnknownJob(ReadError):
+    """No job has that name."""
+
+
+class NoSnapshot(ReadError):
+    """There is nothing to serve; `retry_after` says in how many seconds to ask again."""
+
+    def __init__(self, job: str, message: str, *, retry_after: float) -> None:
+        super().__init__(job, message)
+        self.retry_after = retry_after
+
+
+class RefreshRefused(ReadError):
+    """A manual refresh cannot be taken now; `reason` is the contract's word for why."""
+
+    def __init__(self, job: str, reason: str, message: str) -> None:
+        super().__init__(job, message)
+        self.reason = reason
+
+
+class NotRefreshable(RefreshRefused):
+    """The job is paused or disabled."""
+
+
+class TooSoon(RefreshRefused):
+    """The job is under its cooldown or its upstream's Retry-After, for `retry_after` seconds."""
+
+    def __init__(self, job: str, reason: str, message: str, *, retry_after: float) -> None:
+        super().__init__(job, reason, message)
+        self.retry_after = retry_after

@@ -1,0 +1,10 @@
+"""Header fields as httpx takes them."""
+
+from collections.abc import Mapping
+
+import httpx
+
+
+def utf8_fields(fields: Mapping[str, str]) -> httpx.Headers:
+    """Fields whose values may go beyond ASCII: httpx refuses those, servers expect UTF-8."""
+    return httpx.Headers([(name.encode(), value.encode()) for name, value in fields.items()])

@@ -1,0 +1,96 @@
+"""How fresh a job's data is: pure functions of its record, its policy and the time."""
+
+import math
+from dataclasses import dataclass
+
+from refresher.model import Record, Snapshot, Stage, State
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """What a job promises its readers; all in seconds."""
+
+    max_age: float | None = None
+    """Cap on the freshness that readers are told, below the snapshot's lifetime."""
+    max_stale: float | None = None
+    """How long past its lifetime a snapshot may be served; None: for ever."""
+    timeout: float = 0.0
+    """How long past its lifetime a snapshot counts as fresh: an attempt may be under way."""
+    fail_when_expired: bool = False
+
+
+def state_of(record: Record, policy: Policy, now: float) -> State:
+    """The job's state (contract, section 1)."""
+    snapshot = record.snapshot
+    if snapshot is None:
+        return State.PENDING
+    age = now - snapshot.checked_at
+    if policy.max_stale is not None and age > snapshot.lifetime + policy.max_stale:
+        return State.EXPIRED
+    if record.failing_since is not None or age > snapshot.lifetime + policy.timeout:
+        return State.STALE
+    return State.FRESH
+
+
+def state_since(record: Record, policy: Policy, now: float) -> float:
+    """When the job entered the state it is in, in seconds since the epoch."""
+    snapshot = record.snapshot
+    match state_of(record, policy, now):
+        case State.PENDING:
+            return record.since
+        case State.FRESH:
+            return record.since if record.fresh_since is None else record.fresh_since
+        case State.STALE if snapshot is not None:
+            overdue = snapshot.checked_at + snapshot.lifetime + policy.timeout
+            return min(overdue, record.failing_since or overdue)
+        case _:
+            expired = expires_at(record, policy)
+            return record.since if expired is None else expired
+
+
+def expires_at(record: Record, policy: Policy) -> float | None:
+    """When the snapshot may no longer count as good: past its lifetime and `max_stale`."""
+    if record.snapshot is None or policy.max_stale is None:
+        return None
+    return record.snapshot.checked_at + record.snapshot.lifetime + policy.max_stale
+
+
+def servable(record: Record, policy: Policy, now: float) -> bool:
+    """Whether there is a snapshot that a reader may have."""
+    match state_of(record, policy, now):
+        case State.PENDING:
+            return False
+        case State.EXPIRED:
+            return not policy.fail_when_expired
+        case _:
+            return True
+
+
+def age_of(snapshot: Snapshot, now: float) -> float:
+    """Seconds since the source last confirmed the snapshot, never negative (RFC 9111, 5.1)."""
+    return max(0.0, now - snapshot.checked_at)
+
+
+def max_age_of(snapshot: Snapshot, policy: Policy) -> int:
+    """The `max-age` that readers are told, in whole seconds (RFC 9111, 5.2.2.1)."""
+    lifetime = snapshot.lifetime
+    if policy.max_age is not None:
+        lifetime = min(lifetime, policy.max_age)
+    return math.floor(lifetime)
+
+
+def detail_of(record: Record, policy: Policy, now: float) -> str:
+    """Why the data is not fresh, as one word of Cache-Status `detail` (RFC 9211, 2.8)."""
+    if state_of(record, policy, now) is State.EXPIRED:
+        return "expired"
+    if not record.enabled:
+        return "disabled"
+    if record.paused:
+        return "paused"
+    attempt = record.last_attempt
+    if attempt is not None and attempt.failure is not None:
+        stage = attempt.failure.stage
+        if stage is Stage.STATUS and attempt.http_status is not None:
+            return f"status-{attempt.http_status}"
+        return str(stage)
+    return "overdue" if record.running_since is None else "updating"

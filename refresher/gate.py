@@ -1,0 +1,56 @@
+"""The way to one upstream: how many attempts at once, how many in a time, and not before when.
+
+Waiting here comes before an attempt: it counts neither to the job's timeout nor to its lease.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from refresher.clock import Clock, sleep_until
+from refresher.config.units import Rate
+
+
+class Gate:
+    """Lets the attempts of one upstream's jobs through, first come, first served."""
+
+    def __init__(
+        self, upstream: str, *, max_concurrency: int, rate: Rate | None, clock: Clock
+    ) -> None:
+        self.upstream = upstream
+        self.held_until = 0.0
+        """No attempt before this instant: the upstream answered 429 with Retry-After."""
+        self._clock = clock
+        self._places = asyncio.Semaphore(max_concurrency)
+        self._rate = rate
+        self._turn = asyncio.Lock()
+        self._starts: deque[float] = deque(maxlen=None if rate is None else rate.count)
+        self._wakers: list[Callable[[], object]] = []
+
+    def on_hold(self, wake: Callable[[], object]) -> None:
+        """Call `wake` whenever the hold is moved, so that its job can say when it is due now."""
+        self._wakers.append(wake)
+
+    def hold(self, until: float) -> None:
+        """Let nobody through before `until`; an earlier instant than the present one is ignored."""
+        if until <= self.held_until:
+            return
+        self.held_until = until
+        for wake in self._wakers:
+            wake()
+
+    @asynccontextmanager
+    async def place(self) -> AsyncIterator[None]:
+        """Wait for a place and hold it; the attempt is made inside."""
+        async with self._places:
+            await self._await_turn()
+            yield
+
+    async def _await_turn(self) -> None:
+        if self._rate is None:
+            return
+        async with self._turn:  # one at a time, in the order in which they came
+            if len(self._starts) == self._rate.count:
+                await sleep_until(self._clock, self._starts[0] + self._rate.period)
+            self._starts.append(self._clock.now())

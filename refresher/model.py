@@ -1,0 +1,229 @@
+"""The nouns: what a job has, does and has done, as immutable values."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class Outcome(StrEnum):
+    """How an attempt ended (contract, section 1)."""
+
+    CHANGED = "changed"
+    UNCHANGED = "unchanged"
+    FAILED = "failed"
+    REJECTED = "rejected"
+
+
+class Stage(StrEnum):
+    """Where an attempt failed (up to `source`) or its answer was refused (from `decode`)."""
+
+    CONNECT = "connect"
+    TLS = "tls"
+    TIMEOUT = "timeout"
+    REDIRECT = "redirect"
+    STATUS = "status"
+    AUTH = "auth"
+    BODY = "body"
+    SOURCE = "source"
+    DECODE = "decode"
+    SELECT = "select"
+    SCHEMA = "schema"
+    GUARD = "guard"
+
+    @property
+    def outcome(self) -> Outcome:
+        """`rejected` where a complete answer's content was refused, else `failed`."""
+        return Outcome.REJECTED if self in _REJECTING else Outcome.FAILED
+
+
+_REJECTING = frozenset({Stage.DECODE, Stage.SELECT, Stage.SCHEMA, Stage.GUARD})
+
+
+class State(StrEnum):
+    """How fresh a job's snapshot is (contract, section 1)."""
+
+    PENDING = "pending"
+    FRESH = "fresh"
+    STALE = "stale"
+    EXPIRED = "expired"
+
+
+class DueReason(StrEnum):
+    """Why a job is due when it is."""
+
+    STARTUP = "startup"
+    SCHEDULE = "schedule"
+    BACKOFF = "backoff"
+    RETRY_AFTER = "retry_after"
+    UPSTREAM_LIMIT = "upstream_limit"
+    MANUAL = "manual"
+    DEFINITION = "definition"
+    PAUSED = "paused"
+    DISABLED = "disabled"
+
+
+class Format(StrEnum):
+    """What kind of content a snapshot holds."""
+
+    JSON = "json"
+    TEXT = "text"
+    BYTES = "bytes"
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """Two fingerprints of a job: of where its data comes from, and of what is done to it."""
+
+    source: str
+    rules: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Payload:
+    """A complete answer of a source, not yet looked at."""
+
+    body: bytes
+    content_type: str | None
+    """The media type as the source declared it, parameters included; None where it said nothing."""
+    revision: str | None = None
+    """The source's own mark of this content, handed back to it as `since`; opaque to all others."""
+    http_status: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotModified:
+    """A source's word that the content of the revision it was asked about is still current."""
+
+    revision: str | None = None
+    http_status: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Content:
+    """What the pipeline made of a payload: the bytes to serve, and what is known about them."""
+
+    body: bytes
+    content_type: str
+    format: Format
+    items: int | None
+    """Length of a root array, members of a root object; None where the content has no items."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Confirmation:
+    """What every successful attempt learns, whether the bytes changed or not."""
+
+    checked_at: float
+    lifetime: float
+    """Seconds from `checked_at` to the next scheduled due moment."""
+    revision: str | None
+    definition: Definition
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """Content that passed every rule and asks to become the job's snapshot."""
+
+    content: Content
+    etag: str
+    confirmation: Confirmation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """A job's current content, as a store committed it."""
+
+    job: str
+    content: Content
+    etag: str
+    """Strong validator of the uncoded bytes and media type, with quotes (RFC 9110, 8.8.3)."""
+    version: int
+    change: int
+    """The store's number of this change, one counter over all jobs."""
+    changed_at: float
+    dated: bool
+    """Whether `changed_at`, in whole seconds, tells this version from the one before it."""
+    confirmation: Confirmation
+
+    @property
+    def checked_at(self) -> float:
+        """The last moment the source confirmed the content, in seconds since the epoch."""
+        return self.confirmation.checked_at
+
+    @property
+    def lifetime(self) -> float:
+        """Seconds the content counts as fresh after `checked_at`."""
+        return self.confirmation.lifetime
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why an attempt did not succeed, as a sentence to a person."""
+
+    stage: Stage
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One run of a job, over."""
+
+    job: str
+    started_at: float
+    duration: float
+    """Seconds."""
+    outcome: Outcome
+    version: int | None
+    """The version served after it; None while there is none."""
+    http_status: int | None = None
+    failure: Failure | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """When a job is attempted next; `at` is None for a job that waits for a person."""
+
+    at: float | None
+    reason: DueReason
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How many attempts ended how."""
+
+    changed: int = 0
+    unchanged: int = 0
+    failed: int = 0
+    rejected: int = 0
+
+    def plus(self, outcome: Outcome) -> "Counts":
+        """One more of `outcome`."""
+        match outcome:
+            case Outcome.CHANGED:
+                return Counts(self.changed + 1, self.unchanged, self.failed, self.rejected)
+            case Outcome.UNCHANGED:
+                return Counts(self.changed, self.unchanged + 1, self.failed, self.rejected)
+            case Outcome.FAILED:
+                return Counts(self.changed, self.unchanged, self.failed + 1, self.rejected)
+            case Outcome.REJECTED:
+                return Counts(self.changed, self.unchanged, self.failed, self.rejected + 1)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """All that is known of one job at one moment; the next event makes the next one."""
+
+    job: str
+    since: float
+    """When the job became known here."""
+    snapshot: Snapshot | None = None
+    due: Due = field(default=Due(None, DueReason.STARTUP))
+    running_since: float | None = None
+    last_attempt: Attempt | None = None
+    counts: Counts = field(default=Counts())
+    consecutive_failures: int = 0
+    failing_since: float | None = None
+    """When the first attempt of the present run of failures ended."""
+    fresh_since: float | None = None
+    """When a success last ended a time without fresh data."""
+    paused: bool = False
+    enabled: bool = True

@@ -1,0 +1,1 @@
+"""Who is told how attempts end: a log and the metrics."""

@@ -1,0 +1,75 @@
+"""The pipeline: from a source's complete answer to content fit to serve, or a sentence why not.
+
+Every step is a pure function of plain, picklable values, so a worker process can run it as well.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from refresher.model import Content, Format, Payload
+from refresher.pipeline.decode import FormatRule, decode, is_empty, pass_empty
+from refresher.pipeline.guard import GuardRules, Served, guard
+from refresher.pipeline.select import select
+from refresher.pipeline.validate import validate
+
+__all__ = ["FormatRule", "GuardRules", "Rules", "Served", "refine", "refine_telling"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rules:
+    """What a job asks of its content, and what it does with it."""
+
+    format: FormatRule = "auto"
+    select: str | None = None
+    """A JMESPath expression; its result is what is served."""
+    schema: str | None = None
+    """The text of a JSON Schema that what is served must satisfy."""
+    guard: GuardRules = field(default=GuardRules())
+
+
+def refine(payload: Payload, rules: Rules, served: Served | None) -> Content:
+    """Decode, select, validate and guard; `served` is what a reader gets at present.
+
+    Raises:
+        RefreshFailed: the content was refused, at stage `decode`, `select`, `schema` or `guard`.
+    """
+    return refine_telling(payload, rules, served, _tell_nobody)
+
+
+def refine_telling(
+    payload: Payload, rules: Rules, served: Served | None, tell: Callable[[str], None]
+) -> Content:
+    """Do as `refine` does, and say after each step what came of it.
+
+    Raises:
+        RefreshFailed: the content was refused, at stage `decode`, `select`, `schema` or `guard`.
+    """
+    fixed = served.format if served is not None else None
+    if rules.guard.allow_empty and is_empty(payload.body):
+        content = pass_empty(payload, rules.format, fixed)
+        tell(f"decode: empty, as guard.allow_empty allows ({content.content_type})")
+        return content
+    # An empty answer under `auto` says nothing of the format, so it fixes none.
+    if served is not None and served.format is Format.BYTES and served.size == 0:
+        fixed = None
+    content = decode(payload, rules.format, fixed)
+    tell(f"decode: {_shown(content)}")
+    if rules.select is not None:
+        content = select(content, rules.select)
+        tell(f"select: {rules.select} gives {_shown(content)}")
+    if rules.schema is not None:
+        validate(content, rules.schema)
+        tell("schema: satisfied")
+    guard(content, rules.guard, served)
+    if rules.guard != GuardRules():
+        tell("guard: let through")
+    return content
+
+
+def _tell_nobody(_: str) -> None:
+    pass
+
+
+def _shown(content: Content) -> str:
+    items = "" if content.items is None else f", {content.items:,} items"
+    return f"{content.format} ({content.content_type}), {len(content.body):,} bytes{items}"

@@ -1,0 +1,104 @@
+"""Select: serve what a JMESPath expression finds, with every number's digits as they came."""
+
+from collections.abc import Iterable
+from functools import lru_cache
+from math import isfinite
+from typing import Self
+
+import jmespath
+import msgspec
+from jmespath.exceptions import JMESPathError
+from jmespath.parser import ParsedResult
+
+from refresher.errors import RefreshFailed
+from refresher.model import Content, Format, Stage
+from refresher.pipeline import media
+
+_SHOWN = 200
+
+
+class _Number(float):
+    """A double for whoever calculates, that remembers how it was written.
+
+    Projection passes it on with all its digits; sums, comparisons and sorting see the double. (A
+    Decimal keeps its digits too, but JMESPath's functions refuse it.)
+    """
+
+    __slots__ = ("literal",)
+    literal: str
+
+    def __new__(cls, literal: str) -> Self:
+        number = super().__new__(cls, literal)
+        number.literal = literal
+        return number
+
+
+_Number.__name__ = "float"  # JMESPath's functions know a type by its name alone
+
+
+def select(content: Content, expression: str) -> Content:
+    """Evaluate a JMESPath expression; its result is the new content, as compact JSON.
+
+    Raises:
+        RefreshFailed: at stage `select`; there is no JSON to look into, or nothing was found.
+    """
+    if content.format is not Format.JSON:
+        message = f"select looks into JSON, but the answer is {content.format}"
+        raise RefreshFailed(Stage.SELECT, f"{message} ({content.content_type})")
+    try:
+        value = _read(content.body)
+        found = _compiled(expression).search(value)
+        if found is None:
+            message = f"select found nothing: {expression} is null{_hint(value)}"
+            raise RefreshFailed(Stage.SELECT, message)
+        if not _is_finite(found):
+            message = f"select gives a number that JSON cannot hold: {expression}"
+            raise RefreshFailed(Stage.SELECT, message)
+        body = msgspec.json.encode(found, enc_hook=_write)
+    # Beside JMESPath's own errors, an expression can fail as Python does: on a mix of types, on a
+    # slice with step 0, on a sum too large for a double, on data too deep for the stack left.
+    except (JMESPathError, ArithmeticError, TypeError, ValueError, RecursionError) as error:
+        message = f"select failed: {expression}: {str(error)[:_SHOWN]}"
+        raise RefreshFailed(Stage.SELECT, message) from error
+    items = len(found) if isinstance(found, list | dict) else None
+    return Content(body=body, content_type=media.JSON, format=Format.JSON, items=items)
+
+
+_read = msgspec.json.Decoder[object](float_hook=_Number).decode
+
+
+def _write(value: object) -> msgspec.Raw:
+    if isinstance(value, _Number):
+        return msgspec.Raw(value.literal)
+    raise TypeError(f"its result is no JSON value but {type(value).__name__}")
+
+
+@lru_cache(maxsize=1024)
+def _compiled(expression: str) -> ParsedResult:
+    return jmespath.compile(expression)
+
+
+def _is_finite(value: object) -> bool:
+    """Whether no calculation ended in infinity or NaN, which would be written as null."""
+    pending: list[Iterable[object]] = [(value,)]
+    while pending:
+        for one in pending.pop():
+            match one:
+                case dict():
+                    pending.append(one.values())
+                case list():
+                    pending.append(one)
+                case float() if not isinstance(one, _Number) and not isfinite(one):
+                    return False
+    return True
+
+
+def _hint(value: object) -> str:
+    match value:
+        case dict():
+            names = ", ".join(list(value)[:8])
+            return f"; the root is an object with {names[:_SHOWN] or 'no members'}"
+        case list():
+            return f"; the root is an array of {len(value)}"
+        case _:
+            return "; the root is a single value"

@@ -1,0 +1,76 @@
+"""The seams: what a job needs from the world, each named for the need."""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from refresher.model import (
+    Attempt,
+    Candidate,
+    Confirmation,
+    NotModified,
+    Payload,
+    Record,
+    Snapshot,
+)
+
+
+class Source(Protocol):
+    """Where a job's data comes from."""
+
+    async def fetch(self, since: str | None) -> Payload | NotModified:
+        """Ask for content newer than the revision `since` (None: whatever there is).
+
+        Raises:
+            RefreshFailed: there was no complete answer, with the stage at which it ended.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """The right to run one attempt of a job."""
+
+    job: str
+    fence: int
+    """Grows with every grant; a store refuses what comes with an older one."""
+    answers: int
+    """The highest request number this attempt answers: those taken before it started."""
+
+
+class Lease(Protocol):
+    """Who may attempt a job, and which requests an attempt answers."""
+
+    async def request(self, job: str) -> int:
+        """Take the next request number of a job; the attempt that answers it has yet to start."""
+        ...
+
+    async def acquire(self, job: str) -> Grant:
+        """Start an attempt: it answers every request taken until now."""
+        ...
+
+
+class SnapshotStore(Protocol):
+    """Where snapshots outlive a process, or at least an attempt."""
+
+    async def commit(self, grant: Grant, candidate: Candidate) -> Snapshot:
+        """Make the candidate current under a new version, or confirm it where the bytes are equal.
+
+        The numbers are issued and the snapshot is saved in one step, before anyone sees it.
+        """
+        ...
+
+    async def confirm(self, grant: Grant, confirmation: Confirmation) -> Snapshot:
+        """Note that the source confirmed the current snapshot: times, revision and definition."""
+        ...
+
+
+class Observer(Protocol):
+    """Someone who wants to know how attempts end; must not raise."""
+
+    def attempted(self, attempt: Attempt, before: Record) -> None:
+        """An attempt is over; `before` is what was known until it ended."""
+        ...
+
+    def crashed(self, job: str, error: Exception) -> None:
+        """The job's loop broke with an error that nobody foresaw; the job goes on."""
+        ...

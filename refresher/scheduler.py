@@ -1,0 +1,72 @@
+"""The scheduler: one task a job in the task group that the lifespan opens."""
+
+import asyncio
+from collections.abc import Container, Iterable, Iterator
+
+import anyio
+from anyio.abc import TaskGroup
+
+from refresher.clock import Clock, sleep_until
+from refresher.job import Job
+
+HEARTBEAT = 1.0
+"""Seconds between two beats, by which one sees from outside that the tasks run."""
+
+_CLOCK_STEP = 2.0
+
+
+class Scheduler:
+    """Runs jobs, each in a cancel scope of its own, so that one can end while the rest go on."""
+
+    def __init__(self, tasks: TaskGroup, clock: Clock) -> None:
+        self._tasks = tasks
+        self._clock = clock
+        self._jobs: dict[str, Job] = {}
+        self._scopes: dict[str, anyio.CancelScope] = {}
+        self._beat = asyncio.get_running_loop().time()
+        tasks.start_soon(self._heart, name="refresher heartbeat")
+
+    def __iter__(self) -> Iterator[Job]:
+        return iter(self._jobs.values())
+
+    def get(self, name: str) -> Job | None:
+        """The job of that name, if there is one."""
+        return self._jobs.get(name)
+
+    def start(self, jobs: Iterable[Job], *, resting: Container[str] = ()) -> None:
+        """Run these jobs from now on, but for those resting: they are known and do nothing."""
+        for job in jobs:
+            self._jobs[job.name] = job
+            if job.name in resting:
+                continue
+            scope = self._scopes[job.name] = anyio.CancelScope()
+            self._tasks.start_soon(_run, job, scope, name=f"refresher job {job.name}")
+
+    def stop(self, job: str) -> None:
+        """End the job's task, and with it an attempt under way; the job stays known."""
+        scope = self._scopes.pop(job, None)
+        if scope is not None:
+            scope.cancel()
+
+    def since_heartbeat(self) -> float:
+        """Seconds since the scheduler's tasks last ran."""
+        return asyncio.get_running_loop().time() - self._beat
+
+    async def _heart(self) -> None:
+        loop = asyncio.get_running_loop()
+        offset = self._clock.now() - loop.time()
+        while True:
+            await sleep_until(self._clock, self._clock.now() + HEARTBEAT)
+            self._beat = loop.time()
+            # Timers run on the loop's clock, due moments on the wall's. Where somebody has set the
+            # wall clock, or the machine has slept, every job looks again at what it waits for.
+            drift = self._clock.now() - loop.time() - offset
+            if abs(drift) > _CLOCK_STEP:
+                offset += drift
+                for job in self._jobs.values():
+                    job.look_again()
+
+
+async def _run(job: Job, scope: anyio.CancelScope) -> None:
+    with scope:
+        await job.run()

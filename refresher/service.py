@@ -1,0 +1,269 @@
+"""A running service: jobs, their upstreams and what readers see, from entry to exit."""
+
+import asyncio
+import logging
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType, TracebackType
+from typing import Self
+
+import anyio
+import anyio.to_thread
+import httpx
+
+from refresher import build, representation
+from refresher.access import Access, Tokens
+from refresher.clock import Clock, sleep_until
+from refresher.config import Config, JobPlan
+from refresher.errors import ConfigError, RefreshFailed, UnknownJob
+from refresher.job import Job, World
+from refresher.model import Attempt, Confirmation, Record, Snapshot, Stage
+from refresher.observers.log import LogObserver
+from refresher.observers.metrics import Metrics
+from refresher.pipeline import Rules, refine
+from refresher.protocols import Observer, Source
+from refresher.redacted_logs import redacted
+from refresher.redaction import Redactor
+from refresher.scheduler import Scheduler
+from refresher.sources.callable import payload_of
+from refresher.state import StateStore
+from refresher.stores.memory import MemoryStore
+from refresher.watchdog import Watchdog
+
+logger = logging.getLogger("refresher")
+
+_LOOK_AT_SECRETS = 2.0
+"""Seconds between two looks at the files that secrets come from."""
+
+_FROZEN_FOR = 365 * 86_400.0
+"""Seconds that a frozen value counts as fresh."""
+
+_DEAD = 10.0
+"""Seconds without a heartbeat after which the scheduler counts as dead."""
+
+
+class Service:
+    """Everything that runs between entry and exit; entered once.
+
+    `load` reads the configuration, at entry and whenever a secret file has changed.
+    """
+
+    def __init__(
+        self,
+        load: Callable[[], Config],
+        *,
+        clock: Clock,
+        store: MemoryStore,
+        transport: httpx.AsyncBaseTransport | None = None,
+        admin_token: str | None = None,
+        frozen: Mapping[str, object] = MappingProxyType({}),
+    ) -> None:
+        self.clock = clock
+        self.states = StateStore()
+        self.access = Access(Tokens())
+        self.metrics = Metrics(self._upstream_of)
+        self._load = load
+        self._store = store
+        self._transport = transport
+        self._admin_token = admin_token
+        self._frozen = frozen
+        self._secrets = set(() if admin_token is None else (admin_token,))
+        self._redactor = Redactor(self._secrets)
+        self._upstreams: dict[str, build.Upstream] = {}
+        self._was_ready = False
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as stack:
+            self.closing = asyncio.Event()
+            self._loop = asyncio.get_running_loop()
+            self.config = await anyio.to_thread.run_sync(self._load)
+            self._let_in(self.config)
+            stack.enter_context(redacted(self.redact))
+            self._stack = stack
+            plans = self.config.jobs.values()
+            if any(plan.kind == "python" for plan in plans):
+                _import_from(self.config.directory)
+                stack.enter_context(Watchdog())
+            world = World(
+                self.states,
+                self._store,
+                self._store,
+                self.clock,
+                _Observers(self.metrics, LogObserver()),
+                self.redact,
+            )
+            jobs = [
+                Job(build.plan_of(plan), self._source_of(plan), self._upstream(plan).gate, world)
+                for plan in plans
+            ]
+            tasks = await stack.enter_async_context(anyio.create_task_group())
+            stack.callback(tasks.cancel_scope.cancel)
+            self.jobs = Scheduler(tasks, self.clock)
+            for job, value in self._frozen.items():
+                self._publish_frozen(job, value)
+            self.jobs.start(jobs, resting=self._frozen)
+            if self.config.secret_files:
+                tasks.start_soon(self._watch_secrets, name="refresher secrets")
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.closing.set()
+        # What went wrong inside is the embedder's: the task group would wrap it in a group.
+        await self._stack.aclose()
+
+    def close_soon(self) -> None:
+        """Set `closing`, from wherever: a signal handler runs between two steps of the loop."""
+        self._loop.call_soon_threadsafe(self.closing.set)
+
+    def redact(self, text: str) -> str:
+        """The text without any secret that this service knows."""
+        return self._redactor.redact(text)
+
+    def freeze(self, job: str, value: object) -> None:
+        """Serve `value` as the job's data, and refresh it no more; from any thread.
+
+        Raises:
+            UnknownJob: no job has that name.
+            RefreshFailed: the value is not data.
+        """
+        self._publish_frozen(job, value)
+        self._loop.call_soon_threadsafe(self.jobs.stop, job)
+
+    def _publish_frozen(self, job: str, value: object) -> None:
+        entry = self.states.get(job)
+        if entry is None:
+            raise UnknownJob(job, f"no job is called {job!r}")
+        payload = payload_of(value, sys.maxsize)
+        if payload is None:
+            raise RefreshFailed(Stage.SOURCE, "UNCHANGED stands for data, and is none itself")
+        content = refine(payload, Rules(), None)
+        ready = representation.prepare(content.body, content.content_type)
+        before, now = entry.record.snapshot, self.clock.now()
+        snapshot = Snapshot(
+            job=job,
+            content=content,
+            etag=ready.identity_etag,
+            version=1 if before is None else before.version + 1,
+            change=0,
+            changed_at=now,
+            dated=True,
+            confirmation=Confirmation(
+                checked_at=now,
+                lifetime=_FROZEN_FOR,
+                revision=None,
+                definition=self.config.jobs[job].definition,
+            ),
+        )
+        self.states.swap(job, lambda record: replace(record, snapshot=snapshot, paused=True), ready)
+
+    def missing(self) -> list[str]:
+        """The required jobs without a snapshot; once there was none, there is none for good."""
+        if self._was_ready:
+            return []
+        without = [
+            entry.record.job
+            for entry in self.states
+            if entry.record.snapshot is None and self.config.jobs[entry.record.job].config.required
+        ]
+        self._was_ready = not without
+        return without
+
+    def is_alive(self) -> bool:
+        """Whether the scheduler's tasks still run."""
+        return self.jobs.since_heartbeat() < _DEAD
+
+    def crashed(self) -> dict[str, str]:
+        """The jobs whose loop broke at their last attempt, with what broke it."""
+        return {job.name: job.crash for job in self.jobs if job.crash is not None}
+
+    def _let_in(self, config: Config) -> None:
+        self._secrets |= config.secrets  # a value that was replaced may still be echoed
+        admin = config.admin.token if self._admin_token is None else (self._admin_token,)
+        self.access.tokens = Tokens(admin=tuple(admin), read=tuple(config.server.read_tokens))
+        self._redactor = Redactor(self._secrets)
+
+    def _upstream(self, plan: JobPlan) -> build.Upstream:
+        key = build.upstream_key(plan)
+        if key not in self._upstreams:
+            upstream = build.open_upstream(
+                key, self.config, clock=self.clock, transport=self._transport
+            )
+            self._upstreams[key] = upstream
+            self._stack.push_async_callback(upstream.transport.aclose)
+        return self._upstreams[key]
+
+    def _source_of(self, plan: JobPlan) -> Source:
+        return build.source_of(plan, self._upstream(plan), self.config, now=self.clock.now)
+
+    def _upstream_of(self, job: str) -> str:
+        return build.upstream_key(self.config.jobs[job])
+
+    async def _watch_secrets(self) -> None:
+        files = sorted(self.config.secret_files)
+        before = await anyio.to_thread.run_sync(_marks, files)
+        while True:
+            await sleep_until(self.clock, self.clock.now() + _LOOK_AT_SECRETS)
+            now = await anyio.to_thread.run_sync(_marks, files)
+            if now != before:
+                before = now
+                await self._take_new_secrets()
+
+    async def _take_new_secrets(self) -> None:
+        try:
+            config = await anyio.to_thread.run_sync(self._load)
+        except ConfigError as error:
+            logger.error(  # noqa: TRY400  its sentences say all; a traceback would add nothing
+                "a secret file has changed, but cannot be used: %s", error
+            )
+            return
+        old, self.config = self.config, config
+        self._let_in(config)
+        for job in self.jobs:
+            plan = config.jobs[job.name]
+            if plan != old.jobs[job.name]:
+                job.source = self._source_of(plan)
+        logger.info("a secret file has changed; its new value is in use")
+
+
+class _Observers:
+    """Several observers as one."""
+
+    def __init__(self, *observers: Observer) -> None:
+        self._observers = observers
+
+    def attempted(self, attempt: Attempt, before: Record) -> None:
+        for observer in self._observers:
+            observer.attempted(attempt, before)
+
+    def crashed(self, job: str, error: Exception) -> None:
+        for observer in self._observers:
+            observer.crashed(job, error)
+
+
+def _import_from(directory: Path) -> None:
+    """Let `python = "module:function"` find what lies beside the configuration."""
+    folder = str(directory)
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+
+
+def _marks(files: Iterable[Path]) -> list[tuple[int, int, int] | None]:
+    """What tells a file from its replacement; None while there is none."""
+    marks: list[tuple[int, int, int] | None] = []
+    for file in files:
+        try:
+            found = file.stat()
+        except OSError:
+            marks.append(None)
+        else:
+            marks.append((found.st_mtime_ns, found.st_size, found.st_ino))
+    return marks

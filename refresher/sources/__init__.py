@@ -1,0 +1,21 @@
+"""Where data comes from: one room for each kind of source."""
+
+from refresher.sources.callable import (
+    UNCHANGED,
+    CallableSource,
+    check_signature,
+    import_callable,
+)
+from refresher.sources.file import FileSource
+from refresher.sources.http import Exchange, HttpRequest, HttpSource
+
+__all__ = [
+    "UNCHANGED",
+    "CallableSource",
+    "Exchange",
+    "FileSource",
+    "HttpRequest",
+    "HttpSource",
+    "check_signature",
+    "import_callable",
+]

@@ -1,0 +1,251 @@
+"""The HTTP source: one GET, or what was configured, and an answer that is whole or a failure."""
+
+import time
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Mapping
+from contextlib import aclosing, asynccontextmanager
+from dataclasses import dataclass, field
+from typing import cast
+
+import httpx
+
+from refresher.auth import BasicAuth
+from refresher.errors import RefreshFailed
+from refresher.fields import utf8_fields
+from refresher.model import NotModified, Payload, Stage
+from refresher.reach import EXTENSION, ForbiddenAddress, Reach
+from refresher.sources.body import read_body
+from refresher.sources.failures import broken_body, causes, no_answer, status_failure
+from refresher.sources.redirects import REDIRECTS, Hop, failed, follow
+from refresher.sources.validators import Validators
+from refresher.urls import Params, origin_of, shown, shown_origin, with_params
+
+_NOT_MODIFIED = 304
+_NO_AUTH = httpx.Auth()
+_BAD_LOCATION = "Invalid URL in location header"
+_DIGITS = 20
+"""No honest length has more; int() itself gives up at 4,300."""
+_TOLD = (
+    "Content-Type",
+    "Content-Length",
+    "Content-Encoding",
+    "ETag",
+    "Last-Modified",
+    "Cache-Control",
+    "Age",
+    "Date",
+    "Retry-After",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpRequest:
+    """What a job asks of its upstream, resolved: nothing in it is looked up later."""
+
+    url: str
+    """Absolute; its userinfo is sent as basic auth where there is no `auth`."""
+    method: str = "GET"
+    params: Params = field(default_factory=dict, repr=False)
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    content: bytes | None = field(default=None, repr=False)
+    auth: httpx.Auth | None = None
+    ok_status: frozenset[int] = frozenset({200})
+    conditional: bool = True
+    """Whether validators are sent; for GET only."""
+    max_redirects: int = 5
+    max_bytes: int = 32 * 1024 * 1024
+    """After decompression."""
+    connect_timeout: float = 5.0
+    """Seconds, for each connection, from its name to its TLS."""
+    now: Callable[[], float] = time.time
+    """The clock that a Retry-After date is measured by."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exchange:
+    """One request and the head of its answer, for the story of an attempt."""
+
+    method: str
+    url: str
+    """Without userinfo and query."""
+    conditional: bool
+    status: int
+    headers: tuple[tuple[str, str], ...]
+    """Those that matter here."""
+    location: str | None
+    """Where a redirect leads, without userinfo and query."""
+    peer: str | None
+    """The address that answered, where it is known."""
+    duration: float
+    """Seconds until the head of the answer was there."""
+
+
+class HttpSource:
+    """Fetches over HTTP, conditionally where it can, within the bounds of its request.
+
+    The client brings the connection only: what is configured for the job is put on each request
+    here, and is withheld from every origin but the configured one. There is no deadline over the
+    whole; that is the caller's.
+    """
+
+    def __init__(
+        self,
+        request: HttpRequest,
+        *,
+        client: httpx.AsyncClient,
+        on_exchange: Callable[[Exchange], None] | None = None,
+    ) -> None:
+        url = httpx.URL(request.url)
+        self._request = request
+        self._client = client
+        self._on_exchange = on_exchange
+        self._auth = request.auth or _auth_of(url)
+        bare = url.copy_with(userinfo=b"", fragment=None)
+        self._start = Hop(request.method, with_params(bare, request.params), request.content)
+
+    async def fetch(self, since: str | None) -> Payload | NotModified:
+        """Ask the upstream for content other than that of the revision `since`.
+
+        Raises:
+            RefreshFailed: there was no complete answer with an ok status.
+        """
+        asked = self._request
+        conditional = asked.conditional and asked.method == "GET"
+        known = Validators.parse(since) if conditional else None
+        reach = Reach(self._start.url.host)
+        hop = self._start
+        while True:
+            conditions = known.conditions(hop.url) if known else {}
+            async with self._ask(hop, conditions, reach) as response:
+                status = response.status_code
+                if known and conditions and status == _NOT_MODIFIED:
+                    fresh = known.freshened(response.headers, hop.url)
+                    return NotModified(revision=fresh.dump(), http_status=status)
+                if status not in REDIRECTS:
+                    found = Validators.of(response.headers, hop.url) if conditional else None
+                    return await self._payload(response, found)
+                location = response.headers.get("location")
+                hop = follow(hop, status, location, max_redirects=asked.max_redirects)
+            reach.depart()
+
+    async def _payload(self, response: httpx.Response, found: Validators | None) -> Payload:
+        """The answer's body, if its status is one that is taken for data."""
+        status = response.status_code
+        if status not in self._request.ok_status:
+            raise status_failure(response, now=self._request.now())
+        try:
+            async with _raw(response) as chunks:
+                body = await read_body(
+                    chunks,
+                    codings=response.headers.get("content-encoding", ""),
+                    length=_length(response.headers),
+                    max_bytes=self._request.max_bytes,
+                )
+        except httpx.TransportError as error:
+            raise broken_body(error, http_status=status) from error
+        return Payload(
+            body=body,
+            content_type=response.headers.get("content-type"),
+            revision=found.dump() if found else None,
+            http_status=status,
+        )
+
+    @asynccontextmanager
+    async def _ask(
+        self, hop: Hop, conditions: dict[str, str], reach: Reach
+    ) -> AsyncIterator[httpx.Response]:
+        """Send one request, and keep its connection until the answer has been dealt with."""
+        headers = utf8_fields(self._headers(hop))
+        headers.update(conditions)
+        request = self._client.build_request(
+            hop.method,
+            hop.url,
+            headers=headers,
+            content=hop.content,
+            timeout=httpx.Timeout(None, connect=self._request.connect_timeout),
+            extensions={EXTENSION: reach},
+        )
+        began = time.perf_counter()
+        try:
+            reach.admit_host(hop.url.host)
+        except ForbiddenAddress as error:
+            raise _forbidden(error, hop) from error
+        try:
+            response = await self._client.send(
+                request,
+                auth=self._auth if hop.trusted else _NO_AUTH,
+                stream=True,
+                follow_redirects=False,
+            )
+        except (httpx.TransportError, httpx.InvalidURL) as error:
+            raise _unanswered(error, hop) from error
+        try:
+            if self._on_exchange is not None:
+                duration = time.perf_counter() - began
+                self._on_exchange(_exchange(hop, response, conditions, reach.peer, duration))
+            yield response
+        finally:
+            await response.aclose()
+
+    def _headers(self, hop: Hop) -> dict[str, str]:
+        """The configured headers, as far as they belong to this hop."""
+        if not hop.trusted:
+            return {}
+        headers = dict(self._request.headers)
+        if hop.content is None and self._request.content is not None:
+            return {k: v for k, v in headers.items() if not k.lower().startswith("content-")}
+        return headers
+
+
+def _auth_of(url: httpx.URL) -> httpx.Auth:
+    if not url.userinfo:
+        return _NO_AUTH
+    return BasicAuth(origin_of(url), url.username, url.password)
+
+
+def _forbidden(error: ForbiddenAddress, hop: Hop) -> RefreshFailed:
+    stage = Stage.REDIRECT if hop.passed else Stage.CONNECT
+    return RefreshFailed(stage, f"{shown_origin(hop.url)} must not be reached: {error}")
+
+
+def _unanswered(error: httpx.TransportError | httpx.InvalidURL, hop: Hop) -> RefreshFailed:
+    """Why a hop brought no answer, or one that httpx itself would not take."""
+    for cause in causes(error):
+        if isinstance(cause, ForbiddenAddress):
+            return _forbidden(cause, hop)
+    # httpx reads a Location even when it is not to follow it. Our own URL has been parsed before.
+    if isinstance(error, httpx.InvalidURL) or str(error).startswith(_BAD_LOCATION):
+        return failed(f"{shown(hop.url)} redirects to something that is not a URL: {error}")
+    if hop.passed and isinstance(error, httpx.LocalProtocolError):
+        return failed(f"redirected to {shown(hop.url)}, which cannot be requested: {error}")
+    return no_answer(error, shown_origin(hop.url))
+
+
+def _raw(response: httpx.Response) -> aclosing[AsyncGenerator[bytes, None]]:
+    """The body as it came: `aiter_raw` refuses one that a mock transport has in memory."""
+    stream = cast("AsyncIterable[bytes]", response.stream)
+    return aclosing(cast("AsyncGenerator[bytes, None]", aiter(stream)))
+
+
+def _length(headers: httpx.Headers) -> int | None:
+    value = headers.get("content-length", "")
+    return int(value) if value.isascii() and value.isdigit() and len(value) < _DIGITS else None
+
+
+def _exchange(
+    hop: Hop,
+    response: httpx.Response,
+    conditions: Mapping[str, str],
+    peer: str | None,
+    duration: float,
+) -> Exchange:
+    target = response.next_request.url if response.next_request else None
+    return Exchange(
+        method=hop.method,
+        url=shown(hop.url),
+        conditional=bool(conditions),
+        status=response.status_code,
+        headers=tuple((name, response.headers[name]) for name in _TOLD if name in response.headers),
+        location=shown(target) if target else None,
+        peer=peer,
+        duration=duration,
+    )

@@ -1,0 +1,108 @@
+"""Blocking calls on daemon threads: one that never returns must not hold up the end of the process.
+
+An executor's threads are joined when the loop and the interpreter end, so a call that hangs on a
+dead name server or file server would hold up both (measured: 30 s after the loop had ended).
+"""
+
+import asyncio
+import contextlib
+import contextvars
+import queue
+import threading
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from refresher.errors import RefreshFailed
+from refresher.model import Stage
+
+T = TypeVar("T")
+
+
+class SoloThread:
+    """A thread for calls that must not pile up: while one still hangs, no other is started."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._started_at: float | None = None
+
+    async def run(self, call: Callable[[], T]) -> T:
+        """Call it in a thread; a cancelled wait abandons the call, which then runs on.
+
+        Raises:
+            RefreshFailed: an abandoned call of an earlier attempt has not returned yet.
+        """
+        if self._started_at is not None:
+            seconds = time.monotonic() - self._started_at
+            raise RefreshFailed(
+                Stage.TIMEOUT,
+                f"the call of an earlier attempt still hangs, after {seconds:.0f} s; "
+                "it is not started again before it returns",
+                transient=True,
+            )
+        self._started_at = time.monotonic()
+
+        def alone() -> T:
+            try:
+                return call()
+            finally:
+                self._started_at = None
+
+        work, result = _handover(alone)
+        try:
+            threading.Thread(target=work, name=self._name, daemon=True).start()
+        except RuntimeError:  # the machine has no thread left: nothing was started
+            self._started_at = None
+            raise
+        return await result
+
+
+class ThreadPool:
+    """A few threads that share the calls; they start with the first calls and then wait."""
+
+    def __init__(self, name: str, size: int) -> None:
+        self._name = name
+        self._vacant = size
+        self._work: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+
+    async def run(self, call: Callable[[], T]) -> T:
+        """Call it in one of the threads, once one is free."""
+        work, result = _handover(call)
+        if self._vacant:
+            self._vacant -= 1
+            threading.Thread(target=self._serve, name=self._name, daemon=True).start()
+        self._work.put(work)
+        return await result
+
+    def _serve(self) -> None:
+        while True:
+            self._work.get()()
+
+
+def _handover(call: Callable[[], T]) -> tuple[Callable[[], None], "asyncio.Future[T]"]:
+    """The call as a thread runs it, and the future that its outcome arrives at."""
+    loop = asyncio.get_running_loop()
+    result: asyncio.Future[T] = loop.create_future()
+    context = contextvars.copy_context()
+
+    def work() -> None:
+        try:
+            value = context.run(call)
+        except StopIteration as error:  # a future cannot carry it; a coroutine turns it into this
+            arrival = _settling(result, RuntimeError(f"StopIteration: {error}"))
+        except BaseException as error:  # noqa: BLE001  whatever it is belongs to who waits for it
+            arrival = _settling(result, error)
+        else:
+            arrival = _settled(result, value)
+        with contextlib.suppress(RuntimeError):  # the loop has closed: nobody waits any more
+            loop.call_soon_threadsafe(arrival)
+
+    return work, result
+
+
+def _settled(result: "asyncio.Future[T]", value: T) -> Callable[[], None]:
+    return lambda: None if result.done() else result.set_result(value)
+
+
+def _settling(result: "asyncio.Future[T]", error: BaseException) -> Callable[[], None]:
+    return lambda: None if result.done() else result.set_exception(error)

@@ -1,0 +1,47 @@
+"""What is asked of a URL: its origin, its query with more in it, and how a person may see it."""
+
+from collections.abc import Mapping, Sequence
+
+import httpx
+
+Origin = tuple[str, str, int]
+"""Scheme, host and port: who a credential was meant for (RFC 6454, section 4)."""
+
+Scalar = str | int | float | bool | None
+Params = Mapping[str, Scalar | Sequence[Scalar]]
+"""Query parameters; a sequence repeats its name."""
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+_SHOWN_PATH = 200
+
+
+def origin_of(url: httpx.URL) -> Origin:
+    """The origin of an absolute http or https URL."""
+    port = url.port if url.port is not None else _DEFAULT_PORTS.get(url.scheme, 0)
+    return url.scheme, url.raw_host.decode("ascii"), port
+
+
+def with_params(url: httpx.URL, params: Params) -> httpx.URL:
+    """The URL with more query parameters at its end.
+
+    What stands in the query already stays as it is written, byte for byte: a signed URL would not
+    survive being parsed and put together again.
+    """
+    if not params:
+        return url
+    added = str(httpx.QueryParams(params)).encode("ascii")
+    return url.copy_with(query=b"&".join(filter(None, (url.query, added))))
+
+
+def shown(url: httpx.URL) -> str:
+    """The URL for a message: without the userinfo and the query, where secrets stand."""
+    path = url.raw_path.partition(b"?")[0].decode("ascii")
+    path = path if len(path) <= _SHOWN_PATH else f"{path[:_SHOWN_PATH]}…"
+    return f"{shown_origin(url)}{path}{'?…' if url.query else ''}"
+
+
+def shown_origin(url: httpx.URL) -> str:
+    """The URL's origin for a message."""
+    host = url.raw_host.decode("ascii")
+    host = f"[{host}]" if ":" in host else host
+    return f"{url.scheme}://{host}" + ("" if url.port is None else f":{url.port}")

@@ -1,0 +1,18 @@
+"""What all tests share."""
+
+from collections.abc import Iterator
+
+import pytest
+from blockbuster import BlockBuster, blockbuster_ctx
+
+
+@pytest.fixture(scope="session")
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(autouse=True)
+def _nothing_blocks_the_loop() -> Iterator[BlockBuster]:
+    """Raise where the package makes a blocking call in an event loop."""
+    with blockbuster_ctx("refresher") as guard:
+        yield guard

@@ -1,0 +1,95 @@
+"""One builder for the unit under test: a job in a small world, with the time in the test's hand."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import anyio
+
+from refresher import freshness
+from refresher.config.units import Rate
+from refresher.errors import RefreshFailed
+from refresher.gate import Gate
+from refresher.job import Job, Plan, World
+from refresher.model import Definition, Record, Stage
+from refresher.pipeline import Rules
+from refresher.schedule import Interval, Retry, Schedule
+from refresher.state import Entry, StateStore
+from refresher.stores.memory import MemoryStore
+from tests.fakes import Answer, FakeClock, FakeObserver, FakeSource, payload
+
+SECRET = "s3cr3t-t0k3n"
+
+
+@dataclass
+class Scene:
+    """A job and all that it meets."""
+
+    clock: FakeClock = field(default_factory=FakeClock)
+    states: StateStore = field(default_factory=StateStore)
+    store: MemoryStore = field(default_factory=MemoryStore)
+    observer: FakeObserver = field(default_factory=FakeObserver)
+
+    def gate(self, *, max_concurrency: int = 4, rate: Rate | None = None) -> Gate:
+        return Gate("up", max_concurrency=max_concurrency, rate=rate, clock=self.clock)
+
+    def job(
+        self,
+        *answers: Answer,
+        name: str = "rates",
+        schedule: Schedule = Interval(100.0),
+        rules: Rules = Rules(),
+        timeout: float = 10.0,
+        cooldown: float = 0.0,
+        enabled: bool = True,
+        gate: Gate | None = None,
+    ) -> tuple[Job, FakeSource]:
+        source = FakeSource(list(answers) or [payload()], self.clock)
+        plan = Plan(
+            name=name,
+            schedule=schedule,
+            retry=Retry(backoff=1.0, backoff_max=300.0),
+            rules=rules,
+            definition=Definition("source", "rules"),
+            freshness=freshness.Policy(timeout=timeout),
+            timeout=timeout,
+            cooldown=cooldown,
+            enabled=enabled,
+        )
+        world = World(
+            self.states,
+            self.store,
+            self.store,
+            self.clock,
+            self.observer,
+            lambda text: text.replace(SECRET, "***"),
+        )
+        return Job(plan, source, gate or self.gate(), world), source
+
+    def entry(self, name: str = "rates") -> Entry:
+        entry = self.states.get(name)
+        assert entry is not None
+        return entry
+
+    def record(self, name: str = "rates") -> Record:
+        return self.entry(name).record
+
+    def body(self, name: str = "rates") -> bytes | None:
+        snapshot = self.record(name).snapshot
+        return snapshot.content.body if snapshot else None
+
+
+@asynccontextmanager
+async def running(*jobs: Job) -> AsyncIterator[None]:
+    """Run jobs until the test has seen enough."""
+    async with anyio.create_task_group() as tasks:
+        for job in jobs:
+            tasks.start_soon(job.run, name=job.name)
+        await anyio.wait_all_tasks_blocked()
+        yield
+        tasks.cancel_scope.cancel()
+
+
+def down(**facts: object) -> RefreshFailed:
+    """An upstream that cannot be reached."""
+    return RefreshFailed(Stage.CONNECT, "refused", transient=True, **facts)  # type: ignore[arg-type]
