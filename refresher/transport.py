@@ -14,7 +14,6 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from importlib.metadata import version
 from typing import cast
 from urllib.request import getproxies
 
@@ -29,6 +28,7 @@ from refresher import reach as reaches
 from refresher.fields import utf8_fields
 from refresher.reach import Reach
 from refresher.threads import ThreadPool
+from refresher.version import VERSION
 
 _CONNECT_TIMEOUT = 5.0
 _MAX_HEADERS = 256
@@ -62,7 +62,7 @@ def open_client(
     """
     fields = utf8_fields(
         {
-            "User-Agent": f"refresher/{version('refresher')}",
+            "User-Agent": f"refresher/{VERSION}",
             "Accept": "*/*",
             "Accept-Encoding": "gzip, deflate",
         }
@@ -98,7 +98,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         if self._session is None:
             self._session = _open_session(self._tls or _default_tls())
         timeout = request.extensions.get("timeout", {})
-        proxy, proxy_headers = _proxy_for(request.url, self._proxies)
+        proxy = _proxy_for(request.url, self._proxies)
         with _connecting_for(request, through_proxy=proxy is not None), _httpx_errors():
             response = await self._session.request(
                 request.method,
@@ -113,7 +113,6 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
                 ),
                 server_hostname=request.extensions.get("sni_hostname"),
                 proxy=proxy,
-                proxy_headers=proxy_headers,
             )
         return httpx.Response(
             response.status,
@@ -166,9 +165,9 @@ class _Connector(aiohttp.TCPConnector):
         if reach is not None and connection.transport is not None:
             try:
                 reach.connected(connection.transport.get_extra_info("peername")[0])
-            except reaches.ForbiddenAddress:
+            except reaches.ForbiddenAddress as error:
                 connection.release()  # another job's, and good for that one
-                raise
+                raise _Refused(str(error)) from error
         return connection
 
 
@@ -231,6 +230,10 @@ def _open_socket(info: tuple[int, int, int, str, tuple[str | int, ...]]) -> sock
     return socket.socket(family, kind, protocol)
 
 
+class _Refused(aiohttp.ClientError):
+    """A kept connection leads to where this request must not go."""
+
+
 class _Lost(aiohttp.ClientError):
     """The connection was lost before there was an answer."""
 
@@ -278,7 +281,7 @@ def _httpx_errors() -> Iterator[None]:
         raise httpx.ReadTimeout(str(error)) from error
     except (aiohttp.ClientProxyConnectionError, aiohttp.ClientHttpProxyError) as error:
         raise httpx.ProxyError(str(error)) from error
-    except (aiohttp.ClientConnectorError, reaches.ForbiddenAddress) as error:
+    except (aiohttp.ClientConnectorError, _Refused) as error:
         raise httpx.ConnectError(str(error)) from error
     except (_Lost, aiohttp.ClientConnectionError, OSError) as error:
         raise httpx.ReadError(str(error)) from error
@@ -309,24 +312,19 @@ def _content(request: httpx.Request) -> bytes | AsyncIterator[bytes] | None:
         return aiter(cast("httpx.AsyncByteStream", request.stream))
 
 
-def _proxy_for(
-    url: httpx.URL, proxies: Mapping[str, str]
-) -> tuple[str | None, dict[str, str] | None]:
-    """The proxy that the environment names for a URL, and what it wants to be told."""
+def _proxy_for(url: httpx.URL, proxies: Mapping[str, str]) -> str | None:
+    """The proxy that the environment names for a URL."""
     named = proxies.get(url.scheme) or proxies.get("all")
     if not named or _is_exempt(url.host.lower(), proxies.get("no", "")):
-        return None, None
-    proxy = httpx.URL(named if "://" in named else f"http://{named}")
-    if proxy.scheme not in {"http", "https"}:
+        return None
+    proxy = named if "://" in named else f"http://{named}"
+    scheme = proxy.partition(":")[0].lower()
+    if scheme not in {"http", "https"}:
         raise httpx.UnsupportedProtocol(
-            f"the environment's proxy for {url.scheme} is a {proxy.scheme} one; "
+            f"the environment's proxy for {url.scheme} is a {scheme} one; "
             "only http and https proxies are supported"
         )
-    headers = None
-    if proxy.userinfo:
-        login = aiohttp.encode_basic_auth(proxy.username, proxy.password)
-        headers = {"Proxy-Authorization": login}
-    return str(proxy.copy_with(userinfo=b"")), headers
+    return proxy
 
 
 def _is_exempt(host: str, exempt: str) -> bool:

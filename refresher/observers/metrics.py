@@ -7,7 +7,6 @@ metrics, and the families with a `job` label are written here.
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from importlib.metadata import version
 
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from prometheus_client.gc_collector import GCCollector
@@ -17,6 +16,7 @@ from prometheus_client.process_collector import ProcessCollector
 from refresher import freshness
 from refresher.model import Attempt, Outcome, Record, Snapshot, State
 from refresher.state import Entry, StateStore
+from refresher.version import VERSION
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -68,7 +68,7 @@ class Metrics:
             "refresher_store_errors_total", "counter", "Failed operations on the store."
         )
         yield from _family("refresher_build_info", "gauge", "The version that runs.")
-        yield f'refresher_build_info{{version="{version("refresher")}"}} 1'
+        yield f'refresher_build_info{{version="{VERSION}"}} 1'
 
 
 def _gauges(entries: list[Entry], now: float) -> Iterator[str]:
