@@ -90,10 +90,13 @@ class FakeObserver:
     def __init__(self) -> None:
         self.attempts: list[Attempt] = []
         self.crashes: list[Exception] = []
+        self.told = anyio.Event()
+        """Set once an attempt is over."""
 
     def attempted(self, attempt: Attempt, before: Record) -> None:
         del before
         self.attempts.append(attempt)
+        self.told.set()
 
     def crashed(self, job: str, error: Exception) -> None:
         del job

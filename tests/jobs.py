@@ -19,6 +19,8 @@ from refresher.stores.memory import MemoryStore
 from tests.fakes import Answer, FakeClock, FakeObserver, FakeSource, payload
 
 SECRET = "s3cr3t-t0k3n"
+EVERY_100_S = Interval(100.0)
+NO_RULES = Rules()
 
 
 @dataclass
@@ -37,8 +39,8 @@ class Scene:
         self,
         *answers: Answer,
         name: str = "rates",
-        schedule: Schedule = Interval(100.0),
-        rules: Rules = Rules(),
+        schedule: Schedule = EVERY_100_S,
+        rules: Rules = NO_RULES,
         timeout: float = 10.0,
         cooldown: float = 0.0,
         enabled: bool = True,

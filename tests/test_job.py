@@ -80,9 +80,7 @@ async def test_not_modified_confirms_what_is_served() -> None:
 )
 async def test_nothing_bad_replaces_the_last_good_copy(bad: Payload | Exception) -> None:
     scene = Scene()
-    job, source = scene.job(
-        payload(), bad, rules=Rules(guard=GuardRules(required=("a",)))
-    )
+    job, source = scene.job(payload(), bad, rules=Rules(guard=GuardRules(required=("a",))))
     async with running(job):
         await scene.clock.advance(250)
         record = scene.record()
@@ -283,8 +281,7 @@ async def test_an_attempt_ends_at_its_timeout() -> None:
     source.hold = anyio.Event()
     async with running(job):
         with anyio.fail_after(5):
-            while scene.record().last_attempt is None:
-                await anyio.sleep(0.005)
+            await scene.observer.told.wait()
         failure = scene.record().last_attempt.failure  # type: ignore[union-attr]
     assert failure is not None
     assert failure.stage is Stage.TIMEOUT

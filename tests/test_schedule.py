@@ -136,9 +136,7 @@ def test_backoff_is_the_same_on_every_replica_and_spread_over_names() -> None:
 
 
 def test_transient_trouble_is_tried_again_soon() -> None:
-    due = next_due(
-        NOW + 100, RETRY, "x", ended=NOW, trouble=trouble(transient=True), failures=1
-    )
+    due = next_due(NOW + 100, RETRY, "x", ended=NOW, trouble=trouble(transient=True), failures=1)
     assert due.reason is DueReason.BACKOFF
     assert 0.8 <= due.at - NOW <= 1.2  # type: ignore[operator]
 

@@ -1,0 +1,212 @@
+import asyncio
+import base64
+import ssl
+from collections.abc import AsyncIterator
+
+import httpx
+import pytest
+
+from refresher.reach import EXTENSION, ForbiddenAddress, Reach
+from refresher.transport import AiohttpTransport, open_client
+from tests.faults import (
+    CERTIFICATE,
+    HANG_UP,
+    RESET,
+    STALL,
+    FaultServer,
+    answer,
+    closed_port,
+    serving,
+)
+
+PUBLIC = "93.184.216.34"
+
+
+@pytest.fixture
+async def upstream() -> AsyncIterator[FaultServer]:
+    async with serving() as server:
+        yield server
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[httpx.AsyncClient]:
+    async with open_client() as client:
+        yield client
+
+
+def from_public(url: str) -> httpx.Request:
+    """What a redirect from a public address would ask for."""
+    reach = Reach(PUBLIC)
+    reach.depart()
+    return httpx.Request("GET", url, extensions={EXTENSION: reach})
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+async def test_no_connection_is_opened_to_an_address_out_of_reach(
+    host: str, upstream: FaultServer, client: httpx.AsyncClient
+) -> None:
+    with pytest.raises(httpx.ConnectError) as caught:
+        await client.send(from_public(upstream.url(host=host)))
+    assert isinstance(caught.value.__cause__, ForbiddenAddress)
+    assert upstream.connections == 0
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+async def test_no_kept_connection_is_used_to_an_address_out_of_reach(
+    host: str, upstream: FaultServer, client: httpx.AsyncClient
+) -> None:
+    upstream.script("/", answer(200, b"[]"))
+    url = upstream.url(host=host)
+    await client.get(url)
+    with pytest.raises(httpx.ConnectError) as caught:
+        await client.send(from_public(url))
+    assert isinstance(caught.value.__cause__, ForbiddenAddress)
+    await client.get(url)
+    assert (upstream.connections, len(upstream.requests)) == (1, 2)
+
+
+async def test_a_name_for_a_link_local_address_is_not_connected_to(
+    client: httpx.AsyncClient,
+) -> None:
+    request = httpx.Request("GET", "http://0xa9fea9fe/", extensions={EXTENSION: Reach("x")})
+    with pytest.raises(httpx.ConnectError) as caught:
+        await client.send(request)
+    assert isinstance(caught.value.__cause__, ForbiddenAddress)
+
+
+async def test_what_a_request_may_reach_is_its_own_affair(
+    upstream: FaultServer, client: httpx.AsyncClient
+) -> None:
+    async def allowed() -> int:
+        return (await client.get(upstream.url(host="localhost"))).status_code
+
+    async def forbidden() -> str:
+        with pytest.raises(httpx.ConnectError) as caught:
+            await client.send(from_public(upstream.url(host="localhost")))
+        return type(caught.value.__cause__).__name__
+
+    found = await asyncio.gather(*(call() for _ in range(10) for call in (allowed, forbidden)))
+    assert found == [404, "ForbiddenAddress"] * 10
+
+
+async def test_the_address_that_answered_is_told(
+    upstream: FaultServer, client: httpx.AsyncClient
+) -> None:
+    for _ in range(2):
+        reach = Reach("localhost")
+        request = httpx.Request("GET", upstream.url(), extensions={EXTENSION: reach})
+        await client.send(request)
+        assert reach.peer == "127.0.0.1"
+    assert upstream.connections == 1
+
+
+async def test_a_client_fails_with_the_errors_of_httpx(
+    upstream: FaultServer, client: httpx.AsyncClient
+) -> None:
+    with pytest.raises(httpx.ConnectError):
+        await client.get(f"http://127.0.0.1:{closed_port()}/")
+    for steps, error in [
+        ((HANG_UP,), httpx.ReadError),
+        ((RESET,), httpx.ReadError),
+        ((b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n[", HANG_UP), httpx.RemoteProtocolError),
+        ((b"nonsense\r\n\r\n",), httpx.RemoteProtocolError),
+    ]:
+        with pytest.raises(error):
+            await client.get(upstream.script("/", steps))
+    with pytest.raises(httpx.ReadTimeout):
+        await client.get(upstream.script("/", (STALL,)), timeout=0.02)
+    with pytest.raises(httpx.LocalProtocolError):
+        await client.get(upstream.url(), headers={"X-Name": "a\r\nX-Other: b"})
+
+
+async def test_a_client_streams_a_body_up(upstream: FaultServer, client: httpx.AsyncClient) -> None:
+    upstream.script("/", answer(200))
+
+    async def parts() -> AsyncIterator[bytes]:
+        yield b"one"
+        yield b"two"
+
+    await client.post(upstream.url(), content=parts(), headers={"Content-Length": "6"})
+    assert upstream.requests[0].body == b"onetwo"
+
+
+async def test_a_client_has_its_upstreams_base_url_headers_and_no_cookies(
+    upstream: FaultServer,
+) -> None:
+    upstream.script("/v1/x", answer(200, b"[]", {"Set-Cookie": "a=1"}))
+    async with open_client(base_url=upstream.url("/v1"), headers={"X-Key": "ä"}) as client:
+        await client.get("/x")
+        await client.get("/x")
+    assert "X-Key: ä\r\n".encode() in upstream.requests[1].raw
+    assert upstream.requests[1].header("cookie") is None
+
+
+async def test_no_redirect_is_followed(upstream: FaultServer, client: httpx.AsyncClient) -> None:
+    url = upstream.script("/", answer(302, headers={"Location": "/y"}))
+    assert (await client.get(url)).status_code == 302
+
+
+async def test_a_client_trusts_whom_it_is_told_to() -> None:
+    trusting = ssl.create_default_context(cafile=str(CERTIFICATE))
+    async with serving(tls=True) as upstream, open_client(tls=trusting) as client:
+        upstream.script("/", answer(200, b"[]"))
+        assert (await client.get(upstream.url())).status_code == 200
+        with pytest.raises(httpx.ConnectError):
+            await client.send(from_public(upstream.url()))
+
+
+async def test_a_transport_handed_in_is_the_only_one_used() -> None:
+    transport = httpx.MockTransport(lambda request: httpx.Response(200, text=request.url.host))
+    async with open_client(transport=transport) as client:
+        assert (await client.get("http://api.example/")).text == "api.example"
+
+
+class TestAProxy:
+    @pytest.fixture
+    async def proxied(self, upstream: FaultServer) -> AsyncIterator[httpx.AsyncClient]:
+        proxies = {
+            "http": upstream.url().replace("http://", "http://me:word@"),
+            "https": upstream.url(),
+            "no": "direct.example, localhost",
+        }
+        transport = AiohttpTransport(proxies=proxies)
+        async with open_client(transport=transport) as client:
+            yield client
+
+    async def test_is_asked_for_what_is_not_exempt(
+        self, upstream: FaultServer, proxied: httpx.AsyncClient
+    ) -> None:
+        upstream.script("http://api.example/x", answer(200, b"[]"))
+        assert (await proxied.get("http://api.example/x")).status_code == 200
+        assert upstream.requests[0].target == "http://api.example/x"
+        login = base64.b64encode(b"me:word").decode()
+        assert upstream.requests[0].header("proxy-authorization") == f"Basic {login}"
+
+    async def test_is_passed_by_for_what_is_exempt(
+        self, upstream: FaultServer, proxied: httpx.AsyncClient
+    ) -> None:
+        await proxied.get(upstream.url("/x", host="localhost"))
+        assert upstream.requests[0].target == "/x"
+        with pytest.raises(httpx.ConnectError):
+            await proxied.get("http://sub.direct.example.invalid.direct.example/")
+
+    async def test_may_stand_at_a_private_address(
+        self, upstream: FaultServer, proxied: httpx.AsyncClient
+    ) -> None:
+        upstream.script("http://api.example/x", answer(200, b"[]"))
+        assert (await proxied.send(from_public("http://api.example/x"))).status_code == 200
+
+    async def test_that_opens_no_tunnel_is_a_failure_of_the_proxy(
+        self, upstream: FaultServer, proxied: httpx.AsyncClient
+    ) -> None:
+        upstream.script("api.example:443", answer(407))
+        with pytest.raises(httpx.ProxyError):
+            await proxied.get("https://api.example/")
+        assert upstream.requests[0].method == "CONNECT"
+
+    @pytest.mark.parametrize("proxy", ["socks5://127.0.0.1:1", "socks5h://127.0.0.1:1"])
+    async def test_of_a_kind_that_is_not_spoken_is_named(self, proxy: str) -> None:
+        transport = AiohttpTransport(proxies={"all": proxy})
+        async with open_client(transport=transport) as client:
+            with pytest.raises(httpx.UnsupportedProtocol, match="socks5"):
+                await client.get("http://api.example/")
