@@ -4,21 +4,25 @@ Point it at slow, flaky, rate-limited upstreams; get local data that is always t
 and always says how fresh it is.
 """
 
-from refresher.errors import (
-    ConfigError,
-    NoSnapshot,
-    NotRefreshable,
-    ReadError,
-    RefresherError,
-    RefreshFailed,
-    RefreshRefused,
-    ServiceError,
-    TooSoon,
-    UnknownJob,
-)
-from refresher.facade import Refresher, View
-from refresher.model import Attempt, Outcome, Stage, State
-from refresher.sources.callable import UNCHANGED
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from refresher.errors import (
+        ConfigError,
+        NoSnapshot,
+        NotRefreshable,
+        ReadError,
+        RefresherError,
+        RefreshFailed,
+        RefreshRefused,
+        ServiceError,
+        TooSoon,
+        UnknownJob,
+    )
+    from refresher.facade import Refresher, View
+    from refresher.model import Attempt, Outcome, Stage, State
+    from refresher.sources.callable import UNCHANGED
 
 __all__ = [
     "UNCHANGED",
@@ -39,3 +43,31 @@ __all__ = [
     "UnknownJob",
     "View",
 ]
+
+_HOMES = {
+    "refresher.errors": {
+        "ConfigError",
+        "NoSnapshot",
+        "NotRefreshable",
+        "ReadError",
+        "RefreshFailed",
+        "RefreshRefused",
+        "RefresherError",
+        "ServiceError",
+        "TooSoon",
+        "UnknownJob",
+    },
+    "refresher.facade": {"Refresher", "View"},
+    "refresher.model": {"Attempt", "Outcome", "Stage", "State"},
+    "refresher.sources.callable": {"UNCHANGED"},
+}
+
+
+if not TYPE_CHECKING:  # a type checker would take every misspelt name for an object
+
+    def __getattr__(name: str) -> object:
+        """Import a name when it is asked for: FastAPI takes a second, `--help` needs none of it."""
+        for module, names in _HOMES.items():
+            if name in names:
+                return getattr(import_module(module), name)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
