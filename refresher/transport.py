@@ -144,11 +144,8 @@ class _Body(httpx.AsyncByteStream):
         return chunk
 
     async def aclose(self) -> None:
-        # A connection is kept only if the whole body was there; else its rest is not waited for.
-        if self._response.content.is_eof():
-            self._response.release()
-        else:
-            self._response.close()
+        # aiohttp keeps the connection if the whole body has come, and closes it if not
+        self._response.release()
 
 
 class _Connector(aiohttp.TCPConnector):
@@ -162,12 +159,17 @@ class _Connector(aiohttp.TCPConnector):
     ) -> Connection:
         connection = await super().connect(req, traces, timeout)
         reach = _reach.get()
-        if reach is not None and connection.transport is not None:
-            try:
-                reach.connected(connection.transport.get_extra_info("peername")[0])
-            except reaches.ForbiddenAddress as error:
-                connection.release()  # another job's, and good for that one
-                raise _Refused(str(error)) from error
+        if reach is None:
+            return connection
+        peer = connection.transport and connection.transport.get_extra_info("peername")
+        if not peer:  # dropped in the moment it was made
+            connection.close()
+            raise aiohttp.ServerDisconnectedError
+        try:
+            reach.connected(peer[0])
+        except reaches.ForbiddenAddress as error:
+            connection.release()  # another job's, and good for that one
+            raise _Refused(str(error)) from error
         return connection
 
 

@@ -141,6 +141,14 @@ async def test_a_client_has_its_upstreams_base_url_headers_and_no_cookies(
     assert upstream.requests[1].header("cookie") is None
 
 
+async def test_a_url_with_userinfo_is_a_request_with_basic_auth(
+    upstream: FaultServer, client: httpx.AsyncClient
+) -> None:
+    await client.get(upstream.script("/", answer(200)).replace("http://", "http://me:word@"))
+    login = base64.b64encode(b"me:word").decode()
+    assert upstream.requests[0].header("authorization") == f"Basic {login}"
+
+
 async def test_no_redirect_is_followed(upstream: FaultServer, client: httpx.AsyncClient) -> None:
     url = upstream.script("/", answer(302, headers={"Location": "/y"}))
     assert (await client.get(url)).status_code == 302

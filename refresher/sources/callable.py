@@ -60,20 +60,15 @@ class CallableSource:
         Raises:
             RefreshFailed: it raised (`source`), or returned what is not data (`decode`).
         """
-        task = asyncio.current_task()
-        cancelling = task.cancelling() if task else 0
         try:
             found = await self._returned()
         except (GeneratorExit, RefreshFailed):
             raise
         except BaseException as error:
-            # A cancellation is ours to obey only if it was meant for us: a callable may raise one
-            # of its own, and neither that nor its sys.exit() may end the job or the service.
-            if (
-                isinstance(error, asyncio.CancelledError)
-                and task
-                and task.cancelling() > cancelling
-            ):
+            # A cancellation is to be obeyed if somebody asked for it. A callable may raise one of
+            # its own; neither that nor its sys.exit() may end the job or the service.
+            task = asyncio.current_task()
+            if isinstance(error, asyncio.CancelledError) and task and task.cancelling():
                 raise
             raise call_failure(error, now=self._now()) from error
         if found is not None:
@@ -98,6 +93,32 @@ def is_async(call: Callable[..., object]) -> bool:
     return inspect.iscoroutinefunction(call) or inspect.iscoroutinefunction(
         getattr(call, "__call__", None)  # noqa: B004  not whether it can be called, but how
     )
+
+
+def payload_of(value: object, max_bytes: int) -> Payload | None:
+    """What a function's return value is as data; None for UNCHANGED.
+
+    Raises:
+        RefreshFailed: it is not data (`decode`), or more than `max_bytes` of it (`body`).
+    """
+    match value:
+        case _Unchanged.UNCHANGED:
+            return None
+        case None:
+            raise RefreshFailed(
+                Stage.DECODE, "returned None; return UNCHANGED if nothing has changed"
+            )
+        case str():
+            body, content_type = _utf8(value), "text/plain; charset=utf-8"
+        case bytes() | bytearray():
+            body, content_type = bytes(value), "application/octet-stream"
+        case _:
+            body, content_type = _json(value), "application/json"
+    if len(body) > max_bytes:
+        raise RefreshFailed(
+            Stage.BODY, f"returned {len(body)} bytes, more than max_bytes = {max_bytes}"
+        )
+    return Payload(body=body, content_type=content_type, revision=_REVISION)
 
 
 def check_signature(call: Callable[..., object]) -> None:
@@ -127,8 +148,8 @@ def import_callable(reference: str) -> Callable[..., object]:
     Raises:
         ConfigError: there is no such module, it cannot be imported, or has no such callable.
     """
-    module_name, colon, path = reference.partition(":")
-    if not (colon and module_name and path):
+    module_name, _, path = reference.partition(":")
+    if not all(name.isidentifier() for name in (*module_name.split("."), *path.split("."))):
         raise ConfigError([f"got {reference!r}; write it as package.module:function"])
     try:
         found: object = importlib.import_module(module_name)
@@ -137,7 +158,7 @@ def import_callable(reference: str) -> Callable[..., object]:
         raise ConfigError(
             [f"there is no module {missing!r}, needed for {reference!r}; is it installed?"]
         ) from error
-    except Exception as error:  # the user's module runs on import and may raise anything
+    except (Exception, SystemExit) as error:  # a module runs on import and may raise anything
         problem = f"importing {module_name!r} raised {type(error).__name__}: {error}"
         raise ConfigError([problem]) from error
     for name in path.split("."):
@@ -153,27 +174,6 @@ def import_callable(reference: str) -> Callable[..., object]:
 
 def _takes_client(call: Callable[..., object]) -> bool:
     return is_async(call) and _CLIENT in inspect.signature(call).parameters
-
-
-def payload_of(value: object, max_bytes: int) -> Payload | None:
-    match value:
-        case _Unchanged.UNCHANGED:
-            return None
-        case None:
-            raise RefreshFailed(
-                Stage.DECODE, "returned None; return UNCHANGED if nothing has changed"
-            )
-        case str():
-            body, content_type = _utf8(value), "text/plain; charset=utf-8"
-        case bytes() | bytearray():
-            body, content_type = bytes(value), "application/octet-stream"
-        case _:
-            body, content_type = _json(value), "application/json"
-    if len(body) > max_bytes:
-        raise RefreshFailed(
-            Stage.BODY, f"returned {len(body)} bytes, more than max_bytes = {max_bytes}"
-        )
-    return Payload(body=body, content_type=content_type, revision=_REVISION)
 
 
 def _utf8(text: str) -> bytes:

@@ -71,16 +71,16 @@ class FileSource:
                     f"{self._path} has {before.st_size} bytes, "
                     f"more than max_bytes = {self._max_bytes}",
                 )
+            age = self._now() - before.st_mtime
             body = file.read(before.st_size + 1)
             after = os.fstat(file.fileno())
         if _revision(after) != _revision(before) or len(body) != before.st_size:
             return None
         # A file changed just now may change once more and show the same time: it gets no mark.
-        settled = self._now() - before.st_mtime >= _RACY
         return Payload(
             body=body,
             content_type=_content_type(self._path),
-            revision=_revision(before) if settled else None,
+            revision=_revision(before) if age >= _RACY else None,
         )
 
 

@@ -16,8 +16,6 @@ def retry_after(value: str | None, *, now: float) -> float | None:
         return None
     value = value.strip(" \t")
     if value.isascii() and value.isdigit():
-        digits = value.lstrip("0")
-        # more digits than the cap has is more than the cap, and int() has a limit of its own
-        return _LONGEST if len(digits) > len("3600") else min(float(digits or 0), _LONGEST)
+        return min(float(value), _LONGEST)  # unlike int(), float() takes any number of digits
     instant = parse_http_date(value, now=now)
     return None if instant is None else min(max(instant - now, 0.0), _LONGEST)

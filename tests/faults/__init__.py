@@ -133,18 +133,19 @@ class FaultServer:
         self.tasks.add(task)
         self.connections += 1
         number = self.connections
+        # what the client does to its connection is the test's to assert, not ours to report
+        gone = suppress(ConnectionError, asyncio.IncompleteReadError, ssl.SSLError)
         try:
-            # what the client does to its connection is the test's to assert, not ours to report
-            with suppress(ConnectionError, asyncio.IncompleteReadError, ssl.SSLError):
+            with gone:
                 if await _play(self.greeting, reader, writer):
                     while await self._answer(number, reader, writer):
                         pass
+            with gone:
+                writer.close()
+                await writer.wait_closed()
         except asyncio.CancelledError:  # asyncio.streams would report a cancelled task as an error
             writer.transport.abort()
         finally:
-            writer.close()
-            with suppress(ConnectionError, ssl.SSLError):
-                await writer.wait_closed()
             self.tasks.discard(task)
 
     async def _answer(

@@ -144,7 +144,8 @@ class TestARequest:
         self, upstream: FaultServer, client: httpx.AsyncClient
     ) -> None:
         cookie = {"Set-Cookie": "session=1; Path=/"}
-        url = upstream.script("/x", answer(302, headers={**cookie, "Location": "/y"}))
+        upstream.script("/x", answer(302, headers={**cookie, "Location": "/y"}))
+        url = upstream.url("/x", host="localhost")  # a cookie jar may ignore a bare address
         upstream.script("/y", answer(200, b"[]", cookie))
         source = HttpSource(HttpRequest(url=url), client=client)
         await payload(source)
@@ -238,6 +239,16 @@ class TestAConditionalRequest:
         assert sent == [
             ("/latest", None), ("/2025", '"a"'), ("/latest", None), ("/2026", None)
         ]  # fmt: skip
+
+    async def test_is_what_a_304_must_answer_at_the_very_url_that_gives_it(
+        self, upstream: FaultServer, client: httpx.AsyncClient
+    ) -> None:
+        upstream.script("/2026", answer(304))
+        source = HttpSource(
+            HttpRequest(url=upstream.script("/x", conditional, redirect("/2026"))), client=client
+        )
+        failed = await refusal(source, (await payload(source)).revision)
+        assert (failed.failure.stage, failed.http_status) == (Stage.STATUS, 304)
 
     async def test_is_what_a_304_must_answer(
         self, upstream: FaultServer, client: httpx.AsyncClient

@@ -65,6 +65,8 @@ def test_the_method_and_the_body_change_as_in_a_browser(
 def test_another_origin_is_not_trusted_and_gets_no_body(location: str) -> None:
     away = follow(hop("POST", content=b"body"), 307, location, max_redirects=5)
     assert (away.trusted, away.method, away.content) == (False, "POST", None)
+    further = follow(away, 307, "/further", max_redirects=5)
+    assert (further.trusted, further.content) == (False, None)
     back = follow(away, 307, START + "2", max_redirects=5)
     assert (back.trusted, back.content) == (False, None)
 
