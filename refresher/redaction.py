@@ -7,10 +7,10 @@ from urllib.parse import quote, quote_plus
 
 MASK = "***"
 
-# What httpx leaves as it is in a path and in a query: the form in which a secret stands in a
+# What httpx leaves as it is in a query and in a path: the forms in which a secret stands in a
 # request line and in httpx's own log.
-_PATH_SAFE = "!$&'()*+,;=:@/[]%"
-_QUERY_SAFE = "!$'()*,;:@/?[]%"
+_QUERY_SAFE = "!$%&'()*+,-./:;=?@[\\]^_`{|}~"
+_PATH_SAFE = "!$%&'()*+,-./:;=@[\\]^_|~"
 
 # Three characters stand in every second word: masking them would wreck the text around them and
 # tell no more than it hides. Where a value's place is known it is masked whatever its length.
@@ -57,14 +57,16 @@ class Redactor:
 
 def _forms(secret: str) -> set[str]:
     """The ways a secret is spelled where URLs, forms, JSON and tracebacks are printed."""
+    secret = secret.encode(errors="replace").decode()  # a lone surrogate has no other form
     return {
         secret,
         quote(secret, safe=""),
+        quote(secret),
         quote(secret, safe=_PATH_SAFE),
         quote(secret, safe=_QUERY_SAFE),
         quote_plus(secret),
         json.dumps(secret)[1:-1],
         json.dumps(secret, ensure_ascii=False)[1:-1],
         repr(secret)[1:-1],
-        repr(secret.encode(errors="replace"))[2:-1],
+        repr(secret.encode())[2:-1],
     }

@@ -54,7 +54,7 @@ def _of_auth(auth: object) -> Iterator[str]:
     match auth:
         case {"username": str() as username, "password": str() as password}:
             yield f"{username}:{password}"
-            yield b64encode(f"{username}:{password}".encode()).decode()
+            yield b64encode(f"{username}:{password}".encode(errors="replace")).decode()
 
 
 def _of_url(url: object) -> Iterator[str]:

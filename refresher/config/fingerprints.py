@@ -3,16 +3,19 @@
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from functools import lru_cache
 from hashlib import sha256
 
-from refresher.config.models import JobConfig
+from refresher.config.models import GuardConfig, JobConfig
 from refresher.config.references import pieces_of, unreplaced
 from refresher.config.tree import Table
 from refresher.model import Definition
 
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
+
 
 def definition(
-    config: JobConfig, table: Table, *, address: str | None, schema: object
+    config: JobConfig, table: Table, *, address: str | None, schema: str | None
 ) -> Definition:
     """The fingerprints of a job.
 
@@ -20,28 +23,10 @@ def definition(
     a rotated token makes no new source. `address` is its url as `urls.identity` has it, `schema`
     the content of its schema file.
     """
-    if config.file is not None:
-        # As written: the same configuration in two places is one definition.
-        source: object = {"file": _as_written(str(config.file), table["file"])}
-    else:
-        request = {
-            "method": config.method,
-            "params": config.params,
-            "headers": config.headers,
-            "json": config.json,
-            "body": config.body,
-        }
-        written = {key: _as_written(value, table.get(key)) for key, value in request.items()}
-        headers = {name.lower(): value for name, value in written["headers"].items()}
-        python = None if config.python is None else function_name(config.python)
-        source = {**written, "headers": headers, "python": python, "url": address}
-    rules = {
-        "format": config.format,
-        "select": config.select,
-        "schema": schema,
-        "guard": asdict(config.guard),
-    }
-    return Definition(source=_fingerprint(source), rules=_fingerprint(rules))
+    return Definition(
+        source=_fingerprint(_source(config, table, address)),
+        rules=_rules(config.format, config.select, config.guard, schema),
+    )
 
 
 def function_name(function: str | Callable[..., object]) -> str:
@@ -51,6 +36,39 @@ def function_name(function: str | Callable[..., object]) -> str:
     # An object that can be called has no name of its own: its class stands for it.
     named = function if hasattr(function, "__qualname__") else type(function)
     return f"{named.__module__}:{named.__qualname__}"
+
+
+def _source(config: JobConfig, table: Table, address: str | None) -> dict[str, object]:
+    if config.file is not None:
+        # As written: the same configuration in two places is one definition.
+        return {"file": _as_written(str(table["file"]), table["file"])}
+    headers = table.get("headers")
+    written = headers if isinstance(headers, dict) else {}
+    return {
+        "python": None if config.python is None else function_name(config.python),
+        "url": address,
+        "method": config.method,
+        "params": _as_written(config.params, table.get("params")),
+        "headers": {
+            name.lower(): _as_written(value, written.get(name))
+            for name, value in config.headers.items()
+        },
+        "json": _as_written(config.json, table.get("json")),
+        "body": _as_written(config.body, table.get("body")),
+    }
+
+
+@lru_cache(maxsize=1024)
+def _rules(format_: str, select: str | None, guard: GuardConfig, schema: str | None) -> str:
+    unguarded = asdict(GuardConfig())
+    rules = {
+        "format": format_,
+        "select": select,
+        # A schema counts as the value it is: its layout makes no other rules.
+        "schema": None if schema is None else [json.loads(schema)],
+        **{key: value for key, value in asdict(guard).items() if value != unguarded[key]},
+    }
+    return _fingerprint(rules)
 
 
 def _as_written(value: object, written: object) -> object:
@@ -68,6 +86,7 @@ def _as_written(value: object, written: object) -> object:
             return value
 
 
-def _fingerprint(value: object) -> str:
-    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"))
-    return sha256(canonical.encode()).hexdigest()
+def _fingerprint(parts: Mapping[str, object]) -> str:
+    # What is not given does not count: a key that a later release adds changes no fingerprint.
+    given = {key: value for key, value in parts.items() if value is not None}
+    return sha256(_CANONICAL.encode(given).encode()).hexdigest()

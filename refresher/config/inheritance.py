@@ -8,8 +8,8 @@ from refresher.config.tree import KeyPath, Table, Tree
 
 _MERGED = ("headers", "params", "guard")
 """These merge key by key; everything else replaces."""
-_ALTERNATIVES = (("url", "file", "python"), ("interval", "cron"), ("json", "body"))
-"""Of each group one: a job's own displaces what it would inherit of the others."""
+ALTERNATIVES = (("url", "file", "python"), ("interval", "cron"), ("json", "body"))
+"""Of each group one: what is nearer displaces what stands further off of the others."""
 _GIVEN_BY_UPSTREAM = ("headers", "auth")
 
 
@@ -26,10 +26,10 @@ class Inherited:
 
     def place(self, path: KeyPath) -> KeyPath:
         """Where in the tree the value at `path` in this table was written."""
-        for layer, table in self.layers:
-            if _reaches(table, path[:2] if path[:1] and path[0] in _MERGED else path[:1]):
-                return (*layer, *path)
-        return (*self.layers[0][0], *path)
+        written = path[: 2 if path[0] in _MERGED else 1]
+        own = self.layers[0][0]
+        layer = next((layer for layer, table in self.layers if _reaches(table, written)), own)
+        return (*layer, *path)
 
 
 def inherited(tree: Tree, name: str) -> Inherited:
@@ -46,11 +46,12 @@ def inherited(tree: Tree, name: str) -> Inherited:
 
 def check_alternatives(table: Table, path: KeyPath, problems: Problems) -> None:
     """Note the keys of one written table of which it may have only one."""
-    for group in _ALTERNATIVES:
+    for group in ALTERNATIVES:
         written = [key for key in group if key in table]
         if len(written) > 1:
             wrong = f"cannot stand beside {written[0]}"
-            problems.add((*path, written[1]), wrong, advice="keep one of the two")
+            got = table[written[1]]
+            problems.add((*path, written[1]), wrong, "keep one of the two", got=got)
 
 
 def _merged(layers: list[Table]) -> Table:
@@ -60,9 +61,10 @@ def _merged(layers: list[Table]) -> Table:
     for key in _MERGED:
         parts = [layer[key] for layer in reversed(layers) if key in layer]
         if len(parts) > 1:
-            # What is no table is left to replace: the validation says what is wrong with it.
-            table[key] = _merged_tables(parts, key) if all(map(_is_table, parts)) else parts[-1]
-    for group in _ALTERNATIVES:
+            # What is no table is left as it is: the validation says what is wrong with it.
+            tables = [part for part in parts if isinstance(part, dict)]
+            table[key] = _together(tables, key) if len(tables) == len(parts) else parts[-1]
+    for group in ALTERNATIVES:
         nearest = next((layer for layer in layers if any(key in layer for key in group)), table)
         for key in group:
             if key not in nearest:
@@ -70,19 +72,14 @@ def _merged(layers: list[Table]) -> Table:
     return table
 
 
-def _merged_tables(parts: Iterable[object], key: str) -> Table:
+def _together(tables: Iterable[Table], key: str) -> Table:
     merged: Table = {}
-    for part in parts:
-        assert isinstance(part, dict)
+    for table in tables:
         if key == "headers":  # case makes no difference (RFC 9110, 5.1): the nearest spelling stays
-            lower = {name.lower() for name in part}
+            lower = {name.lower() for name in table}
             merged = {name: value for name, value in merged.items() if name.lower() not in lower}
-        merged.update(part)
+        merged.update(table)
     return merged
-
-
-def _is_table(value: object) -> bool:
-    return isinstance(value, dict)
 
 
 def _reaches(table: object, path: KeyPath) -> bool:

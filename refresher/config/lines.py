@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 from refresher.config.tree import KeyPath
 
-
 _TOKEN = re.compile(
     r"""
       (?P<space>[ \t]+ | \#[^\n]*)

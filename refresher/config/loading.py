@@ -30,7 +30,6 @@ from refresher.config.validation import validated
 
 T = TypeVar("T")
 
-_NO_TABLE = ("is not a table", "write it as [jobs.NAME]")
 _NOTHING: Mapping[str, object] = MappingProxyType({})
 _NO_JOBS: Mapping[str, Mapping[str, object]] = MappingProxyType({})
 
@@ -126,10 +125,11 @@ def _check_tables(tree: Tree, problems: Problems) -> None:
     for named in ("jobs", "upstreams"):
         entries = tree.values.setdefault(named, {})
         if not isinstance(entries, dict):
-            problems.add((named,), *_NO_TABLE, got=entries)
+            problems.add((named,), "is not a table", f"write it as [{named}.NAME]", got=entries)
             entries = tree.values[named] = {}
         for name in [name for name, table in entries.items() if not isinstance(table, dict)]:
-            problems.add((named, name), *_NO_TABLE, got=entries.pop(name))
+            advice = f"write it as [{named}.{name}]"
+            problems.add((named, name), "is not a table", advice, got=entries.pop(name))
     _section(tree, "defaults", JobConfig, problems)
     check_alternatives(tree.table("defaults"), ("defaults",), problems)
     for name in tree.table("jobs"):
@@ -140,9 +140,8 @@ def _check_tables(tree: Tree, problems: Problems) -> None:
 
 
 def _section(tree: Tree, name: str, model: type[T], problems: Problems) -> T:
-    """The table `name`; its defaults where something is wrong with it, which is noted."""
-    found = validated(model, tree.values.get(name, {}), problems, _under(name))
-    return model() if found is None else found
+    """The table `name`; what is wrong with it is noted."""
+    return validated(model, tree.values.get(name, {}), problems, _under(name))[0]
 
 
 def _store(tree: Tree, problems: Problems) -> StoreConfig:
@@ -158,18 +157,17 @@ def _server(tree: Tree, problems: Problems, store: StoreConfig) -> ServerConfig:
         wrong = "cannot share memory://, which is each process's own"
         problems.add(("server", "workers"), wrong, got=server.workers, advice="write 1")
     if server.drain > server.shutdown_grace:
-        wrong = f'is longer than shutdown_grace, "{written_duration(server.shutdown_grace)}"'
+        wrong = f'is longer than shutdown_grace ("{written_duration(server.shutdown_grace)}")'
         got = written_duration(server.drain)
         problems.add(("server", "drain"), wrong, got=got, advice="it is a part of that: shorten it")
     return server
 
 
 def _upstreams(tree: Tree, problems: Problems) -> dict[str, UpstreamConfig]:
-    found = {
-        name: validated(UpstreamConfig, table, problems, _under("upstreams", name))
+    return {
+        name: validated(UpstreamConfig, table, problems, _under("upstreams", name))[0]
         for name, table in tree.table("upstreams").items()
     }
-    return {name: upstream for name, upstream in found.items() if upstream is not None}
 
 
 def _under(*table: str) -> Callable[[KeyPath], KeyPath]:

@@ -6,11 +6,12 @@ The docstrings below the keys are what an editor shows: `json_schema` takes them
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Discriminator, Field, JsonValue
+from pydantic import ConfigDict, Discriminator, Field
 
 from refresher.config import values as v
 from refresher.config.units import Share
 
+_FIVE_PERCENT = Share(0.05)
 _STRICT = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
 
@@ -48,7 +49,7 @@ class AdminConfig:
 
     __pydantic_config__ = _STRICT
 
-    token: Annotated[v.Tokens, Field(min_length=1)] = field(default=(), repr=False)
+    token: Annotated[v.Tokens, v.at_least_one] = field(default=(), repr=False)
     """One token or a list; without any the service makes one."""
 
 
@@ -185,7 +186,7 @@ class JobConfig:
     """The due moments as a cron expression, in place of an interval."""
     timezone: v.Timezone = "UTC"
     """The time zone that cron is read in."""
-    jitter: v.Jitter = Share(0.05)
+    jitter: v.Jitter = _FIVE_PERCENT
     """How far due moments are spread: a share of the interval; for cron a duration."""
     timeout: Annotated[v.Duration, v.at_least("1ms")] = 10.0
     """The longest an attempt may take, from connecting to validating; at most the interval."""
@@ -197,9 +198,9 @@ class JobConfig:
     """The longest pause before a retry."""
     max_bytes: Annotated[v.Size, v.up_to("512MiB")] = 32 << 20
     """The largest body, after decompression."""
-    ok_status: Annotated[
-        tuple[Annotated[v.Number, Field(ge=200, le=299)], ...], Field(min_length=1)
-    ] = (200,)
+    ok_status: Annotated[tuple[Annotated[v.Number, Field(ge=200, le=299)], ...], v.at_least_one] = (
+        200,
+    )
     """The statuses of an answer that is data."""
     conditional: v.Flag = True
     """Whether to ask for changes only (RFC 9110, section 13); for GET only."""
@@ -212,7 +213,7 @@ class JobConfig:
     schema: v.FilePath | None = None
     """The JSON Schema file that content must satisfy, after select."""
     guard: GuardConfig = GuardConfig()
-    """What content must be like to replace what is served."""
+    """What an answer must be like; any other is rejected."""
     max_age: v.Duration | None = None
     """The longest that readers are told to keep it; none: as long as it is fresh."""
     max_stale: v.Duration | None = None

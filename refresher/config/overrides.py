@@ -4,6 +4,7 @@ import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from difflib import get_close_matches
 
+from refresher.config.inheritance import ALTERNATIVES
 from refresher.config.problems import Problems, did_you_mean
 from refresher.config.schema import expected, keys_at
 from refresher.config.tree import Origin, Tree
@@ -25,7 +26,7 @@ def override_from_environment(tree: Tree, problems: Problems, environ: Mapping[s
         if (first := tree.origins.get(path)) is not None and first.verbatim:
             problems.add(path, f"is set by {first.name} too", advice="unset one", origin=origin)
             continue
-        tree.put(path, _value(tree, path, environ[name]), origin)
+        _put(tree, path, _value(tree, path, environ[name]), origin)
 
 
 def override_from_command_line(
@@ -36,7 +37,7 @@ def override_from_command_line(
     for key, value in overrides.items():
         path = _path(tree, problems, key.split("."), origin, ".".join)
         if path is not None:
-            tree.put(path, value, origin)
+            _put(tree, path, value, origin)
 
 
 def _is_override(name: str) -> bool:
@@ -75,6 +76,16 @@ def _path(
         problems.add(path, "sets a whole table", advice="set a key of it", origin=origin)
         return None
     return path
+
+
+def _put(tree: Tree, path: tuple[str, ...], value: object, origin: Origin) -> None:
+    """Write the value, and take out what it is an alternative to: a url displaces a file."""
+    tree.put(path, value, origin)
+    table = tree.table(*path[:-1])
+    others = {key for group in ALTERNATIVES if path[-1] in group for key in group} - {path[-1]}
+    for key in others & table.keys():
+        if not tree.origin((*path[:-1], key)).verbatim:
+            del table[key]
 
 
 def _value(tree: Tree, path: tuple[str, ...], text: str) -> object:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Literal, assert_never
+from typing import Literal
 
 from refresher.config import urls
 from refresher.config.fingerprints import definition, function_name
@@ -12,7 +12,7 @@ from refresher.config.inheritance import inherited
 from refresher.config.models import JobConfig, NoAuth, UpstreamConfig
 from refresher.config.problems import Problems, did_you_mean
 from refresher.config.references import pieces_of
-from refresher.config.schemas import SchemaFile, read_schema
+from refresher.config.schema_files import read_schema
 from refresher.config.settling import Draft, settled
 from refresher.config.tree import Tree
 from refresher.config.units import Unfit
@@ -21,7 +21,7 @@ from refresher.model import Definition
 from refresher.redaction import MASK
 
 Kind = Literal["url", "file", "python"]
-ReadSchema = Callable[[Path], SchemaFile]
+ReadSchema = Callable[[Path], str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,21 +59,24 @@ def _planned(
     read: ReadSchema,
 ) -> JobPlan | None:
     written = inherited(tree, name)
-    config = validated(JobConfig, written.table, problems, written.place)
-    if config is None:
-        return None
-    draft = Draft(name, tree, written, config, problems)
+    config, wrong = validated(JobConfig, written.table, problems, written.place)
+    draft = Draft(name, tree, written, config, wrong, problems)
     config = settled(draft)
     schema = _schema(draft, config, read)
     address = _address(draft, upstreams)
-    if config.url is not None and address is not None:
-        kind, shown = "url", urls.shown(address)
-    elif config.file is not None:
-        kind, shown = "file", _shown_path(draft, config.file)
-    elif config.python is not None:
-        kind, shown = "python", function_name(config.python)
-    else:
-        return None
+    kind: Kind
+    match config:
+        case JobConfig(file=Path() as file):
+            kind, shown = "file", _shown_path(draft, file)
+        case JobConfig(python=function) if function is not None:
+            kind, shown = "python", function_name(function)
+        case JobConfig(url=str()) if address is not None:
+            kind, shown = "url", urls.shown(address)
+        case JobConfig(url=None) if not wrong & {"url", "file", "python"}:
+            problems.add(("jobs", name), "has no source", "write url, file or python")
+            return None
+        case _:  # what is wrong with its source has been noted
+            return None
     return JobPlan(
         name=name,
         kind=kind,
@@ -82,48 +85,61 @@ def _planned(
             config,
             written.table,
             address=None if address is None else urls.identity(address),
-            schema=None if schema is None else schema.content,
+            schema=schema,
         ),
         shown=shown,
         url=address.url if kind == "url" and address is not None else None,
-        userinfo=address is not None and address.has_userinfo,
-        schema=None if schema is None else schema.text,
+        userinfo=kind == "url" and address is not None and address.has_userinfo,
+        schema=schema,
     )
 
 
 def _address(draft: Draft, upstreams: Mapping[str, UpstreamConfig]) -> urls.Address | None:
     """The job's URL, base_url before it; of a callable the base_url, for its client asks there."""
     name, url = draft.config.upstream, draft.written.table.get("url")
-    if name is not None and name not in draft.tree.table("upstreams"):
+    if name is not None and name not in upstreams:
         draft.note("upstream", "is no table under [upstreams]", did_you_mean(name, upstreams))
         return None
-    if name is not None and name not in upstreams:
-        return None  # what is wrong with that table has been noted
     upstream = UpstreamConfig() if name is None else upstreams[name]
-    base = None if name is None else draft.tree.table("upstreams", name).get("base_url")
-    base_pieces = pieces_of(base) if isinstance(base, str) else ()
-    if not isinstance(url, str):
-        is_callable = draft.config.python is not None and base_pieces
-        return urls.parse(base_pieces) if is_callable else None
+    base = () if name is None else _base(draft.tree, name)
+    if "url" in draft.wrong or (base and upstream.base_url is None):
+        return None  # what is wrong with it has been noted
+    if isinstance(url, str):
+        address = _joined(draft, base, url)
+        if address and base and not isinstance(upstream.auth, NoAuth):
+            _check_origin(draft, address, urls.parse(base))
+        return address
+    return urls.parse(base) if base and draft.config.python is not None else None
+
+
+def _joined(draft: Draft, base: urls.Pieces, url: str) -> urls.Address | None:
     pieces = pieces_of(url)
-    relative = urls.is_relative(url)
-    if relative and not base_pieces:
-        advice = "write it whole, https://…, or name an upstream that has a base_url"
-        draft.note("url", "is relative, and there is no base_url to append it to", advice)
-        return None
+    if urls.is_relative(url):
+        if not base:
+            advice = "write it whole, https://…, or name an upstream that has a base_url"
+            draft.note("url", "is relative, and there is no base_url to append it to", advice)
+            return None
+        pieces = urls.joined(base, pieces)
     try:
-        address = urls.parse(urls.joined(base_pieces, pieces) if relative else pieces)
+        return urls.parse(pieces)
     except Unfit as error:
         draft.note("url", error.wrong, error.advice)
         return None
-    if base_pieces and not isinstance(upstream.auth, NoAuth):
-        if address.origin != urls.parse(base_pieces).origin:
-            wrong = f"is of another origin than [upstreams.{name}], whose auth is not for it"
-            draft.note("url", wrong, "take `upstream` out or correct one of the two URLs")
-    return address
 
 
-def _schema(draft: Draft, config: JobConfig, read: ReadSchema) -> SchemaFile | None:
+def _check_origin(draft: Draft, address: urls.Address, base: urls.Address) -> None:
+    if address.origin != base.origin:
+        upstream = f"[upstreams.{draft.config.upstream}]"
+        wrong = f"is of another origin than {upstream}, whose auth is not for it"
+        draft.note("url", wrong, "take `upstream` out or correct one of the two URLs")
+
+
+def _base(tree: Tree, upstream: str) -> urls.Pieces:
+    base = tree.table("upstreams", upstream).get("base_url")
+    return pieces_of(base) if isinstance(base, str) else ()
+
+
+def _schema(draft: Draft, config: JobConfig, read: ReadSchema) -> str | None:
     if config.schema is None:
         return None
     try:

@@ -30,7 +30,7 @@ class Filled(str):
     __slots__ = ("pieces",)
     pieces: tuple[Piece, ...]
 
-    def __new__(cls, pieces: Iterable[Piece]) -> Self:
+    def __new__(cls, pieces: Iterable[Piece]) -> Self:  # noqa: D102  what it takes is its class
         kept = tuple(pieces)
         filled = super().__new__(cls, "".join(piece.text for piece in kept))
         filled.pieces = kept
@@ -111,12 +111,12 @@ class References:
                     f"needs ${{{name}}}, and the environment has no {name}",
                     f"set it or write ${{{name}:-default}}",
                 )
-            return Piece(self._environ[name], written, secret=True)
+            return Piece(_text(name, self._environ[name]), written, secret=True)
         if "${" in default:
             raise Unfit(f"has a reference in the default of {name}", "write one without: none nest")
         # As in a shell, an empty variable takes the default too.
         if value := self._environ.get(name):
-            return Piece(value, written, secret=True)
+            return Piece(_text(name, value), written, secret=True)
         return Piece(default[len(":-") :], written)
 
     def _contents(self, path: Path) -> str:
@@ -136,3 +136,10 @@ class References:
                 raise Unfit(f"needs the file {str(path)!r}, which no file can be called") from None
             self._read[path] = _FINAL_NEWLINE.sub("", text)
         return self._read[path]
+
+
+def _text(name: str, value: str) -> str:
+    """The value of a variable, unless it has bytes that are no text."""
+    if not value.isascii() and any("\ud800" <= character <= "\udfff" for character in value):
+        raise Unfit(f"needs ${{{name}}}, which is not UTF-8", "set it to text")
+    return value

@@ -1,7 +1,7 @@
-"""The JSON Schema of a configuration file, made from the models: for editors, and to look up keys."""
+"""The JSON Schema of a configuration file, made from the models."""
 
 from functools import cache
-from typing import cast
+from typing import Any, cast
 
 from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
@@ -19,8 +19,7 @@ _REFERENCE = {"type": "string", "pattern": r"\$\{[^}]+\}"}
 def json_schema() -> dict[str, object]:
     """The schema of `config.toml`, with every key's type, default and meaning (draft 2020-12)."""
     schema = _bare_schema()
-    opened = cast("dict[str, object]", _open_to_references(schema))
-    return {"$schema": _DIALECT, "title": "refresher", **opened}
+    return {"$schema": _DIALECT, **_open_to_references(schema), "title": "refresher"}
 
 
 def expected(path: KeyPath) -> frozenset[str]:
@@ -39,15 +38,18 @@ def keys_at(path: KeyPath) -> tuple[str, ...]:
 
 
 class _AsWritten(GenerateJsonSchema):
-    """TOML has no null: a key that may be None is one that may be left out."""
+    """TOML has no null: a key that may be None is one that may be left out.
+
+    The defaults of a table are those of its keys.
+    """
 
     def nullable_schema(self, schema: core_schema.NullableSchema) -> JsonSchemaValue:
         return self.generate_inner(schema["schema"])
 
     def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
         written = super().default_schema(schema)
-        if written.get("default", 0) is None:
-            del written["default"]
+        if isinstance(written.get("default"), dict | None):
+            written.pop("default", None)
         return written
 
     def get_title_from_name(self, name: str) -> str:
@@ -65,7 +67,7 @@ def _bare_schema() -> JsonSchemaValue:
     return schema
 
 
-def _open_to_references(schema: object) -> object:
+def _open_to_references(schema: Any) -> Any:  # noqa: ANN401  JSON
     """The schema with `${…}` allowed wherever a value must look like something."""
     match schema:
         case list():
@@ -91,7 +93,7 @@ def _open_to_references(schema: object) -> object:
             return schema
 
 
-def _opened(schema: dict[str, object]) -> dict[str, object]:
+def _opened(schema: JsonSchemaValue) -> JsonSchemaValue:
     return {
         key: value if key in ("propertyNames", "default") else _open_to_references(value)
         for key, value in schema.items()

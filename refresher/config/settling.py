@@ -11,38 +11,48 @@ from refresher.config.units import Share, written_duration
 
 _MOST_JITTER = 0.5
 
+_TIMES = {"interval", "cron", "jitter", "timeout", "connect_timeout", "backoff", "backoff_max"}
+_REQUEST = {"method", "conditional", "json", "body"}
+_RELATED = frozenset({*_TIMES, *_REQUEST, "format", "select", "schema"})
+"""The keys that are settled against each other: while one is wrong by itself, that comes first."""
+
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A job whose keys are right one by one, and where they were written."""
+    """A job whose keys have been checked one by one, and where they were written."""
 
     name: str
     tree: Tree
     written: Inherited
     config: JobConfig
+    wrong: frozenset[str]
+    """The keys that are left out of `config` for what is wrong with them."""
     problems: Problems
 
     def note(self, key: str, wrong: str, advice: str) -> None:
         """Note a problem with a key's value, where it was written."""
         got = self.written.table.get(key)
-        self.problems.add(self.written.place((key,)), wrong, got=got, advice=advice)
+        self.problems.add(self.written.place((key,)), wrong, advice, got=got)
 
 
 def settled(draft: Draft) -> JobConfig:
     """The job's settings as they hold; what cannot hold is noted."""
     config = draft.config
+    file, schema = (_absolute(draft, key, getattr(config, key)) for key in ("file", "schema"))
+    if draft.wrong & _RELATED:
+        return replace(config, file=file, schema=schema)
     _check_backoff(draft)
     _check_rules(draft)
     method = _method(draft)
     return replace(
         config,
+        file=file,
+        schema=schema,
         jitter=_jitter(draft),
         timeout=_within_interval(draft, "timeout", config.timeout),
         connect_timeout=_within_interval(draft, "connect_timeout", config.connect_timeout),
         method=method,
         conditional=_conditional(draft, method),
-        file=_absolute(draft, "file", config.file),
-        schema=_absolute(draft, "schema", config.schema),
     )
 
 
@@ -67,7 +77,7 @@ def _within_interval(draft: Draft, key: str, seconds: float) -> float:
     if config.cron is not None or seconds <= config.interval:
         return seconds
     if draft.written.own(key):
-        wrong = f'is longer than the interval, "{written_duration(config.interval)}"'
+        wrong = f'is longer than the interval ("{written_duration(config.interval)}")'
         draft.note(key, wrong, "shorten it or lengthen the interval")
     return config.interval
 
@@ -75,10 +85,10 @@ def _within_interval(draft: Draft, key: str, seconds: float) -> float:
 def _check_backoff(draft: Draft) -> None:
     first, longest = draft.config.backoff, draft.config.backoff_max
     if first > longest and draft.written.own("backoff_max"):
-        wrong = f'is shorter than backoff, "{written_duration(first)}"'
+        wrong = f'is shorter than backoff ("{written_duration(first)}")'
         draft.note("backoff_max", wrong, "lengthen it or shorten backoff")
     elif first > longest:
-        wrong = f'is longer than backoff_max, "{written_duration(longest)}"'
+        wrong = f'is longer than backoff_max ("{written_duration(longest)}")'
         draft.note("backoff", wrong, "shorten it or lengthen backoff_max")
 
 

@@ -23,6 +23,7 @@ _BYTES = {
 _LONGEST = 3_650 * 86_400
 """Seconds. Instants past year 9999 cannot be written, and nobody means them."""
 _MOST_DIGITS = 12
+_WHOLE = 100
 
 
 class Unfit(ValueError):
@@ -56,7 +57,9 @@ class Share(float):
         """
         if not re.fullmatch(PERCENTAGE, text) or len(text) > _MOST_DIGITS:
             raise Unfit("is not a percentage", 'write it as "50%"')
-        return cls(float(text[:-1]) / 100)
+        if (percent := float(text[:-1])) > _WHOLE:
+            raise Unfit("is more than the whole", 'write at most "100%"')
+        return cls(percent / _WHOLE)
 
 
 def duration(text: str) -> float:
@@ -111,11 +114,9 @@ def rate(text: str) -> Rate:
     """`"60/1m"` as 60 in 60 seconds.
 
     Raises:
-        Unfit: `text` is no rate, or its period is nothing.
+        Unfit: `text` is no rate.
     """
-    if not re.fullmatch(RATE, text) or len(text.split("/")[0]) > _MOST_DIGITS:
+    count, _, period = text.partition("/")
+    if not re.fullmatch(RATE, text) or len(count) > _MOST_DIGITS or not duration(period):
         raise Unfit("is not a rate", 'write a count and a duration, as "60/1m"')
-    count, period = text.split("/")
-    if not (seconds := duration(period)):
-        raise Unfit("has no period", 'write a count and a duration, as "60/1m"')
-    return Rate(int(count), seconds)
+    return Rate(int(count), duration(period))

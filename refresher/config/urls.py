@@ -14,7 +14,7 @@ from refresher.redaction import MASK
 Pieces = tuple[Piece, ...]
 
 _URL = re.compile(
-    r"(?P<scheme>https?)://((?P<userinfo>[^/?#]*)@)?"
+    r"(?P<scheme>https?)://((?P<userinfo>[^/?#\s\\]*)@)?"
     r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^\s/?#@:\[\]\\%<>\"^`{|}]+)(:(?P<port>[0-9]{0,5}))?"
     r"(?P<rest>[/?#].*)?",
     re.IGNORECASE | re.DOTALL,
@@ -127,7 +127,11 @@ def secrets(address: Address) -> Iterator[str]:
     start, end = address.userinfo
     if start < end:
         userinfo = unquote(address.url[start:end])
-        yield from (address.url[start:end], userinfo, b64encode(userinfo.encode()).decode())
+        yield from (
+            address.url[start:end],
+            userinfo,
+            b64encode(userinfo.encode(errors="replace")).decode(),
+        )
         password = address.url[start:end].partition(":")[2]
         yield from (password, unquote(password))
     for start, end in _secret_spans(address):

@@ -1,8 +1,7 @@
 """Tables checked against the models; what pydantic says of them, said so that a person can act."""
 
 from collections.abc import Callable
-from functools import cache
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
@@ -14,66 +13,72 @@ from refresher.config.units import Unfit
 
 T = TypeVar("T")
 
-_adapter = cache(TypeAdapter)
+_adapters: dict[type, TypeAdapter[Any]] = {}
+"""Made once for each model: that takes longer than a thousand jobs."""
+
 
 _A_KEY = "[key]"
 """What pydantic ends a location with when it is a key that is wrong, not its value."""
 _TYPES = 'write type = "bearer", "basic", "header", "query" or "none"'
 _SENTENCES = {
-    "string_type": ("is not a string", 'write it in quotes, as "…"'),
+    "missing": ("is missing", "write it"),
+    "string_type": ("is not a string", "write it in quotes"),
     "int_type": ("is not a whole number", "write digits without quotes"),
     "bool_type": ("is not true or false", "write true or false without quotes"),
     "tuple_type": ("is not an array", "write it in brackets, as [ … ]"),
-    "dict_type": ("is not a table", "write it as { key = value }"),
-    "dataclass_type": ("is not a table", "write it as { key = value }"),
-    "model_attributes_type": ("is not a table", 'write it as { type = "…" }'),
-    "too_short": ("is empty", "write at least one or leave the key out"),
+    "dict_type": ("is not a table", "write it as {{ key = value }}"),
+    "dataclass_type": ("is not a table", "write it as {{ key = value }}"),
+    "model_attributes_type": ("is not a table", _TYPES),
+    "union_tag_not_found": ("has no type", _TYPES),
+    "literal_error": ("is not one of its values", "write {expected}"),
+    "greater_than_equal": ("is out of range", "write at least {ge}"),
+    "less_than_equal": ("is out of range", "write at most {le}"),
 }
+"""What is wrong and what to do, by the type of pydantic's error; the braces are of its context."""
 
 
 def validated(
     model: type[T], table: object, problems: Problems, place: Callable[[KeyPath], KeyPath]
-) -> T | None:
-    """The table as a model, or None once its problems are noted.
+) -> tuple[T, frozenset[str]]:
+    """A table as a model, and the keys that are left out of it for what is wrong with them.
 
-    `place` says where in the tree a path within the table was written.
+    So one wrong key does not hide what else is wrong. `place` says where in the tree a path
+    within the table was written.
     """
+    adapter = _adapter(model)
     try:
-        return _adapter(model).validate_python(table)
+        return adapter.validate_python(table), frozenset()
     except ValidationError as error:
-        for detail in error.errors(include_url=False):
-            _note(detail, table, problems, place)
-        return None
+        details = error.errors(include_url=False)
+    for detail in details:
+        _note(detail, table, problems, place)
+    wrong = frozenset(str(detail["loc"][0]) for detail in details if detail["loc"])
+    entries = table.items() if isinstance(table, dict) else ()
+    return adapter.validate_python({k: v for k, v in entries if k not in wrong}), wrong
 
 
 def _note(
     detail: ErrorDetails, table: object, problems: Problems, place: Callable[[KeyPath], KeyPath]
 ) -> None:
     path, got = place(_path_in(table, detail["loc"])), detail["input"]
-    if _A_KEY in detail["loc"]:
-        got = NOTHING  # it stands in the path
-    context = detail.get("ctx", {})
-    match detail["type"], context:
+    if _A_KEY in detail["loc"] or detail["type"] == "missing":
+        got = NOTHING  # the path says it
+    match detail["type"], detail.get("ctx", {}):
         case "value_error", {"error": Unfit() as unfit}:
             problems.add_unfit(path, unfit, got=got)
         case "unexpected_keyword_argument", _:
             problems.add_unknown(path, keys_at(path[:-1]))
-        case "missing", _:
-            problems.add(path, "is missing", advice="write it")
-        case "union_tag_not_found", _:
-            problems.add(path, "has no type", advice=_TYPES)
         case "union_tag_invalid", {"tag": tag}:
-            problems.add((*path, "type"), "is an unknown type", got=tag, advice=_TYPES)
-        case "literal_error", {"expected": expected}:
-            advice = f"write {str(expected).replace(chr(39), chr(34))}"
-            problems.add(path, "is none of its values", got=got, advice=advice)
-        case "greater_than_equal", {"ge": least}:
-            problems.add(path, "is out of range", got=got, advice=f"write at least {least}")
-        case "less_than_equal", {"le": most}:
-            problems.add(path, "is out of range", got=got, advice=f"write at most {most}")
-        case kind, _:
+            problems.add((*path, "type"), "is an unknown type", _TYPES, got=tag)
+        case kind, context:
             wrong, advice = _SENTENCES.get(kind, (f"is not right ({detail['msg']})", ""))
-            problems.add(path, wrong, got=got, advice=advice)
+            problems.add(path, wrong, advice.format_map(context).replace("'", '"'), got=got)
+
+
+def _adapter(model: type[T]) -> TypeAdapter[T]:
+    if model not in _adapters:
+        _adapters[model] = TypeAdapter(model)
+    return _adapters[model]
 
 
 def _path_in(table: object, location: tuple[str | int, ...]) -> KeyPath:
@@ -82,18 +87,9 @@ def _path_in(table: object, location: tuple[str | int, ...]) -> KeyPath:
         location = location[:1] + location[2:]
     path: KeyPath = ()
     for key in location:
-        if isinstance(key, int) and not isinstance(table, list | tuple):
-            continue  # one value that was written in place of a list of one
+        if isinstance(key, int) and isinstance(table, str):
+            continue  # it stands in place of a list of one
         if key != _A_KEY:
             path = (*path, key)
-            table = _inner(table, key)
+            table = table.get(key) if isinstance(table, dict) else None
     return path
-
-
-def _inner(table: object, key: str | int) -> object:
-    match table:
-        case list() | tuple() if isinstance(key, int):
-            return table[key]
-        case dict():
-            return table.get(key)
-    return None

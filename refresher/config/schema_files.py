@@ -1,7 +1,6 @@
 """The JSON Schema files that jobs name."""
 
 import json
-from dataclasses import dataclass
 from pathlib import Path
 
 from jsonschema_rs import ValidationError, validator_for
@@ -9,16 +8,8 @@ from jsonschema_rs import ValidationError, validator_for
 from refresher.config.units import Unfit
 
 
-@dataclass(frozen=True, slots=True)
-class SchemaFile:
-    """A schema, as text and as the value that it is."""
-
-    text: str
-    content: object
-
-
-def read_schema(path: Path) -> SchemaFile:
-    """The schema in the file at `path`.
+def read_schema(path: Path) -> str:
+    """The text of the JSON Schema in the file at `path`.
 
     Raises:
         Unfit: there is no such file, or no JSON Schema in it.
@@ -38,4 +29,4 @@ def read_schema(path: Path) -> SchemaFile:
         message = error.message.partition("\n")[0]
         wrong = f"is not a usable JSON Schema: {message}{f' (at {place})' if place else ''}"
         raise Unfit(wrong, "correct it; what it refers to must stand in it, in $defs") from None
-    return SchemaFile(text, content)
+    return text

@@ -1,0 +1,218 @@
+"""What single values must be like: each check takes a value, and gives it back or says no."""
+
+import math
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from difflib import get_close_matches
+from functools import lru_cache
+from pathlib import Path
+from zoneinfo import ZoneInfo, available_timezones
+
+import jmespath
+from cronsim import CronSim, CronSimError
+from jmespath.exceptions import JMESPathError
+from pydantic import JsonValue
+
+from refresher.config import urls
+from refresher.config.references import pieces_of
+from refresher.config.units import Unfit
+
+_FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_FIELD_VALUE = re.compile(r"[!-~]+([ \t]+[!-~]+)*|")
+_VISIBLE = re.compile(r"[!-~]+")
+_ORIGIN = re.compile(r"https?://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
+_FRAMING = frozenset({"connection", "content-length", "transfer-encoding"})
+_FUNCTION = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
+
+
+def filled_in(text: str) -> str:
+    """A text that is not empty."""
+    if not text.strip():
+        raise Unfit("is empty", "write a value or leave the key out")
+    return text
+
+
+def visible(text: str) -> str:
+    """One word of visible ASCII, as tokens are (RFC 6750, section 2.1)."""
+    if not _VISIBLE.fullmatch(text):
+        raise Unfit(
+            "is empty" if not text else "has a space, a control or a non-ASCII character",
+            "write one word of visible ASCII: it travels in a header (RFC 9110, 5.5)",
+        )
+    return text
+
+
+def field_name(name: str) -> str:
+    """A header's name (RFC 9110, section 5.1) that is not the transport's own."""
+    if not _FIELD_NAME.fullmatch(name):
+        raise Unfit("is not a header name", "use letters, digits and - (RFC 9110, 5.1)")
+    if name.lower() in _FRAMING:
+        raise Unfit("is a header that frames the message", "leave it out: refresher sets it")
+    return name
+
+
+def field_value(value: str) -> str:
+    """A header's value (RFC 9110, section 5.5): no line break can smuggle in another."""
+    if not _FIELD_VALUE.fullmatch(value):
+        raise Unfit(
+            "has a line break, a space at an end or a character that no header can carry",
+            "write visible ASCII on one line (RFC 9110, 5.5)",
+        )
+    return value
+
+
+def one_spelling_each(headers: dict[str, str]) -> dict[str, str]:
+    """Headers of which none is another but for case."""
+    if len({name.lower() for name in headers}) < len(headers):
+        raise Unfit("has the same header in two spellings", "keep one: case makes no difference")
+    return headers
+
+
+def user_name(text: str) -> str:
+    """A user name that can stand before a colon (RFC 7617, section 2)."""
+    if ":" in text or not text.isprintable():
+        raise Unfit(
+            "has a colon or a control character",
+            "take it out: no user name may hold one (RFC 7617, 2)",
+        )
+    return text
+
+
+def printable(text: str) -> str:
+    """A password without control characters (RFC 7617, section 2)."""
+    if not text.isprintable():
+        raise Unfit("has a control character", "take it out (RFC 7617, 2)")
+    return text
+
+
+def origin(text: str) -> str:
+    """A web origin as browsers send it (RFC 6454, section 6.2), or `*`."""
+    if text != "*" and not _ORIGIN.fullmatch(text):
+        raise Unfit("is not an origin", 'write it as "https://app.example.org", no path, or "*"')
+    return text
+
+
+def listed(value: object) -> object:
+    """A list of one for a string that stands in its place."""
+    return [value] if isinstance(value, str) else value
+
+
+def parameter(value: object) -> str | tuple[str, ...]:
+    """A query parameter as text; several for one that is repeated."""
+    if isinstance(value, list | tuple):
+        return tuple(_parameter_text(item) for item in value)
+    return _parameter_text(value)
+
+
+def _parameter_text(value: object) -> str:
+    match value:
+        case str():
+            return str(value)
+        case bool():
+            return "true" if value else "false"
+        case int() | float():
+            return str(value)
+        case _:
+            raise Unfit("is no query parameter", "write a string, a number, or an array of them")
+
+
+def json_value(value: object) -> JsonValue:
+    """The value if JSON has it: TOML knows dates, infinities and no-numbers besides."""
+    match value:
+        case bool() | int():
+            return value
+        case str():
+            return str(value)
+        case float() if math.isfinite(value):
+            return value
+        case list() | tuple():
+            return [json_value(item) for item in value]
+        case Mapping():
+            return {str(key): json_value(item) for key, item in value.items()}
+        case _:
+            raise Unfit("holds a value that JSON has not", "write dates as strings")
+
+
+def method(text: str) -> str:
+    """A request method, in capitals."""
+    if not re.fullmatch(r"[A-Z]+(-[A-Z]+)*", text):
+        raise Unfit("is not a method", 'write it in capitals, as "POST"')
+    return text
+
+
+@lru_cache(maxsize=1024)
+def cron(expression: str) -> str:
+    """A cron expression that has a next moment."""
+    try:
+        next(CronSim(expression, datetime(2026, 1, 1, tzinfo=UTC)))
+    except CronSimError as error:
+        reason = str(error).lower()
+        advice = 'write minute, hour, day, month and weekday, as "*/15 8-18 * * 1-5"'
+        raise Unfit(f"is not a cron expression ({reason})", advice) from None
+    except StopIteration:
+        raise Unfit("is a date that never comes", "look at its day and month") from None
+    return expression
+
+
+@lru_cache(maxsize=1024)
+def timezone(name: str) -> str:
+    """The name of a zone in the tz database."""
+    try:
+        ZoneInfo(name)
+    except (OSError, ValueError, LookupError):  # a folder, outside the database, or not in it
+        near = get_close_matches(name, available_timezones(), n=1)
+        advice = f'did you mean "{near[0]}"?' if near else 'write it as "Europe/Berlin"'
+        raise Unfit("is not a time zone", advice) from None
+    return name
+
+
+@lru_cache(maxsize=1024)
+def select(expression: str) -> str:
+    """A JMESPath expression."""
+    try:
+        jmespath.compile(expression)
+    except JMESPathError as error:
+        # Its message repeats the expression, which may have come from a secret.
+        position = getattr(error, "lex_position", None)
+        where = "" if position is None else f" at character {position + 1}"
+        raise Unfit(f"is not a JMESPath expression{where}", "see https://jmespath.org") from None
+    return expression
+
+
+def function(value: object) -> str | Callable[..., object]:
+    """A callable, or the name of one."""
+    if callable(value):
+        return value
+    if not isinstance(value, str) or not _FUNCTION.fullmatch(value):
+        raise Unfit("does not name a function", 'write it as "package.module:function"')
+    return value
+
+
+def path(value: object) -> Path:
+    """A path of a file."""
+    if not isinstance(value, str | Path) or not str(value) or "\0" in str(value):
+        raise Unfit("is not a path", 'write it as "data/names.json"')
+    return Path(value)
+
+
+def root_path(text: str) -> str:
+    """A path prefix as ASGI has it: empty, or with a slash before and none after."""
+    if text and (not text.startswith("/") or text.endswith("/")):
+        raise Unfit("is not a path prefix", 'write it as "/cache": a slash before, none after')
+    return text
+
+
+def base_url(text: str) -> str:
+    """An absolute URL that paths can be appended to."""
+    urls.parse(pieces_of(text))
+    if "?" in text or "#" in text:
+        raise Unfit("has a query or a fragment", "put it into the jobs: paths are appended here")
+    return text
+
+
+def store_url(text: str) -> str:
+    """The URL of a store that there is."""
+    if text != "memory://":
+        raise Unfit("is a store that this release does not have", 'write "memory://"')
+    return text
