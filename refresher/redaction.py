@@ -40,13 +40,11 @@ class Redactor:
         shown: list[str] = []
         done = 0
         for at in range(len(text) - _SHORTEST + 1):
-            forms = beginning_with.get(text[at : at + _SHORTEST])
-            if forms is None or at < done:
-                continue
-            for form in forms:
+            for form in beginning_with.get(text[at : at + _SHORTEST], ()):
                 if text.startswith(form, at):
-                    shown += text[done:at], MASK
-                    done = at + len(form)
+                    if at >= done:  # else it overlaps the one before, and one mask covers both
+                        shown += text[done:at], MASK
+                    done = max(done, at + len(form))
                     break
         return "".join((*shown, text[done:])) if shown else text
 

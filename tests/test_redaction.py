@@ -27,6 +27,12 @@ def test_a_secret_within_what_looks_like_a_longer_one_is_found() -> None:
     assert redactor.redact("aaaaab abcdeX") == "a*** a***X"
 
 
+def test_secrets_that_overlap_leave_nothing_of_either() -> None:
+    redactor = Redactor(["abcdef", "defghi", "bcde"])
+    assert redactor.redact("<abcdefghi> <abcde>") == "<***> <a***>"
+    assert redactor.redact("abcdefabcdef") == "******"
+
+
 def test_secrets_shorter_than_four_characters_are_left_in_free_text() -> None:
     assert Redactor(["abc", ""]).redact("abc abcd") == "abc abcd"
 

@@ -121,8 +121,7 @@ def _read(path: Path) -> tuple[Origin, Table]:
 def _text(path: Path) -> str:
     try:
         content = path.read_bytes()
-        # Line feeds alone, as tomllib counts: what looks for lines later sees the same text.
-        return content.decode("utf-8-sig").replace("\r\n", "\n")
+        return content.decode("utf-8-sig")
     except OSError as error:
         wrong = f"cannot be read ({error.strerror})"
         advice = "name another with --config, or make one with `refresher init`"

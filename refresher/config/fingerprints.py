@@ -11,6 +11,7 @@ from refresher.config.references import pieces_of, unreplaced
 from refresher.config.tree import Table
 from refresher.model import Definition
 
+_UNGUARDED = asdict(GuardConfig())
 _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 
 
@@ -60,13 +61,16 @@ def _source(config: JobConfig, table: Table, address: str | None) -> dict[str, o
 
 @lru_cache(maxsize=1024)
 def _rules(format_: str, select: str | None, guard: GuardConfig, schema: str | None) -> str:
-    unguarded = asdict(GuardConfig())
     rules = {
         "format": format_,
         "select": select,
         # A schema counts as the value it is: its layout makes no other rules.
         "schema": None if schema is None else [json.loads(schema)],
-        **{key: value for key, value in asdict(guard).items() if value != unguarded[key]},
+        **{
+            key: value
+            for key, without in _UNGUARDED.items()
+            if (value := getattr(guard, key)) != without
+        },
     }
     return _fingerprint(rules)
 

@@ -40,6 +40,11 @@ def test_the_host_of_a_url_is_none_but_all_else_of_it_that_a_reference_brought()
     assert secrets({"KEY": "k"}, url="https://h/x?key=${KEY}") == {"k"}
 
 
+def test_digits_and_booleans_where_a_string_is_wanted_are_secret() -> None:
+    found = secrets({"A": "true", "B": "123456"}, params={"a": "${A}", "b": "${B}"})
+    assert found == {"true", "123456"}
+
+
 def test_what_a_reference_brought_to_a_relative_url_is_secret() -> None:
     tables = {
         "upstreams": {"api": {"base_url": "https://h"}},
@@ -52,6 +57,7 @@ def test_userinfo_is_secret_in_every_form_it_is_sent_in() -> None:
     found = secrets(url="https://me:p%40ss@h/x")
     pair = b64encode(b"me:p@ss").decode()
     assert found == {"me:p%40ss", "me:p@ss", "p%40ss", "p@ss", pair}
+    assert "alice" in secrets({"USER": "alice"}, url="https://${USER}:pw@h/x")
     tables = {"upstreams": {"api": {"base_url": "https://token@h"}}}
     assert "token" in config(tables).secrets
 
@@ -97,6 +103,16 @@ def test_a_secret_that_a_problem_quotes_elsewhere_is_masked_there_too() -> None:
     assert 'got "ftp://h/***"' in found
     assert "t0ken" not in found
     assert "s3cret" not in found
+
+
+def test_a_secret_that_a_schema_repeats_is_masked_in_what_is_said_of_it(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text('{"type": "s3cret"}')
+    tables = {
+        "admin": {"token": "s3cret"},
+        "jobs": {"a": {"url": URL, "schema": str(tmp_path / "a.json")}},
+    }
+    [problem] = problems(tables)
+    assert '"***" is not valid' in problem
 
 
 def test_a_wrongly_shaped_secret_is_masked_all_the_same() -> None:

@@ -187,6 +187,21 @@ def test_two_variables_for_one_key_are_a_problem() -> None:
     assert "server.port: is set by REFRESHER__SERVER__PORT too, unset one" in problem
 
 
+def test_a_whole_table_comes_before_a_key_in_it() -> None:
+    environ = {
+        "REFRESHER__JOBS__EXCHANGE_RATES__GUARD__MIN_ITEMS": "1",
+        "REFRESHER__JOBS__EXCHANGE_RATES__GUARD": "{ min_items = 2, allow_empty = true }",
+    }
+    guard = config(TABLES, environ).jobs["exchange-rates"].config.guard
+    assert (guard.min_items, guard.allow_empty) == (1, True)
+
+
+def test_a_value_is_one_value_of_toml_and_no_more() -> None:
+    for value in ('1\nhost = "x"', "1\n[jobs]", "", "0x", "[" * 10_000):
+        [problem] = problems({}, {"REFRESHER__SERVER__PORT": value})
+        assert "server.port: is not a whole number" in problem
+
+
 def test_a_dotted_key_that_is_not_there_is_a_problem() -> None:
     assert problems({}, overrides={"server.prot": 1}) == [
         'command line: sets "prot", which is not there, did you mean server.port?'
