@@ -1,8 +1,10 @@
 """The composition root: the only module that knows every kind of source, auth and schedule."""
 
 import json
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import assert_never
 
 import httpx
@@ -10,10 +12,13 @@ import httpx
 from refresher import auth, freshness, schedule
 from refresher.clock import Clock
 from refresher.config import Config, JobConfig, JobPlan, UpstreamConfig, models
+from refresher.config.lines import locate
+from refresher.errors import ConfigError
 from refresher.gate import Gate
 from refresher.job import Plan
 from refresher.pipeline import GuardRules, Rules
 from refresher.protocols import Source
+from refresher.redaction import Redactor
 from refresher.sources.callable import CallableSource, check_signature, import_callable
 from refresher.sources.file import FileSource
 from refresher.sources.http import Exchange, HttpRequest, HttpSource
@@ -51,6 +56,46 @@ def open_upstream(
     gate = Gate(name, max_concurrency=table.max_concurrency, rate=table.rate, clock=clock)
     carrier = transport or AiohttpTransport()
     return Upstream(gate, carrier, open_client(transport=carrier))
+
+
+def import_functions(config: Config) -> None:
+    """Import the functions that jobs name, the configuration's folder first on the path.
+
+    Raises:
+        ConfigError: some cannot be imported, or not be called; has every problem.
+    """
+    folder = str(config.directory)
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
+    if problems := list(_problems_of_functions(config)):
+        raise ConfigError(problems)
+
+
+def _problems_of_functions(config: Config) -> Iterator[str]:
+    for plan in config.jobs.values():
+        if plan.kind != "python":
+            continue
+        try:
+            _function(plan.config)
+        except ConfigError as error:
+            place = _place(config.path, plan.name)
+            # A module that breaks on import may say anything.
+            said = map(Redactor(config.secrets).redact, error.problems)
+            yield from (f"{place}jobs.{plan.name}.python: {each}" for each in said)
+
+
+def _place(path: Path | None, job: str) -> str:
+    """Where the job's function is named: a line of the main file, unless it is in another."""
+    if path is None:
+        return ""
+    line = locate(path.read_text("utf-8")).get(("jobs", job, "python"))
+    return f"{path}: " if line is None else f"{path}:{line}: "
+
+
+def _function(job: JobConfig) -> Callable[..., object]:
+    call = job.python if callable(job.python) else import_callable(str(job.python))
+    check_signature(call)
+    return call
 
 
 def plan_of(plan: JobPlan) -> Plan:
@@ -129,10 +174,8 @@ def source_of(
         return HttpSource(request, client=upstream.client, on_exchange=on_exchange)
     if job.file is not None:
         return FileSource(job.file, max_bytes=job.max_bytes, now=now)
-    call = job.python if callable(job.python) else import_callable(str(job.python))
-    check_signature(call)
     client = _client_of(job, upstream, config)
-    return CallableSource(call, max_bytes=job.max_bytes, client=client, now=now)
+    return CallableSource(_function(job), max_bytes=job.max_bytes, client=client, now=now)
 
 
 def _client_of(job: JobConfig, upstream: Upstream, config: Config) -> httpx.AsyncClient:

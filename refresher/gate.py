@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 
 from refresher.clock import Clock, sleep_until
 from refresher.config.units import Rate
+from refresher.schedule import LONGEST_WAIT
 
 
 class Gate:
@@ -40,12 +41,23 @@ class Gate:
         for wake in self._wakers:
             wake()
 
+    def look_again(self) -> None:
+        """Forget what lies in the future: the wall clock has been set back."""
+        now = self._clock.now()
+        self.held_until = min(self.held_until, now + LONGEST_WAIT)
+        for _ in range(len(self._starts)):
+            self._starts.append(min(self._starts.popleft(), now))
+
     @asynccontextmanager
-    async def place(self) -> AsyncIterator[None]:
-        """Wait for a place and hold it; the attempt is made inside."""
+    async def place(self) -> AsyncIterator[Callable[[], None]]:
+        """Wait for a place and hold it; the attempt is made inside.
+
+        Call what it gives at the start of the attempt, before the next await: who finds that there
+        is none to be made, for the upstream has said 429 meanwhile, takes nothing from the rate.
+        """
         async with self._places:
             await self._await_turn()
-            yield
+            yield self._start
 
     async def _await_turn(self) -> None:
         if self._rate is None:
@@ -53,4 +65,7 @@ class Gate:
         async with self._turn:  # one at a time, in the order in which they came
             if len(self._starts) == self._rate.count:
                 await sleep_until(self._clock, self._starts[0] + self._rate.period)
+
+    def _start(self) -> None:
+        if self._rate is not None:
             self._starts.append(self._clock.now())

@@ -1,6 +1,7 @@
 """A job: one source, one schedule, one rule set, refreshed for as long as its task runs."""
 
 import asyncio
+import contextlib
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -9,7 +10,7 @@ from typing import TypeVar, TypeVarTuple, Unpack, assert_never
 
 import anyio.to_thread
 
-from refresher import freshness, pipeline, representation
+from refresher import freshness, pipeline, records, representation
 from refresher.clock import Clock, sleep_until
 from refresher.errors import NotRefreshable, RefreshFailed, RefreshRefused, TooSoon
 from refresher.gate import Gate
@@ -28,10 +29,17 @@ from refresher.model import (
     Record,
     Snapshot,
     Stage,
-    State,
 )
 from refresher.protocols import Grant, Lease, Observer, SnapshotStore, Source
-from refresher.schedule import Retry, Schedule, due_after_attempt, held_until, next_due
+from refresher.requests import Requests
+from refresher.schedule import (
+    LONGEST_WAIT,
+    Retry,
+    Schedule,
+    due_after_attempt,
+    held_until,
+    next_due,
+)
 from refresher.state import Entry, StateStore
 
 # Below this many bytes the loop decodes, hashes and compresses in less time than a thread is handed
@@ -93,9 +101,7 @@ class Job:
         self._clock = world.clock
         self._wake = asyncio.Event()
         self._held_until = 0.0
-        self._requested = self._answered = self._forced = 0
-        self._waiting: dict[asyncio.Future[Attempt], int] = {}
-        self._manual_at = -math.inf
+        self._requests = Requests(cooldown=plan.cooldown)
         self._running: _Running | None = None
         now = self._clock.now()
         due = Due(now, DueReason.STARTUP) if plan.enabled else Due(None, DueReason.DISABLED)
@@ -122,8 +128,9 @@ class Job:
         while True:
             try:
                 await self._until_due()
-                async with self.gate.place():
+                async with self.gate.place() as start:
                     if self._due_now():  # no longer, if the upstream has said 429 to another
+                        start()
                         await self._attempt()
             # A task that dies in the lifespan's group does not stop uvicorn, which would go on
             # answering with a dead job. Whatever broke this turn, the job takes the next one.
@@ -139,7 +146,7 @@ class Job:
         if force:
             return None
         for reason, until in (
-            ("cooldown", self._manual_at + self.plan.cooldown),
+            ("cooldown", self._requests.welcome_from),
             ("retry_after", self._hold()),
         ):
             if until > now:
@@ -161,11 +168,8 @@ class Job:
         refusal = self.refusal(force=force)
         if refusal is not None:
             raise refusal
-        self._manual_at = self._clock.now()
         number = await self._world.lease.request(self.name)
-        self._requested = max(self._requested, number)
-        if force:
-            self._forced = max(self._forced, number)
+        self._requests.take(number, force=force, now=self._clock.now())
         self._wake.set()
         return number
 
@@ -174,14 +178,7 @@ class Job:
 
         Cancelling the future cancels nothing but the wish to be told.
         """
-        answer: asyncio.Future[Attempt] = asyncio.get_running_loop().create_future()
-        last = self.record.last_attempt
-        if number <= self._answered and last is not None:
-            answer.set_result(last)
-        else:
-            self._waiting[answer] = number
-            answer.add_done_callback(lambda done: self._waiting.pop(done, None))
-        return answer
+        return self._requests.answer_to(number)
 
     def pause(self) -> None:
         """Stop following the schedule; what is served grows stale like any other."""
@@ -194,7 +191,19 @@ class Job:
         self._wake.set()
 
     def look_again(self) -> None:
-        """Reconsider when to start: the wall clock has been set."""
+        """Reconsider when to start: the wall clock has been set.
+
+        Set back by a day, it would leave the job waiting for an instant a day away. From no moment
+        is the next start further away than from that of an attempt, or the longest Retry-After.
+        """
+        now = self._clock.now()
+        self.gate.look_again()
+        self._held_until = min(self._held_until, now + LONGEST_WAIT)
+        self._requests.not_after(now)
+        latest = due_after_attempt(self.plan.schedule, self.name, started=now, now=now)
+        latest = max(latest, self._held_until)
+        if self._next.at is not None and self._next.at > latest:
+            self._next = Due(latest, DueReason.SCHEDULE)
         self._wake.set()
 
     def _hold(self) -> float:
@@ -206,9 +215,9 @@ class Job:
         if not record.enabled:
             return Due(None, DueReason.DISABLED)
         due = self._next
-        if self._requested > self._answered:
+        if self._requests.pending:
             due = Due(self._clock.now(), DueReason.MANUAL)
-            if self._forced > self._answered:
+            if self._requests.forced:
                 return due
         elif record.paused:
             return Due(None, DueReason.PAUSED)
@@ -242,7 +251,7 @@ class Job:
     async def _attempt(self) -> None:
         grant = await self._world.lease.acquire(self.name)
         self._running = running = _Running(grant, self._clock.now())
-        self._update(partial(replace, running_since=running.started))
+        self._update(partial(records.started, now=running.started))
         try:
             async with asyncio.timeout(self.plan.timeout) as deadline:
                 outcome, http_status = await self._refresh(running)
@@ -275,9 +284,7 @@ class Job:
                 await self._confirm(running.grant, confirmation)
                 return Outcome.UNCHANGED, answer.http_status
             case Payload():
-                content, etag = await _off_loop(
-                    len(answer.body), _refine, answer, self.plan.rules, served
-                )
+                content, etag = await self._refine(answer, served)
                 if served is not None and served.etag == etag:
                     await self._confirm(running.grant, confirmation)
                     return Outcome.UNCHANGED, answer.http_status
@@ -287,25 +294,31 @@ class Job:
             case _:
                 assert_never(answer)
 
+    async def _refine(self, payload: Payload, served: Snapshot | None) -> tuple[Content, str]:
+        try:
+            return await _off_loop(len(payload.body), _refine, payload, self.plan.rules, served)
+        except RefreshFailed as refusal:
+            refusal.http_status = payload.http_status
+            raise
+
     async def _publish(self, grant: Grant, candidate: Candidate) -> None:
         body, content_type = candidate.content.body, candidate.content.content_type
         ready = await _off_loop(len(body), representation.prepare, body, content_type)
         snapshot = await self._world.store.commit(grant, candidate)
-        self._world.states.swap(self.name, lambda record: self._renewed(record, snapshot), ready)
+        renewed = partial(
+            records.renewed, snapshot=snapshot, policy=self.plan.freshness, now=self._clock.now()
+        )
+        self._world.states.swap(self.name, renewed, ready)
 
     async def _confirm(self, grant: Grant, confirmation: Confirmation) -> None:
         snapshot = await self._world.store.confirm(grant, confirmation)
-        self._update(lambda record: self._renewed(record, snapshot))
-
-    def _renewed(self, record: Record, snapshot: Snapshot) -> Record:
-        now = self._clock.now()
-        fresh = freshness.state_of(record, self.plan.freshness, now) is State.FRESH
-        return replace(
-            record,
-            snapshot=snapshot,
-            fresh_since=record.fresh_since if fresh else now,
-            failing_since=None,
-            consecutive_failures=0,
+        self._update(
+            partial(
+                records.renewed,
+                snapshot=snapshot,
+                policy=self.plan.freshness,
+                now=self._clock.now(),
+            )
         )
 
     def _succeed(self, running: "_Running", outcome: Outcome, http_status: int | None) -> None:
@@ -316,21 +329,14 @@ class Job:
 
     def _fail(self, running: "_Running", trouble: RefreshFailed) -> None:
         now = self._clock.now()
-        failures = self.record.consecutive_failures + 1
-        self._update(
-            lambda record: replace(
-                record,
-                consecutive_failures=failures,
-                failing_since=now if record.failing_since is None else record.failing_since,
-            )
-        )
+        self._update(partial(records.failed, now=now))
         self._next = next_due(
             self._scheduled(running, now),
             self.plan.retry,
             self.name,
             ended=now,
             trouble=trouble,
-            failures=failures,
+            failures=self.record.consecutive_failures,
         )
         self._held_until = held_until(trouble, now)
         if trouble.upstream_wide:
@@ -357,30 +363,20 @@ class Job:
             failure=failure,
         )
         self._running = None
-        self._answered = max(self._answered, running.grant.answers)
-        due = self._due()
-        self._update(
-            lambda record: replace(
-                record,
-                due=due,
-                running_since=None,
-                last_attempt=attempt,
-                counts=record.counts.plus(outcome),
-            )
-        )
-        for answer, number in list(self._waiting.items()):
-            if number <= running.grant.answers and not answer.done():
-                answer.set_result(attempt)
+        self._requests.answer(running.grant.answers, attempt)
+        self._update(partial(records.concluded, attempt=attempt, due=self._due()))
         self._world.observer.attempted(attempt, before)
 
     async def _survive(self, error: Exception) -> None:
-        self.crash = self._world.redact(f"{type(error).__name__}: {error}")
+        self.crash = self._world.redact(_described(error))
         self._world.observer.crashed(self.name, error)
-        if self._running is None:
-            await sleep_until(self._clock, self._clock.now() + _AFTER_CRASH)
-        else:
+        running, self._running = self._running, None
+        if running is not None:
             message = f"the refresh broke: {self.crash}"
-            self._fail(self._running, RefreshFailed(Stage.SOURCE, message, transient=True))
+            with contextlib.suppress(Exception):  # what broke the attempt may break this as well
+                self._fail(running, RefreshFailed(Stage.SOURCE, message, transient=True))
+                return
+        await sleep_until(self._clock, self._clock.now() + _AFTER_CRASH)
 
     def _scheduled(self, running: "_Running", now: float) -> float:
         return due_after_attempt(self.plan.schedule, self.name, started=running.started, now=now)
@@ -393,6 +389,13 @@ class Job:
 class _Running:
     grant: Grant
     started: float
+
+
+def _described(error: Exception) -> str:
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:  # noqa: BLE001  somebody's error, whose __str__ is broken as well
+        return type(error).__name__
 
 
 def _refine(

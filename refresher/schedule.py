@@ -9,7 +9,7 @@ import hashlib
 import math
 from dataclasses import dataclass
 from datetime import datetime
-from functools import lru_cache
+from functools import cache, lru_cache
 from typing import TypeAlias, assert_never
 from zoneinfo import ZoneInfo
 
@@ -130,7 +130,7 @@ def _interval_due_from(interval: float, jitter: float, seed: str, instant: float
 
 def _cron_due_from(cron: Cron, seed: str, instant: float) -> float:
     # A match up to `jitter` ago may, delayed, still lie ahead, and behind a later match's delay.
-    zone = ZoneInfo(cron.timezone)
+    zone = _zone(cron.timezone)
     before = datetime.fromtimestamp(math.ceil(instant - cron.jitter) - 1, zone)
     earliest = math.inf
     for match in CronSim(cron.expression, before):
@@ -141,6 +141,12 @@ def _cron_due_from(cron: Cron, seed: str, instant: float) -> float:
         if due >= instant:
             earliest = min(earliest, due)
     return earliest
+
+
+@cache
+def _zone(name: str) -> ZoneInfo:
+    # ZoneInfo itself keeps eight; the ninth would be read from its file at every due moment.
+    return ZoneInfo(name)
 
 
 @lru_cache(maxsize=65536)

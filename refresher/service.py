@@ -85,7 +85,7 @@ class Service:
             self._stack = stack
             plans = self.config.jobs.values()
             if any(plan.kind == "python" for plan in plans):
-                _import_from(self.config.directory)
+                build.import_functions(self.config)
                 stack.enter_context(Watchdog())
             world = World(
                 self.states,
@@ -225,10 +225,20 @@ class Service:
                 "a secret file has changed, but cannot be used: %s", error
             )
             return
-        old, self.config = self.config, config
-        self._let_in(config)
+        # What else has been edited since the start waits for the next one.
+        old = self.config
+        plans = {name: _rotated(plan, config.jobs.get(name)) for name, plan in old.jobs.items()}
+        self.config = replace(
+            old,
+            admin=config.admin,
+            server=replace(old.server, read_tokens=config.server.read_tokens),
+            upstreams={**old.upstreams, **config.upstreams},
+            jobs=plans,
+            secrets=config.secrets,
+        )
+        self._let_in(self.config)
         for job in self.jobs:
-            plan = config.jobs[job.name]
+            plan = plans[job.name]
             if plan != old.jobs[job.name]:
                 job.source = self._source_of(plan)
         logger.info("a secret file has changed; its new value is in use")
@@ -249,11 +259,9 @@ class _Observers:
             observer.crashed(job, error)
 
 
-def _import_from(directory: Path) -> None:
-    """Let `python = "module:function"` find what lies beside the configuration."""
-    folder = str(directory)
-    if folder not in sys.path:
-        sys.path.insert(0, folder)
+def _rotated(plan: JobPlan, reread: JobPlan | None) -> JobPlan:
+    """The plan as read again, unless more of it has been edited than the secrets in it."""
+    return plan if reread is None or reread.definition != plan.definition else reread
 
 
 def _marks(files: Iterable[Path]) -> list[tuple[int, int, int] | None]:
