@@ -103,7 +103,8 @@ class _Bench:
             now=self._clock.now,
             on_exchange=partial(_tell_exchange, tell=tell),
         )
-        async with upstream.gate.place(), self._places:
+        async with upstream.gate.place() as start, self._places:
+            start()
             tell(f"{job.name}: {plan.kind} {plan.shown}, within {written_duration(job.timeout)}")
             began = time.perf_counter()
             try:

@@ -3,20 +3,22 @@
 import logging
 import os
 import shlex
+import signal
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import uvicorn
 
+from refresher import build
 from refresher.config import Config, load, state_directory
 from refresher.errors import ServiceError
 from refresher.facade import Refresher
 from refresher.redacted_logs import RedactingFilter
 from refresher.redaction import Redactor
 from refresher.serve.app import create_app
-from refresher.serve.server import Server
+from refresher.serve.server import SIGNALS, Server, leave
 from refresher.serve.token import kept_token
 
 logger = logging.getLogger("refresher")
@@ -24,26 +26,48 @@ logger = logging.getLogger("refresher")
 _BACKLOG = 2048
 
 
-def serve(path: Path, *, overrides: Mapping[str, object]) -> int:
+def serve(
+    path: Path,
+    *,
+    overrides: Mapping[str, object],
+    listening: Callable[[str], object] = lambda _: None,
+) -> int:
     """Serve the jobs of a configuration file until a signal; return the exit status.
+
+    `listening` is called with the service's URL as soon as that can be connected to.
 
     Raises:
         ConfigError: the configuration cannot be used; nothing was started.
         ServiceError: the port is in use, or cannot be listened on.
     """
+    for number in SIGNALS:
+        signal.signal(number, leave)
     config = load(path, environ=os.environ, overrides=overrides)
+    build.import_functions(config)
     token, token_file = _admin_token(config)
     cache = Refresher.from_toml(path, overrides=overrides, admin_token=token)
     _log_to_stderr(config, cache, token)
     with _listen(config.server.host, config.server.port) as listener:
-        _announce(config, listener, token_file, generated=token is not None)
-        return _run(cache, config, listener)
+        host, port = listener.getsockname()[:2]
+        url = _url(host, port)  # root_path is for those who come through a proxy
+        server = _server(cache, config)
+        server.take_signals()
+        _announce(config, url, token_file, generated=token is not None)
+        listening(url)
+        try:
+            server.run(sockets=[listener])
+        except SystemExit:  # the lifespan failed and has said why
+            return 1
+        finally:  # the end has begun: a further signal would make it look like a crash
+            for number in SIGNALS:
+                signal.signal(number, signal.SIG_IGN)
+    return 0
 
 
-def _run(cache: Refresher, config: Config, listener: socket.socket) -> int:
+def _server(cache: Refresher, config: Config) -> Server:
     settings = config.server
     left_after_drain = max(0.0, settings.shutdown_grace - settings.drain)
-    server = Server(
+    return Server(
         uvicorn.Config(
             create_app(cache),
             loop="uvloop",
@@ -65,11 +89,6 @@ def _run(cache: Refresher, config: Config, listener: socket.socket) -> int:
         grace=settings.shutdown_grace,
         drain=settings.drain,
     )
-    try:
-        server.run(sockets=[listener])
-    except SystemExit:  # the lifespan failed and has said why
-        return 1
-    return 0
 
 
 def _admin_token(config: Config) -> tuple[str | None, Path | None]:
@@ -94,11 +113,7 @@ def _listen(host: str, port: int) -> socket.socket:
         raise ServiceError(f"cannot listen on {_url(host, port)}: {error.strerror}") from error
 
 
-def _announce(
-    config: Config, listener: socket.socket, token_file: Path | None, *, generated: bool
-) -> None:
-    host, port = listener.getsockname()[:2]
-    url = _url(host, port) + config.server.root_path
+def _announce(config: Config, url: str, token_file: Path | None, *, generated: bool) -> None:
     count = len(config.jobs)
     logger.info("serving %d job%s at %s; try %s/jobs", count, "" if count == 1 else "s", url, url)
     if token_file is not None:

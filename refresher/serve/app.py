@@ -10,13 +10,15 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from refresher.facade import Refresher
-from refresher.web.answer import problem
+from refresher.web.answer import problem, unknown_path
 from refresher.web.reads import PREFIX
-from refresher.web.router import as_response, http_problem
+from refresher.web.router import as_response, http_problem, invalid_problem
+from refresher.web.target import below
 
 logger = logging.getLogger("refresher")
 
 _DESCRIPTION = "Remote data, refreshed in the background, always with how fresh it is."
+_BROKEN = "the service broke here; its log has why"
 
 
 def create_app(cache: Refresher) -> ASGIApp:
@@ -28,6 +30,8 @@ def create_app(cache: Refresher) -> ASGIApp:
         lifespan=cache.lifespan,
         # Unset, Swagger UI asks validator.swagger.io for a badge.
         swagger_ui_parameters={"validatorUrl": None},
+        # To the client's own Host, over http: behind a proxy that leads astray.
+        redirect_slashes=False,
     )
     app.include_router(cache.router())
     _answer_errors_with_problems(app)
@@ -43,36 +47,39 @@ class InFront:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one connection of an ASGI server."""
-        if scope["type"] != "http":
+        prefix = f"{scope.get('root_path', '')}{PREFIX}"
+        if scope["type"] != "http" or not scope["path"].startswith(prefix):
             await self._app(scope, receive, send)
             return
-        root: str = scope.get("root_path", "")
-        if not scope["path"].startswith(f"{root}{PREFIX}"):
-            await self._app(scope, receive, send)
-            return
-        target = scope["raw_path"][len(root.encode()) :]
         try:
+            target = PREFIX.encode() + below(prefix, scope["raw_path"])
             answer = self._cache.endpoints.reads.answer(scope["method"], target, scope["headers"])
             if inspect.isawaitable(answer):
                 answer = await answer
         except Exception:
-            logger.exception("reading %s broke", scope["path"])
-            answer = problem(500, None, "reading broke; the log has why")
+            logger.exception("a read broke: %s %a", scope["method"], scope["path"])
+            answer = problem(500, None, _BROKEN, headers={"vary": "Accept-Encoding"})
         await answer.send(send)
 
 
 def _answer_errors_with_problems(app: FastAPI) -> None:
-    def http(_: Request, error: Exception) -> Response:
+    def http(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # noqa: S101  what it is registered for
-        return as_response(http_problem(error))
+        return as_response(request, http_problem(error))
 
-    def invalid(_: Request, error: Exception) -> Response:
-        return as_response(problem(422, "invalid-request", str(error)))
+    def not_found(request: Request, error: Exception) -> Response:
+        del error
+        return as_response(request, unknown_path(request.url.path))
 
-    def broken(_: Request, error: Exception) -> Response:
+    def invalid(request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)  # noqa: S101  what it is registered for
+        return as_response(request, invalid_problem(error))
+
+    def broken(request: Request, error: Exception) -> Response:
         del error  # Starlette raises it again, for the server to log
-        return as_response(problem(500, None, "the service broke here; its log has why"))
+        return as_response(request, problem(500, None, _BROKEN))
 
     app.add_exception_handler(HTTPException, http)
+    app.add_exception_handler(404, not_found)
     app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(Exception, broken)

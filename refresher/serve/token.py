@@ -20,14 +20,14 @@ def kept_token(directory: Path) -> tuple[str, Path | None]:
     try:
         directory.mkdir(parents=True, exist_ok=True)
         return _read(path) or _make(path), path
-    except OSError:
+    except (OSError, UnicodeDecodeError):
         return secrets.token_urlsafe(_BYTES), None
 
 
 def _read(path: Path) -> str | None:
     """The token in the file; None where there is no file, or nothing in it."""
     try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
     except FileNotFoundError:
         return None
     with os.fdopen(descriptor) as file:
@@ -39,18 +39,17 @@ def _read(path: Path) -> str | None:
 def _make(path: Path) -> str:
     """A new token in the file, or the one of a process that was quicker."""
     token = secrets.token_urlsafe(_BYTES)
-    draft = path.with_name(f".{FILE_NAME}.{os.getpid()}")
+    draft = path.with_name(f".{FILE_NAME}.{secrets.token_hex(4)}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     try:
         with os.fdopen(descriptor, "w") as file:
             file.write(f"{token}\n")
-        if path.exists():  # empty: nobody's token
-            draft.replace(path)
-            return token
         try:
             path.hardlink_to(draft)  # atomic, and fails where another process was quicker
         except FileExistsError:
-            return _read(path) or token
+            if theirs := _read(path):
+                return theirs
+            draft.replace(path)  # it was empty: nobody's token
         return token
     finally:
         draft.unlink(missing_ok=True)

@@ -1,0 +1,183 @@
+"""`refresher serve` as a child process that is gone, whatever happens, when the test is over."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import anyio
+import httpx
+
+import refresher
+
+PATIENCE = 30.0
+"""Seconds that anything may take on a machine that is busy; nothing is measured by it."""
+
+_TREE = str(Path(refresher.__file__).parent.parent)
+_URL = re.compile(r"http://[^\s:]+:(\d+)")
+
+
+@dataclass
+class Process:
+    """One run of `python -m refresher`, its output in files: a pipe that is full would block it."""
+
+    child: "subprocess.Popen[bytes]"
+    home: Path
+    number: int
+
+    @property
+    def out(self) -> str:
+        return self._path("out").read_text("utf-8", "replace")
+
+    @property
+    def log(self) -> str:
+        """What it has written to standard error."""
+        return self._path("err").read_text("utf-8", "replace")
+
+    def _path(self, kind: str) -> Path:
+        return self.home / f"run{self.number}.{kind}"
+
+    def send(self, sig: signal.Signals) -> None:
+        self.child.send_signal(sig)
+
+    async def ended(self) -> int:
+        """Wait for its end, and return the exit status."""
+        await eventually(lambda: self.child.poll() is not None, f"its end; log:\n{self.log}")
+        return int(self.child.returncode)
+
+    async def logged(self, text: str) -> None:
+        await eventually(lambda: text in self.log, f"{text!r} in the log")
+
+    async def stop(self, sig: signal.Signals = signal.SIGTERM) -> tuple[int, float]:
+        """End it with a signal: the exit status, and the seconds it took."""
+        began = time.monotonic()
+        self.send(sig)
+        return await self.ended(), time.monotonic() - began
+
+
+@dataclass
+class Service(Process):
+    """A service that listens."""
+
+    port: int = 0
+    http: httpx.AsyncClient = field(default_factory=httpx.AsyncClient)
+
+    @property
+    def token(self) -> str:
+        return (self.home / "admin-token").read_text().strip()
+
+    async def get(self, path: str, **headers: str) -> httpx.Response:
+        fields = {name.replace("_", "-"): value for name, value in headers.items()}
+        return await self.http.get(path, headers=fields)
+
+    async def job(self, name: str) -> dict[str, Any]:
+        answer = await self.get(f"/jobs/{name}")
+        assert answer.status_code == 200, answer.text
+        status: dict[str, Any] = answer.json()
+        return status
+
+    async def until(self, path: str, status: int) -> httpx.Response:
+        """Ask until the answer has that status."""
+        answer = await self.get(path)
+        with anyio.fail_after(PATIENCE):
+            while answer.status_code != status:
+                await anyio.sleep(0.02)
+                answer = await self.get(path)
+        return answer
+
+    async def until_job(
+        self, name: str, wanted: Callable[[dict[str, Any]], object]
+    ) -> dict[str, Any]:
+        """Ask for a job's status until it is as wanted."""
+        status = await self.job(name)
+        with anyio.fail_after(PATIENCE):
+            while not wanted(status):
+                await anyio.sleep(0.02)
+                status = await self.job(name)
+        return status
+
+    async def post(
+        self, path: str, body: object = None, token: str | None = None
+    ) -> httpx.Response:
+        bearer = {"Authorization": f"Bearer {self.token if token is None else token}"}
+        return await self.http.post(path, json=body, headers=bearer)
+
+    async def refresh(self, *jobs: str, **options: object) -> httpx.Response:
+        return await self.post("/admin/refresh", {"jobs": list(jobs), **options})
+
+
+@asynccontextmanager
+async def running(
+    home: Path, *arguments: str, environ: Mapping[str, str] | None = None
+) -> AsyncIterator[Process]:
+    """Run the command line in a folder, with an environment that has only what is given."""
+    number = len(list(home.glob("run*.err"))) + 1  # noqa: ASYNC240  a test's own folder
+    with (
+        (home / f"run{number}.out").open("wb") as out,
+        (home / f"run{number}.err").open("wb") as err,
+    ):
+        child = subprocess.Popen(  # noqa: ASYNC220, S603  ours, and forking takes no time
+            [sys.executable, "-m", "refresher", *arguments],
+            cwd=home,
+            env={
+                "PATH": os.environ["PATH"],
+                "HOME": str(home),
+                "PYTHONPATH": _TREE,  # the tree under test, wherever it was copied to
+                "PYTHONDONTWRITEBYTECODE": "1",
+                **(environ or {}),
+            },
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=err,
+            start_new_session=True,
+        )
+    try:
+        yield Process(child, home, number)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(child.pid, signal.SIGKILL)
+        child.wait()
+
+
+@asynccontextmanager
+async def serving(
+    home: Path, config: str, *, environ: Mapping[str, str] | None = None
+) -> AsyncIterator[Service]:
+    """Serve a configuration on a free port, from when it listens until the test is over."""
+    (home / "config.toml").write_text(config)
+    async with running(home, "serve", "--port", "0", environ=environ) as process:
+        await eventually(
+            lambda: _URL.search(process.log) or process.child.poll() is not None, "a start"
+        )
+        found = _URL.search(process.log)
+        assert found is not None, process.log
+        port = int(found[1])
+        http = httpx.AsyncClient(
+            base_url=f"http://127.0.0.1:{port}", timeout=PATIENCE, trust_env=False
+        )
+        async with http:
+            yield Service(process.child, process.home, process.number, port, http)
+
+
+async def eventually(
+    is_so: Callable[[], object] | Callable[[], Awaitable[object]], what: str
+) -> None:
+    """Wait until something is so."""
+    try:
+        with anyio.fail_after(PATIENCE):
+            while True:
+                found = is_so()
+                if isinstance(found, Awaitable):
+                    found = await found
+                if found:
+                    return
+                await anyio.sleep(0.02)
+    except TimeoutError:
+        raise AssertionError(f"waited {PATIENCE:g} s for {what}") from None
