@@ -4,15 +4,13 @@ import hmac
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-Headers = Iterable[tuple[bytes, bytes]]
-"""Header fields of a request as ASGI has them: lower-case names, bytes."""
-
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
     """The tokens in force."""
 
     admin: tuple[str, ...] = ()
+    """Empty: nobody may administer."""
     read: tuple[str, ...] = ()
     """Empty: reading is open to all."""
 
@@ -45,12 +43,12 @@ def bearer(authorization: bytes | None) -> bytes | None:
     if authorization is None:
         return None
     scheme, _, token = authorization.strip().partition(b" ")
-    return token.strip() if scheme.lower() == b"bearer" else None
+    return token.strip() or None if scheme.lower() == b"bearer" else None
 
 
 def _is_one_of(token: bytes | None, accepted: Iterable[str]) -> bool:
-    # All are compared, so that the time says neither which one fits nor how many there are before.
     if token is None:
         return False
+    # All are compared: the time it takes must not tell which one fits.
     matches = [hmac.compare_digest(token, one.encode()) for one in accepted]
     return any(matches)

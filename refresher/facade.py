@@ -1,42 +1,50 @@
 """The Python API: a cache of remote data that lives and dies with an application."""
 
+import math
 import os
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from functools import partial
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self, TypedDict, TypeVar, Unpack, get_type_hints
+from typing import Any, Literal, Self, TypedDict, TypeVar, Unpack
 
-import anyio.to_thread
 import httpx
-from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request
+from fastapi import APIRouter, Depends, HTTPException
+from starlette.applications import Starlette
+from starlette.requests import HTTPConnection
 
 from refresher import freshness
 from refresher.clock import Clock, SystemClock
 from refresher.config import Config, load
 from refresher.errors import NoSnapshot, ServiceError, UnknownJob
-from refresher.model import Attempt, Snapshot, State
+from refresher.model import Attempt, Snapshot
 from refresher.service import Service
-from refresher.state import Entry
 from refresher.stores.memory import MemoryStore
-from refresher.values import Values
+from refresher.values import Values, View, returned_type
 from refresher.web.endpoints import Endpoints
 from refresher.web.reads import retry_after
 from refresher.web.router import make_router
+from refresher.web.waiting import ended
+
+__all__ = ["JobKeys", "Options", "Refresher", "View"]
 
 _Function = TypeVar("_Function", bound=Callable[..., object])
 _MISSING: Any = object()
-_NOT_RUNNING = "{} is not running: FastAPI(lifespan=cache.lifespan), or async with cache"
-# Decoding this much in the loop takes no longer than handing it to a thread and back.
-_SMALL = 64 * 1024
 
 
 class JobKeys(TypedDict, total=False):
-    """The keys of a job table, as `@cache.job` takes them; see the configuration reference."""
+    """The keys of a job table but for its source, which is the function.
 
+    As `@cache.job` takes them; what each means is in the configuration reference. Those that
+    describe a request hold for jobs with a `url`.
+    """
+
+    method: str
+    params: Mapping[str, object]
+    headers: Mapping[str, str]
+    json: object
+    body: str
     upstream: str
     auth: Mapping[str, str]
     interval: str
@@ -48,6 +56,9 @@ class JobKeys(TypedDict, total=False):
     backoff: str
     backoff_max: str
     max_bytes: str
+    ok_status: Sequence[int]
+    conditional: bool
+    max_redirects: int
     format: Literal["auto", "json", "text", "bytes"]
     select: str
     schema: str | PathLike[str]
@@ -61,46 +72,15 @@ class JobKeys(TypedDict, total=False):
     enabled: bool
 
 
-@dataclass(frozen=True, slots=True)
-class View:
-    """A job's snapshot as a program sees it; `age` and `state` are as of the moment of asking."""
+class Options(TypedDict, total=False):
+    """What a `Refresher` takes beside its configuration."""
 
-    _entry: Callable[[], Entry]
-    _snapshot: Snapshot
-    _values: Values
-    _type: Any
-    _clock: Clock
-
-    @property
-    def value(self) -> Any:  # noqa: ANN401  what the job's data is only its author knows
-        """The decoded content, one shared object a version: treat it as read-only."""
-        return self._values.of(self._snapshot, self._type)
-
-    @property
-    def body(self) -> bytes:
-        """The bytes that readers get."""
-        return self._snapshot.content.body
-
-    @property
-    def version(self) -> int:
-        """The version's number; of one job, they only grow."""
-        return self._snapshot.version
-
-    @property
-    def etag(self) -> str:
-        """The strong validator of the bytes, quotes included."""
-        return self._snapshot.etag
-
-    @property
-    def age(self) -> float:
-        """Seconds since the source last confirmed this content."""
-        return freshness.age_of(self._snapshot, self._clock.now())
-
-    @property
-    def state(self) -> State:
-        """How fresh the job's data is now."""
-        entry = self._entry()
-        return freshness.state_of(entry.record, entry.policy, self._clock.now())
+    store: MemoryStore | None
+    transport: httpx.AsyncBaseTransport | None
+    clock: Clock | None
+    admin_token: str | None
+    name: str
+    overrides: Mapping[str, object] | None
 
 
 class Refresher:
@@ -111,6 +91,7 @@ class Refresher:
 
     Args:
         config: A configuration file, the same tables as a mapping, or None: jobs in code only.
+            `REFRESHER__…` variables override what a file says, and nothing else.
         store: Keeps snapshots over re-entry; None makes a new one at each entry.
         transport: What carries HTTP to upstreams instead of the network, for tests.
         clock: Where the time comes from.
@@ -140,6 +121,7 @@ class Refresher:
         self._admin_token = admin_token
         self._jobs: dict[str, dict[str, object]] = {}
         self._names: dict[Callable[..., object], str] = {}
+        self._types: dict[str, Any] = {}
         self._frozen: dict[str, object] = {}
         self._values = Values()
         self._service: Service | None = None
@@ -147,12 +129,12 @@ class Refresher:
         self._entered = False
 
     @classmethod
-    def from_toml(cls, path: str | PathLike[str], **options: Any) -> Self:  # noqa: ANN401
+    def from_toml(cls, path: str | PathLike[str], **options: Unpack[Options]) -> Self:
         """One whose jobs stand in a file; it is read on entry. `options` as of the class."""
         return cls(Path(path), **options)
 
     @classmethod
-    def of(cls, request: Request, name: str = "refresher") -> Self:
+    def of(cls, request: HTTPConnection, name: str = "refresher") -> Self:
         """The one that the application's lifespan entered under that name.
 
         Raises:
@@ -171,8 +153,12 @@ class Refresher:
         """Make the decorated function a job, called after it or `name`; `keys` as in a job table.
 
         Raises:
-            ServiceError: another job in code has that name.
+            ServiceError: another job in code has that name, or the cache runs already.
         """
+        if callable(name):
+            raise ServiceError("a job is declared with parentheses: @cache.job()")
+        if self._entered:
+            raise ServiceError(f"{self.name} runs already: declare its jobs before it is entered")
 
         def register(function: _Function) -> _Function:
             job = function.__name__ if name is None else name
@@ -199,11 +185,11 @@ class Refresher:
                 admin_token=self._admin_token,
                 frozen=self._frozen,
             )
-            self._service = await service.__aenter__()
-            self._endpoints = Endpoints(service)
+            await service.__aenter__()
         except BaseException:
             self._entered = False
             raise
+        self._service, self._endpoints = service, Endpoints(service)
         return self
 
     async def __aexit__(
@@ -212,16 +198,15 @@ class Refresher:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        service = self.service
         try:
-            await service.__aexit__(kind, error, trace)
+            await self.service.__aexit__(kind, error, trace)
         finally:
             self._service = self._endpoints = None
             self._values = Values()
             self._entered = False
 
     @asynccontextmanager
-    async def lifespan(self, app: FastAPI) -> AsyncIterator[dict[str, Self]]:
+    async def lifespan(self, app: Starlette) -> AsyncIterator[dict[str, Self]]:
         """Run while the application does; `request.state.refresher` is this object then."""
         del app
         async with self:
@@ -235,8 +220,19 @@ class Refresher:
             ServiceError: it is not entered.
         """
         if self._service is None:
-            raise ServiceError(_NOT_RUNNING.format(self.name))
+            raise self._not_running()
         return self._service
+
+    @property
+    def endpoints(self) -> Endpoints:
+        """The HTTP face of what runs while this is entered.
+
+        Raises:
+            ServiceError: it is not entered.
+        """
+        if self._endpoints is None:
+            raise self._not_running()
+        return self._endpoints
 
     def get(self, job: str | Callable[..., object]) -> View:
         """The job's snapshot; costs a dict lookup.
@@ -245,9 +241,15 @@ class Refresher:
             UnknownJob: no job has that name.
             NoSnapshot: there is none yet, or it has expired under `on_expired = "fail"`.
         """
-        name, type_ = self._name_of(job), self._type_of(job)
-        snapshot = self._servable(name)
-        return View(partial(self._entry, name), snapshot, self._values, type_, self._clock)
+        name = self._name_of(job)
+        snapshot = self._served(name)
+        return View(
+            snapshot,
+            self._type_of(name),
+            states=self.service.states,
+            values=self._values,
+            clock=self._clock,
+        )
 
     async def refresh(self, job: str | Callable[..., object], *, force: bool = False) -> Attempt:
         """Refresh now and wait for the outcome of an attempt that starts after this call.
@@ -256,12 +258,16 @@ class Refresher:
             UnknownJob: no job has that name.
             NotRefreshable: the job is paused or disabled.
             TooSoon: it is under cooldown or Retry-After, and `force` does not override that.
+            ServiceError: the cache was left before the attempt ended.
         """
-        name = self._name_of(job)
-        running = self.service.jobs.get(name)
+        name, service = self._name_of(job), self.service
+        running = service.jobs.get(name)
         if running is None:
             raise UnknownJob(name, f"no job is called {name!r}")
-        return await running.answer_to(await running.request(force=force))
+        answer = running.answer_to(await running.request(force=force))
+        for attempt in await ended([answer], service.closing, within=math.inf):
+            return attempt
+        raise ServiceError(f"{self.name} was left before {name} was refreshed")
 
     def depends(
         self,
@@ -272,22 +278,20 @@ class Refresher:
     ) -> Any:  # noqa: ANN401  as FastAPI's own Depends
         """A dependency that is the job's current value, validated once a version.
 
-        The type is the return annotation of a job in code, else `type_`. Where there is nothing to
+        Its type is `type_`, else the return annotation of a job in code. Where there is nothing to
         serve it is `default`; without one, the request is answered 503 with Retry-After.
         """
 
         async def provide() -> Any:  # noqa: ANN401
-            name, wanted = self._name_of(job), type_ or self._type_of(job)
+            name = self._name_of(job)
             try:
-                snapshot = self._servable(name)
+                snapshot = self._served(name)
             except NoSnapshot as error:
                 if default is not _MISSING:
                     return default
                 headers = {"Retry-After": str(round(error.retry_after))}
                 raise HTTPException(503, str(error), headers) from None
-            if len(snapshot.content.body) <= _SMALL or self._values.has(snapshot, wanted):
-                return self._values.of(snapshot, wanted)
-            return await anyio.to_thread.run_sync(self._values.of, snapshot, wanted)
+            return self._values.of(snapshot, self._type_of(name) if type_ is None else type_)
 
         return Depends(provide)
 
@@ -299,25 +303,15 @@ class Refresher:
         """
         return make_router(lambda: self.endpoints, admin_guard=admin)
 
-    @property
-    def endpoints(self) -> Endpoints:
-        """The HTTP face of what runs while this is entered.
-
-        Raises:
-            ServiceError: it is not entered.
-        """
-        if self._endpoints is None:
-            raise ServiceError(_NOT_RUNNING.format(self.name))
-        return self._endpoints
-
     def freeze(self, job: str | Callable[..., object], value: object) -> None:
         """Serve `value` as the job's data and refresh it no more, now or from the next entry on.
 
         For tests; `refresher.testing.freeze` is its public name.
         """
-        self._frozen[self._name_of(job)] = value
+        name = self._name_of(job)
         if self._service is not None:
-            self._service.freeze(self._name_of(job), value)
+            self._service.freeze(name, value)
+        self._frozen[name] = value
 
     def redact(self, text: str) -> str:
         """The text without the secrets of what runs now."""
@@ -332,9 +326,16 @@ class Refresher:
             self._service.close_soon()
 
     def _load(self) -> Config:
-        source = self._source
-        environ = os.environ if isinstance(source, Path) else {}
-        return load(source, environ=environ, overrides=self._overrides, jobs=self._jobs)
+        environ: Mapping[str, str] = os.environ
+        if not isinstance(self._source, Path):
+            # `${NAME}` means the environment here too; an override is meant for somebody's file.
+            environ = {k: v for k, v in environ.items() if not k.upper().startswith("REFRESHER__")}
+        return load(self._source, environ=environ, overrides=self._overrides, jobs=self._jobs)
+
+    def _not_running(self) -> ServiceError:
+        return ServiceError(
+            f"{self.name} is not running: FastAPI(lifespan=cache.lifespan), or async with cache"
+        )
 
     def _name_of(self, job: str | Callable[..., object]) -> str:
         if isinstance(job, str):
@@ -346,20 +347,18 @@ class Refresher:
             )
         return name
 
-    def _type_of(self, job: str | Callable[..., object]) -> Any:  # noqa: ANN401
-        keys = self._jobs.get(self._name_of(job))
-        return None if keys is None else get_type_hints(keys["python"]).get("return")
+    def _type_of(self, name: str) -> Any:  # noqa: ANN401
+        """What a job in code says it returns; None for another, and where it says nothing."""
+        if name not in self._types:
+            keys = self._jobs.get(name)
+            self._types[name] = None if keys is None else returned_type(name, keys["python"])
+        return self._types[name]
 
-    def _entry(self, name: str) -> Entry:
-        entry = self.service.states.get(name)
-        if entry is None:
-            raise UnknownJob(name, f"no job is called {name!r}")
-        return entry
-
-    def _servable(self, name: str) -> Snapshot:
-        entry, now = self._entry(name), self._clock.now()
+    def _served(self, name: str) -> Snapshot:
+        entry, now = self.service.states.known(name), self._clock.now()
         snapshot = entry.record.snapshot
-        if snapshot is not None and freshness.servable(entry.record, entry.policy, now):
+        state = freshness.state_of(entry.record, entry.policy, now)
+        if snapshot is not None and freshness.is_served(state, entry.policy):
             return snapshot
         what = "has no snapshot yet" if snapshot is None else "has only an expired snapshot"
         raise NoSnapshot(name, f"{name} {what}", retry_after=retry_after(entry.record, now))

@@ -24,10 +24,10 @@ def state_of(record: Record, policy: Policy, now: float) -> State:
     snapshot = record.snapshot
     if snapshot is None:
         return State.PENDING
-    age = now - snapshot.checked_at
-    if policy.max_stale is not None and age > snapshot.lifetime + policy.max_stale:
+    deadline = snapshot.checked_at + snapshot.lifetime
+    if policy.max_stale is not None and now > deadline + policy.max_stale:
         return State.EXPIRED
-    if record.failing_since is not None or age > snapshot.lifetime + policy.timeout:
+    if record.failing_since is not None or now > deadline + policy.timeout:
         return State.STALE
     return State.FRESH
 
@@ -42,7 +42,7 @@ def state_since(record: Record, policy: Policy, now: float) -> float:
             return record.since if record.fresh_since is None else record.fresh_since
         case State.STALE if snapshot is not None:
             overdue = snapshot.checked_at + snapshot.lifetime + policy.timeout
-            return min(overdue, record.failing_since or overdue)
+            return overdue if record.failing_since is None else min(overdue, record.failing_since)
         case _:
             expired = expires_at(record, policy)
             return record.since if expired is None else expired
@@ -55,15 +55,11 @@ def expires_at(record: Record, policy: Policy) -> float | None:
     return record.snapshot.checked_at + record.snapshot.lifetime + policy.max_stale
 
 
-def servable(record: Record, policy: Policy, now: float) -> bool:
-    """Whether there is a snapshot that a reader may have."""
-    match state_of(record, policy, now):
-        case State.PENDING:
-            return False
-        case State.EXPIRED:
-            return not policy.fail_when_expired
-        case _:
-            return True
+def is_served(state: State, policy: Policy) -> bool:
+    """Whether a reader may have the snapshot of a job in that state."""
+    if state is State.EXPIRED:
+        return not policy.fail_when_expired
+    return state is not State.PENDING
 
 
 def age_of(snapshot: Snapshot, now: float) -> float:
@@ -79,9 +75,9 @@ def max_age_of(snapshot: Snapshot, policy: Policy) -> int:
     return math.floor(lifetime)
 
 
-def detail_of(record: Record, policy: Policy, now: float) -> str:
+def detail_of(record: Record, state: State) -> str:
     """Why the data is not fresh, as one word of Cache-Status `detail` (RFC 9211, 2.8)."""
-    if state_of(record, policy, now) is State.EXPIRED:
+    if state is State.EXPIRED:
         return "expired"
     if not record.enabled:
         return "disabled"

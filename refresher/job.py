@@ -31,6 +31,7 @@ from refresher.model import (
     Stage,
 )
 from refresher.protocols import Grant, Lease, Observer, SnapshotStore, Source
+from refresher.representation import Representation
 from refresher.requests import Requests
 from refresher.schedule import (
     LONGEST_WAIT,
@@ -103,6 +104,7 @@ class Job:
         self._held_until = 0.0
         self._requests = Requests(cooldown=plan.cooldown)
         self._running: _Running | None = None
+        self._resting = False
         now = self._clock.now()
         due = Due(now, DueReason.STARTUP) if plan.enabled else Due(None, DueReason.DISABLED)
         self._next = due
@@ -189,6 +191,10 @@ class Job:
         """Follow the schedule again; what became due meanwhile is attempted now."""
         self._update(partial(replace, paused=False))
         self._wake.set()
+
+    def rest(self) -> None:
+        """Swap nothing in any more, not even what an attempt under way is about to bring."""
+        self._resting = True
 
     def look_again(self) -> None:
         """Reconsider when to start: the wall clock has been set.
@@ -304,22 +310,22 @@ class Job:
     async def _publish(self, grant: Grant, candidate: Candidate) -> None:
         body, content_type = candidate.content.body, candidate.content.content_type
         ready = await _off_loop(len(body), representation.prepare, body, content_type)
-        snapshot = await self._world.store.commit(grant, candidate)
+        self._renew(await self._world.store.commit(grant, candidate), ready)
+
+    async def _confirm(self, grant: Grant, confirmation: Confirmation) -> None:
+        self._renew(await self._world.store.confirm(grant, confirmation), None)
+
+    def _renew(self, snapshot: Snapshot, ready: Representation | None) -> None:
+        """Swap in what the store made current; `ready` where the bytes have changed."""
+        if self._resting:
+            return
         renewed = partial(
             records.renewed, snapshot=snapshot, policy=self.plan.freshness, now=self._clock.now()
         )
-        self._world.states.swap(self.name, renewed, ready)
-
-    async def _confirm(self, grant: Grant, confirmation: Confirmation) -> None:
-        snapshot = await self._world.store.confirm(grant, confirmation)
-        self._update(
-            partial(
-                records.renewed,
-                snapshot=snapshot,
-                policy=self.plan.freshness,
-                now=self._clock.now(),
-            )
-        )
+        if ready is None:
+            self._update(renewed)
+        else:
+            self._world.states.swap(self.name, renewed, ready)
 
     def _succeed(self, running: "_Running", outcome: Outcome, http_status: int | None) -> None:
         now = self._clock.now()

@@ -13,6 +13,7 @@ _LOGGERS = (
     "httpcore.proxy",
     "aiohttp.client",
     "aiohttp.internal",
+    "asyncio",
 )
 _FORMATTER = logging.Formatter()
 
@@ -26,13 +27,16 @@ class RedactingFilter(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Rewrite the record where it has to be."""
-        message = record.getMessage()
+        message = _message(record)
         redacted = self._redact(message)
         if redacted != message:
             record.msg, record.args = redacted, None
         if record.exc_info and not record.exc_text:
-            record.exc_text = _FORMATTER.formatException(record.exc_info)
-        if record.exc_text:
+            trace = _FORMATTER.formatException(record.exc_info)
+            redacted = self._redact(trace)
+            if redacted != trace:  # and nobody is to format the exception itself
+                record.exc_text, record.exc_info = redacted, None
+        elif record.exc_text:
             record.exc_text = self._redact(record.exc_text)
         return True
 
@@ -49,3 +53,11 @@ def redacted(redact: Callable[[str], str]) -> Iterator[None]:
     finally:
         for one in loggers:
             one.removeFilter(guard)
+
+
+def _message(record: logging.LogRecord) -> str:
+    try:
+        return record.getMessage()
+    except Exception:  # noqa: BLE001  arguments that do not fit: the handler would print them
+        record.msg, record.args = f"{record.msg} % {record.args!r}", None
+        return str(record.msg)

@@ -99,11 +99,12 @@ class Service:
                 Job(build.plan_of(plan), self._source_of(plan), self._upstream(plan).gate, world)
                 for plan in plans
             ]
+            for job, value in self._frozen.items():
+                self._publish_frozen(job, value)
+            # Nothing raises from here on: an error would come out of the group in a group.
             tasks = await stack.enter_async_context(anyio.create_task_group())
             stack.callback(tasks.cancel_scope.cancel)
             self.jobs = Scheduler(tasks, self.clock)
-            for job, value in self._frozen.items():
-                self._publish_frozen(job, value)
             self.jobs.start(jobs, resting=self._frozen)
             if self.config.secret_files:
                 tasks.start_soon(self._watch_secrets, name="refresher secrets")
@@ -125,8 +126,8 @@ class Service:
         self._loop.call_soon_threadsafe(self.closing.set)
 
     def redact(self, text: str) -> str:
-        """The text without any secret that this service knows."""
-        return self._redactor.redact(text)
+        """The text without any secret that this service knows, and such as can be written."""
+        return self._redactor.redact(text.encode(errors="backslashreplace").decode())
 
     def freeze(self, job: str, value: object) -> None:
         """Serve `value` as the job's data, and refresh it no more; from any thread.
@@ -135,6 +136,9 @@ class Service:
             UnknownJob: no job has that name.
             RefreshFailed: the value is not data.
         """
+        running = self.jobs.get(job)
+        if running is not None:
+            running.rest()
         self._publish_frozen(job, value)
         self._loop.call_soon_threadsafe(self.jobs.stop, job)
 

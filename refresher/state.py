@@ -4,6 +4,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
+from refresher.errors import UnknownJob
 from refresher.freshness import Policy
 from refresher.model import Record
 from refresher.representation import Representation
@@ -39,6 +40,17 @@ class StateStore:
     def get(self, job: str) -> Entry | None:
         """The job's entry; None where no job has that name."""
         return self._entries.get(job)
+
+    def known(self, job: str) -> Entry:
+        """The job's entry.
+
+        Raises:
+            UnknownJob: no job has that name.
+        """
+        entry = self._entries.get(job)
+        if entry is None:
+            raise UnknownJob(job, f"no job is called {job!r}")
+        return entry
 
     def __iter__(self) -> Iterator[Entry]:
         """All entries, in the order in which the jobs were added."""

@@ -13,13 +13,17 @@ logger = logging.getLogger("refresher")
 _PERIOD = 0.25
 _BLOCKED = 0.5
 """Seconds without a turn of the loop that are worth a line."""
+_SHOWN = 5
+"""Frames of the stack that are shown, the innermost: where it is, and by what way."""
+_JOB = "refresher job "
 
 
 class Watchdog:
-    """Asks the loop for a sign of life and, where none comes, logs which task holds it up.
+    """Asks the loop for a sign of life and, where none comes, logs which job holds it up.
 
-    A context manager, entered in the loop's own thread. Its thread is a daemon: should the loop be
-    blocked for good, the process can still be ended.
+    A context manager, entered in the loop's own thread. What is not a job's task is none of its
+    business. Its thread is a daemon: should the loop be blocked for good, the process can still be
+    ended.
     """
 
     def __init__(self) -> None:
@@ -56,12 +60,12 @@ class Watchdog:
     def _report(self) -> None:
         task = asyncio.current_task(self._loop)
         frame = sys._current_frames().get(self._loop_thread)  # noqa: SLF001  documented, if specialised
-        if task is None or frame is None:
+        if task is None or frame is None or not task.get_name().startswith(_JOB):
             return
         logger.warning(
             "%s has blocked the event loop for more than %g s; make it a plain def, which runs in "
             "a thread, or await in it. It is at:\n%s",
             task.get_name(),
             _BLOCKED,
-            "".join(traceback.format_stack(frame)[-5:]),
+            "".join(traceback.format_stack(frame, limit=_SHOWN)),
         )

@@ -1,5 +1,6 @@
 """Fakes of what a job needs from the world, for tests that move time themselves."""
 
+import asyncio
 import heapq
 import itertools
 from collections.abc import Callable, Iterable
@@ -43,20 +44,28 @@ class FakeClock:
     async def advance(self, seconds: float) -> None:
         """Let that much time pass, and everything happen that happens in it."""
         target = self._now + seconds
-        await anyio.wait_all_tasks_blocked()
+        await settled()
         while self._timers and self._timers[0][0] <= target:
             instant, _, timer = heapq.heappop(self._timers)
             if not timer.cancelled:
                 self._now = instant
                 timer.callback()
-                await anyio.wait_all_tasks_blocked()
+                await settled()
         self._now = target
-        await anyio.wait_all_tasks_blocked()
+        await settled()
 
     @property
     def waiting(self) -> int:
         """How many timers are set."""
         return sum(not timer.cancelled for _, _, timer in self._timers)
+
+
+async def settled() -> None:
+    """Let every task run until it waits for something that has yet to happen."""
+    # anyio looks once and, where a task is still to run, only again after 0.1 s.
+    for _ in range(10):
+        await asyncio.sleep(0)
+    await anyio.wait_all_tasks_blocked()
 
 
 Answer = Payload | NotModified | RefreshFailed | Exception

@@ -376,3 +376,16 @@ async def test_a_change_within_the_second_of_the_last_is_not_dated() -> None:
         await scene.clock.advance(1.5)
         await job.answer_to(await job.request())
         assert scene.record().snapshot.dated  # type: ignore[union-attr]
+
+
+async def test_what_has_been_frozen_is_not_replaced_by_an_attempt_under_way() -> None:
+    scene = Scene()
+    job, source = scene.job(*payloads(5))
+    async with running(job):
+        source.hold = anyio.Event()
+        answer = job.answer_to(await job.request())
+        await anyio.wait_all_tasks_blocked()
+        job.rest()
+        source.hold.set()
+        await answer
+    assert scene.body() == b"[0]"

@@ -2,7 +2,7 @@
 
 import logging
 
-from refresher.model import Attempt, Record
+from refresher.model import Attempt, Failure, Record
 
 logger = logging.getLogger("refresher")
 
@@ -13,32 +13,28 @@ class LogObserver:
     def attempted(self, attempt: Attempt, before: Record) -> None:
         """Log a failure that is new, or new in kind, and the success that ends a run of them."""
         last = before.last_attempt
-        failure = attempt.failure
-        if failure is None:
-            if last is None or last.failure is not None:
-                logger.info("%s: %s", attempt.job, _served(attempt, recovered=last is not None))
-            return
-        known = last is not None and last.failure is not None and last.failure.stage
-        if known != failure.stage:
-            serving = (
-                "nothing to serve yet"
-                if attempt.version is None
-                else (f"still serving version {attempt.version}")
-            )
-            logger.warning(
-                "%s: %s at stage %s: %s; %s",
-                attempt.job,
-                attempt.outcome,
-                failure.stage,
-                failure.message,
-                serving,
-            )
+        known = None if last is None else last.failure
+        if attempt.failure is not None:
+            if known is None or known.stage is not attempt.failure.stage:
+                _warn(attempt, attempt.failure)
+        elif last is None or known is not None:
+            verb = "serving" if last is None else "recovered, serving"
+            ms = attempt.duration * 1000
+            logger.info("%s: %s version %s after %.0f ms", attempt.job, verb, attempt.version, ms)
 
     def crashed(self, job: str, error: Exception) -> None:
         """Log an error that nobody foresaw, with its traceback: it is ours to mend."""
         logger.error("%s: the refresh broke and goes on", job, exc_info=error)
 
 
-def _served(attempt: Attempt, *, recovered: bool) -> str:
-    verb = "recovered, serving" if recovered else "serving"
-    return f"{verb} version {attempt.version} after {attempt.duration * 1000:.0f} ms"
+def _warn(attempt: Attempt, failure: Failure) -> None:
+    served = attempt.version
+    serving = "nothing to serve yet" if served is None else f"still serving version {served}"
+    logger.warning(
+        "%s: %s at stage %s: %s; %s",
+        attempt.job,
+        attempt.outcome,
+        failure.stage,
+        failure.message,
+        serving,
+    )

@@ -53,16 +53,20 @@ class Metrics:
         """Count nothing: the attempt that broke is counted as failed."""
 
     def exposition(self, states: StateStore, now: float) -> bytes:
-        """All metrics in the Prometheus text format, as of `now`."""
-        lines = [*self._counters(), *_gauges(list(states), now), ""]
+        """All metrics in the Prometheus text format, as of `now`; blocks, from any thread."""
+        entries = list(states)
+        lines = [*self._counters(entries), *_gauges(entries, now), ""]
         return "\n".join(lines).encode() + generate_latest(self._registry)
 
-    def _counters(self) -> Iterator[str]:
+    def _counters(self, entries: Iterable[Entry]) -> Iterator[str]:
         yield from _family("refresher_attempts_total", "counter", "Attempts, by how they ended.")
-        for (job, outcome), count in self._attempts.items():
-            yield f'refresher_attempts_total{{job="{job}",outcome="{outcome}"}} {count}'
+        for entry in entries:
+            job = entry.record.job
+            for outcome in Outcome:  # 0 too: a counter that appears at 1 has not increased
+                count = self._attempts[job, outcome]
+                yield f'refresher_attempts_total{{job="{job}",outcome="{outcome}"}} {count}'
         yield from _family("refresher_reads_total", "counter", "Reads of /data, by status code.")
-        for code, count in self.reads.items():
+        for code, count in dict(self.reads).items():  # a copy: the loop goes on counting
             yield f'refresher_reads_total{{code="{code}"}} {count}'
         yield from _family(
             "refresher_store_errors_total", "counter", "Failed operations on the store."

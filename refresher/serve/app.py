@@ -4,7 +4,6 @@ import inspect
 import logging
 
 from fastapi import FastAPI, Request, Response
-from fastapi.exceptions import RequestValidationError
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -12,7 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from refresher.facade import Refresher
 from refresher.web.answer import problem, unknown_path
 from refresher.web.reads import PREFIX
-from refresher.web.router import as_response, http_problem, invalid_problem
+from refresher.web.routing import as_response, http_problem
 from refresher.web.target import below
 
 logger = logging.getLogger("refresher")
@@ -71,15 +70,10 @@ def _answer_errors_with_problems(app: FastAPI) -> None:
         del error
         return as_response(request, unknown_path(request.url.path))
 
-    def invalid(request: Request, error: Exception) -> Response:
-        assert isinstance(error, RequestValidationError)  # noqa: S101  what it is registered for
-        return as_response(request, invalid_problem(error))
-
     def broken(request: Request, error: Exception) -> Response:
         del error  # Starlette raises it again, for the server to log
         return as_response(request, problem(500, None, _BROKEN))
 
     app.add_exception_handler(HTTPException, http)
     app.add_exception_handler(404, not_found)
-    app.add_exception_handler(RequestValidationError, invalid)
     app.add_exception_handler(Exception, broken)

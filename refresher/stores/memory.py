@@ -39,7 +39,7 @@ class MemoryStore:
             version=1 if before is None else before.version + 1,
             change=self._change,
             changed_at=changed_at,
-            dated=before is None or math.floor(before.changed_at) != math.floor(changed_at),
+            dated=before is None or math.floor(before.changed_at) < math.floor(changed_at),
             confirmation=candidate.confirmation,
         )
         self._snapshots[grant.job] = snapshot

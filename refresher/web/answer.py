@@ -3,11 +3,14 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from http import HTTPStatus
+from http.client import responses
 
 from starlette.types import Send
 
 RawHeaders = list[tuple[bytes, bytes]]
+
+_MOST_SHOWN = 100
+"""Characters of what a client asked for that are repeated to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +26,10 @@ class Answer:
         await send({"type": "http.response.start", "status": self.status, "headers": self.headers})
         await send({"type": "http.response.body", "body": self.body})
 
+    def without_body(self) -> "Answer":
+        """The answer to HEAD: what the answer to GET says, and nothing else (RFC 9110, 9.3.2)."""
+        return Answer(self.status, self.headers, b"")
+
 
 def problem(
     status: int,
@@ -37,10 +44,11 @@ def problem(
     `kind` names a problem of this service (`urn:refresher:KIND`); None says that the status code is
     all there is to it (`about:blank`). `extra` become members of the problem object.
     """
+    phrase = responses.get(status, "Error")
     body = json.dumps(
         {
             "type": "about:blank" if kind is None else f"urn:refresher:{kind}",
-            "title": HTTPStatus(status).phrase if kind is None else kind.replace("-", " "),
+            "title": phrase if kind is None else kind.replace("-", " ").capitalize(),
             "status": status,
             "detail": detail,
             **extra,
@@ -50,14 +58,41 @@ def problem(
         "content-type": "application/problem+json",
         "content-length": str(len(body)),
         "cache-control": "no-store",
-        **(headers or {}),
+        **{name.lower(): value for name, value in (headers or {}).items()},
     }
     return Answer(status, [(k.encode(), v.encode("latin-1")) for k, v in fields.items()], body)
 
 
+def unauthorized(what: str) -> Answer:
+    """The answer to a request without the token that `what` needs (RFC 9110, 11.6.1)."""
+    detail = f"{what} needs a token: Authorization: Bearer …"
+    return problem(
+        401, "unauthorized", detail, headers={"www-authenticate": 'Bearer realm="refresher"'}
+    )
+
+
+def unknown_job(*names: str) -> Answer:
+    """The answer to a request for jobs that are not there."""
+    shown = ", ".join(repr(_shortened(name)) for name in names)
+    return problem(404, "unknown-job", f"no job is called {shown}; GET /jobs has all names")
+
+
+def unknown_path(path: str) -> Answer:
+    """The answer to a request for what is not there."""
+    return problem(404, None, f"nothing is at {_shortened(path)}")
+
+
+def not_allowed(path: str, method: str, *allowed: str) -> Answer:
+    """The answer to a method that a path does not take (RFC 9110, 15.5.6)."""
+    detail = f"{_shortened(path)} takes {' or '.join(allowed)}, not {_shortened(method)}"
+    return problem(405, None, detail, headers={"allow": ", ".join(allowed)})
+
+
 def json_answer(value: object, status: int = 200) -> Answer:
     """A value as JSON that no cache may keep."""
-    body = json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
+    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+    # A lone surrogate, from a file's name or somebody's error, has no UTF-8; `\\udc80` is JSON.
+    body = text.encode(errors="backslashreplace")
     headers = [
         (b"content-type", b"application/json"),
         (b"content-length", b"%d" % len(body)),
@@ -66,5 +101,5 @@ def json_answer(value: object, status: int = 200) -> Answer:
     return Answer(status, headers, body)
 
 
-UNAUTHORIZED = {"www-authenticate": 'Bearer realm="refresher"'}
-"""What a 401 has to bring (RFC 9110, 11.6.1)."""
+def _shortened(text: str) -> str:
+    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}…"

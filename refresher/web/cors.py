@@ -2,19 +2,22 @@
 
 from collections.abc import Sequence
 
-from refresher.web.answer import RawHeaders
+from refresher.web.answer import Answer, RawHeaders
 
 _EXPOSED = b"Age, ETag, Last-Modified, Cache-Status, Refresher-Version"
-_PREFLIGHT: RawHeaders = [
+_GRANTED: RawHeaders = [
     (b"access-control-allow-methods", b"GET, HEAD"),
     (b"access-control-allow-headers", b"Authorization, If-None-Match, If-Modified-Since, Prefer"),
     (b"access-control-max-age", b"600"),
 ]
-PREFLIGHT_VARY = b"Origin, Access-Control-Request-Method, Access-Control-Request-Headers"
 
 
 class Cors:
     """The header fields for readers from other origins; none at all unless origins are named."""
+
+    vary = b"Origin"
+    """What Vary names wherever origins are let in, whether or not this one is."""
+    preflight_vary = b"Origin, Access-Control-Request-Method, Access-Control-Request-Headers"
 
     def __init__(self, origins: Sequence[str]) -> None:
         self.enabled = bool(origins)
@@ -22,19 +25,24 @@ class Cors:
         self._origins = frozenset(origin.encode() for origin in origins)
 
     def fields(self, origin: bytes | None) -> RawHeaders:
-        """What an answer to a request from `origin` (None: not said) carries, besides Vary."""
-        if self._any:
-            allowed = b"*"
-        elif origin is not None and origin in self._origins:
-            allowed = origin
-        else:
+        """What the answer to a request from `origin` (None: not said) carries, besides Vary."""
+        allowed = b"*" if self._any else origin
+        if allowed is None or not (self._any or allowed in self._origins):
             return []
         return [
             (b"access-control-allow-origin", allowed),
             (b"access-control-expose-headers", _EXPOSED),
         ]
 
-    def preflight(self, origin: bytes) -> RawHeaders:
-        """What the answer to a preflight from `origin` carries, besides Vary."""
+    def preflight(
+        self, method: str, origin: bytes | None, requested: bytes | None
+    ) -> Answer | None:
+        """The answer to a preflight, Vary excepted; None where the request is none.
+
+        `requested` is its Access-Control-Request-Method. An origin that is not let in gets an
+        answer without any grant: by that its browser knows.
+        """
+        if not self.enabled or method != "OPTIONS" or origin is None or requested is None:
+            return None
         allowed = self.fields(origin)
-        return [allowed[0], *_PREFLIGHT] if allowed else []
+        return Answer(204, [*allowed, *_GRANTED] if allowed else [], b"")

@@ -1,8 +1,11 @@
 """What each endpoint answers, but for `/data` (reads) and `/admin` (admin): status and health."""
 
+import anyio.to_thread
+
+from refresher.observers.metrics import CONTENT_TYPE
 from refresher.service import Service
-from refresher.web.answer import UNAUTHORIZED, Answer, RawHeaders, json_answer, problem
-from refresher.web.cors import PREFLIGHT_VARY, Cors
+from refresher.web.answer import Answer, json_answer, problem, unauthorized, unknown_job
+from refresher.web.cors import Cors
 from refresher.web.reads import Reads
 from refresher.web.status import job_status
 
@@ -12,11 +15,11 @@ class Endpoints:
 
     def __init__(self, service: Service) -> None:
         self.service = service
-        self._cors = Cors(service.config.server.cors_origins)
+        self.cors = Cors(service.config.server.cors_origins)
         self.reads = Reads(
             service.states,
             access=service.access,
-            cors=self._cors,
+            cors=self.cors,
             clock=service.clock,
             codes=service.metrics.reads,
         )
@@ -32,20 +35,17 @@ class Endpoints:
         """`GET /jobs/{job}`: one job."""
         entry = self.service.states.get(name)
         if entry is None:
-            return problem(
-                404, "unknown-job", f"no job is called {name!r}; GET /jobs has all names"
-            )
-        return json_answer(
-            job_status(entry, self.service.config.jobs[name], self.service.clock.now())
-        )
+            return unknown_job(name)
+        plan, now = self.service.config.jobs[name], self.service.clock.now()
+        return json_answer(job_status(entry, plan, now))
 
     def livez(self, authorization: bytes | None) -> Answer:
         """`GET /livez`: whether the scheduler runs; a job that broke is named, not fatal."""
         if not self.service.is_alive():
             return problem(503, "not-alive", "the scheduler has not run for more than 10 s")
-        crashed = self.service.crashed()
-        known = self.service.access.may_read(authorization)
-        return json_answer({"status": "ok", "crashed": crashed if known else len(crashed)})
+        if not self.service.access.may_read(authorization):
+            return json_answer({"status": "ok"})
+        return json_answer({"status": "ok", "crashed": self.service.crashed()})
 
     def readyz(self, authorization: bytes | None) -> Answer:
         """`GET /readyz`: whether every required job has had its first snapshot."""
@@ -55,15 +55,18 @@ class Endpoints:
         if not missing:
             return json_answer({"status": "ready"})
         detail = f"{len(missing)} of the required jobs have no snapshot yet"
-        if self.service.access.may_read(authorization):
-            return problem(503, "not-ready", f"{detail}: {', '.join(missing)}", missing=missing)
-        return problem(503, "not-ready", detail)
+        if not self.service.access.may_read(authorization):
+            return problem(503, "not-ready", detail)
+        return problem(503, "not-ready", f"{detail}: {', '.join(missing)}", missing=missing)
 
-    def metrics(self) -> Answer:
+    async def metrics(self) -> Answer:
         """`GET /metrics`: the Prometheus text format."""
-        body = self.service.metrics.exposition(self.service.states, self.service.clock.now())
+        # In a thread: the process metrics are read from files of /proc.
+        body = await anyio.to_thread.run_sync(
+            self.service.metrics.exposition, self.service.states, self.service.clock.now()
+        )
         headers = [
-            (b"content-type", b"text/plain; version=0.0.4; charset=utf-8"),
+            (b"content-type", CONTENT_TYPE.encode()),
             (b"content-length", b"%d" % len(body)),
             (b"cache-control", b"no-store"),
         ]
@@ -71,20 +74,5 @@ class Endpoints:
 
     def locked(self, authorization: bytes | None) -> Answer | None:
         """The refusal of a read without a token that needs one; None where it may go on."""
-        if self.service.access.may_read(authorization):
-            return None
-        detail = "reading needs a token: Authorization: Bearer …"
-        return problem(401, "unauthorized", detail, headers=UNAUTHORIZED)
-
-    def cross_origin(self, answer: Answer, origin: bytes | None) -> Answer:
-        """The answer with what a page of another origin needs to read it."""
-        if self._cors.enabled:
-            answer.headers.extend([(b"vary", b"Origin"), *self._cors.fields(origin)])
-        return answer
-
-    def preflight(self, origin: bytes | None, method: bytes | None) -> Answer | None:
-        """The answer to a CORS preflight; None where it is none, or no origin is let in."""
-        if not self._cors.enabled or origin is None or method is None:
-            return None
-        headers: RawHeaders = [*self._cors.preflight(origin), (b"vary", PREFLIGHT_VARY)]
-        return Answer(204, headers, b"")
+        may_read = self.service.access.may_read(authorization)
+        return None if may_read else unauthorized("reading")

@@ -3,8 +3,8 @@
 from datetime import UTC, datetime
 
 from refresher import freshness
-from refresher.model import Attempt, Failure
 from refresher.config import JobPlan
+from refresher.model import Attempt, Failure
 from refresher.state import Entry
 
 

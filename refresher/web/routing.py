@@ -1,0 +1,118 @@
+"""How a route of ours behaves: whatever the method, and whatever goes wrong."""
+
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any
+
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.params import Depends as Dependency
+from fastapi.routing import APIRoute
+from starlette.exceptions import HTTPException
+
+from refresher.web.answer import Answer, not_allowed, problem
+
+Endpoint = Callable[..., Coroutine[Any, Any, Response]]
+
+
+class Refused(Exception):
+    """Ends a request with an answer, from wherever one is."""
+
+    def __init__(self, answer: Answer) -> None:
+        super().__init__(answer.status)
+        self.answer = answer
+
+
+class ProblemRoute(APIRoute):
+    """A route whose errors are problems (RFC 9457), in whatever application it stands."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """What FastAPI calls to build the route."""
+        handle = super().get_route_handler()
+
+        async def handle_problems(request: Request) -> Response:
+            try:
+                return await handle(request)
+            except Refused as refused:
+                return as_response(request, refused.answer)
+            except HTTPException as error:
+                return as_response(request, http_problem(error))
+            except RequestValidationError as error:
+                return as_response(request, _invalid_problem(error))
+
+        return handle_problems
+
+
+def http_problem(error: HTTPException) -> Answer:
+    """What Starlette, FastAPI or somebody's dependency raises, as a problem."""
+    return problem(error.status_code, None, str(error.detail), headers=error.headers)
+
+
+def as_response(request: Request, answer: Answer) -> Response:
+    """An answer as Starlette sends it, its header fields as they are."""
+    response = Response(b"" if request.method == "HEAD" else answer.body, answer.status)
+    response.raw_headers = answer.headers
+    return response
+
+
+def add_path(
+    router: APIRouter,
+    path: str,
+    endpoint: Endpoint,
+    *,
+    method: str,
+    checks: Sequence[Dependency] = (),
+    **shown: Any,  # noqa: ANN401  as FastAPI takes it
+) -> None:
+    """Add a path that OpenAPI shows with one method, and that is ours whatever the method.
+
+    The endpoint is asked after the `checks`; one of these or itself refuses the other methods.
+    """
+    router.add_api_route(
+        path, endpoint, methods=[method], dependencies=checks, response_class=Response, **shown
+    )
+    add_hidden(router, path, endpoint, checks)
+
+
+def add_hidden(
+    router: APIRouter, path: str, endpoint: Endpoint, checks: Sequence[Dependency]
+) -> None:
+    """Add a path that takes every method and that OpenAPI does not show."""
+    router.add_api_route(
+        path,
+        endpoint,
+        methods=[],  # none in particular
+        dependencies=checks,
+        include_in_schema=False,
+        operation_id=f"any {path}",  # FastAPI would make one of the first method
+    )
+
+
+def takes_only(*methods: str) -> Dependency:
+    """A check that refuses all methods but these."""
+
+    async def check(request: Request) -> None:
+        require_method(request, *methods)
+
+    found: Dependency = Depends(check)
+    return found
+
+
+def require_method(request: Request, *methods: str) -> None:
+    """Refuse the request unless its method is one of these.
+
+    Raises:
+        Refused: it is another.
+    """
+    if request.method not in methods:
+        raise Refused(not_allowed(request.url.path, request.method, *methods))
+
+
+def field_of(request: Request, name: str) -> bytes | None:
+    """A header field's value as it was sent, several lines joined by commas; None if it was not."""
+    values = request.headers.getlist(name)
+    return ", ".join(values).encode("latin-1") if values else None
+
+
+def _invalid_problem(error: RequestValidationError) -> Answer:
+    sentences = [f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in error.errors()]
+    return problem(422, "invalid-request", "; ".join(sentences))

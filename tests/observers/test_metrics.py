@@ -1,0 +1,199 @@
+import threading
+from collections import Counter
+
+import pytest
+from prometheus_client import Metric
+from prometheus_client.parser import text_string_to_metric_families
+
+from refresher.freshness import Policy
+from refresher.model import Attempt, Due, DueReason, Outcome
+from refresher.observers.metrics import CONTENT_TYPE, Metrics
+from refresher.version import VERSION
+from tests.fakes import START
+from tests.shelf import BODY, Shelf, failed, snapshot
+
+COUNTERS = {"refresher_attempts", "refresher_reads", "refresher_store_errors"}
+GAUGES = {
+    "refresher_snapshot_checked_timestamp_seconds",
+    "refresher_snapshot_age_seconds",
+    "refresher_snapshot_stale",
+    "refresher_snapshot_version",
+    "refresher_snapshot_bytes",
+    "refresher_next_due_timestamp_seconds",
+    "refresher_consecutive_failures",
+}
+
+
+class Scrape:
+    """What a scrape finds."""
+
+    def __init__(self, metrics: Metrics, shelf: Shelf) -> None:
+        self.text = metrics.exposition(shelf.states, shelf.clock.now()).decode()
+        families = list(text_string_to_metric_families(self.text))
+        self.families: dict[str, Metric] = {family.name: family for family in families}
+        assert len(self.families) == len(families), "a family stands in one place"
+
+    def value(self, name: str, **labels: str) -> float | None:
+        """The sample of exactly these labels; None where there is none."""
+        found = [
+            sample.value
+            for family in self.families.values()
+            for sample in family.samples
+            if sample.name == name and sample.labels == labels
+        ]
+        assert len(found) <= 1, f"{name}{labels} is said twice"
+        return found[0] if found else None
+
+
+def attempt(job: str, outcome: Outcome, duration: float = 0.2) -> Attempt:
+    return Attempt(job=job, started_at=START, duration=duration, outcome=outcome, version=1)
+
+
+def observed(shelf: Shelf, *attempts: Attempt, upstream: str = "up") -> Metrics:
+    metrics = Metrics(lambda _: upstream)
+    for each in attempts:
+        entry = shelf.states.get(each.job)
+        assert entry is not None
+        metrics.attempted(each, entry.record)
+    return metrics
+
+
+def test_every_family_of_the_contract_is_there_with_its_kind_and_help() -> None:
+    shelf = Shelf()
+    shelf.put()
+    scrape = Scrape(observed(shelf, attempt("rates", Outcome.CHANGED)), shelf)
+    kinds = {name: family.type for name, family in scrape.families.items()}
+    assert {kinds[name] for name in COUNTERS} == {"counter"}
+    assert {kinds[name] for name in GAUGES} == {"gauge"}
+    assert kinds["refresher_attempt_duration_seconds"] == "histogram"
+    assert "process_cpu_seconds" in kinds, "and the usual process metrics"
+    for name, family in scrape.families.items():
+        if name.startswith("refresher"):
+            assert family.documentation
+    heads = [line for line in scrape.text.splitlines() if line.startswith("#")]
+    assert len(heads) == len(set(heads)), "HELP and TYPE once a family"
+    assert scrape.text.endswith("\n")
+    assert CONTENT_TYPE.startswith("text/plain; version=0.0.4")
+
+
+def test_build_info_has_the_version() -> None:
+    scrape = Scrape(Metrics(str), Shelf())
+    assert scrape.value("refresher_build_info", version=VERSION) == 1
+
+
+def test_attempts_are_counted_by_job_and_outcome_from_zero() -> None:
+    shelf = Shelf()
+    shelf.put()
+    shelf.put_pending("other-job")
+    history = [Outcome.CHANGED, Outcome.UNCHANGED, Outcome.UNCHANGED, Outcome.FAILED]
+    scrape = Scrape(observed(shelf, *(attempt("rates", each) for each in history)), shelf)
+    counted = Counter(history)
+    for outcome in Outcome:
+        name = "refresher_attempts_total"
+        assert scrape.value(name, job="rates", outcome=outcome) == counted[outcome]
+        assert scrape.value(name, job="other-job", outcome=outcome) == 0
+
+
+def test_durations_are_a_histogram_by_upstream() -> None:
+    shelf = Shelf()
+    shelf.put()
+    metrics = observed(
+        shelf,
+        attempt("rates", Outcome.CHANGED, 0.03),
+        attempt("rates", Outcome.FAILED, 7.0),
+        upstream="api.example:8443",
+    )
+    scrape = Scrape(metrics, shelf)
+    name, labels = "refresher_attempt_duration_seconds", {"upstream": "api.example:8443"}
+    assert scrape.value(f"{name}_count", **labels) == 2
+    assert scrape.value(f"{name}_sum", **labels) == pytest.approx(7.03)
+    assert scrape.value(f"{name}_bucket", le="0.05", **labels) == 1
+    assert scrape.value(f"{name}_bucket", le="+Inf", **labels) == 2
+
+
+@pytest.mark.parametrize("name", ['quo"te', "back\\slash", "new\nline", "{}", "grüße"])
+def test_whatever_an_upstream_is_called_can_be_read_back(name: str) -> None:
+    shelf = Shelf()
+    shelf.put()
+    scrape = Scrape(observed(shelf, attempt("rates", Outcome.CHANGED), upstream=name), shelf)
+    assert scrape.value("refresher_attempt_duration_seconds_count", upstream=name) == 1
+
+
+def test_reads_are_counted_by_code() -> None:
+    metrics = Metrics(str)
+    metrics.reads.update({200: 3, 304: 1})
+    scrape = Scrape(metrics, Shelf())
+    assert scrape.value("refresher_reads_total", code="200") == 3
+    assert scrape.value("refresher_reads_total", code="304") == 1
+    assert scrape.value("refresher_reads_total", code="404") is None
+
+
+def test_gauges_tell_of_the_snapshot_that_is_served() -> None:
+    shelf = Shelf()
+    due = Due(START + 42.5, DueReason.SCHEDULE)
+    shelf.put(snapshot(checked_at=START - 7.5, version=3), due=due, consecutive_failures=2)
+    scrape = Scrape(Metrics(str), shelf)
+    found = {name: scrape.value(name, job="rates") for name in GAUGES}
+    assert found == {
+        "refresher_snapshot_checked_timestamp_seconds": START - 7.5,
+        "refresher_snapshot_age_seconds": 7.5,
+        "refresher_snapshot_stale": 0,
+        "refresher_snapshot_version": 3,
+        "refresher_snapshot_bytes": len(BODY),
+        "refresher_next_due_timestamp_seconds": START + 42.5,
+        "refresher_consecutive_failures": 2,
+    }
+
+
+def test_gauges_are_absent_while_pending() -> None:
+    shelf = Shelf()
+    due = Due(START, DueReason.STARTUP)
+    shelf.put_pending(due=due, consecutive_failures=5, last_attempt=failed())
+    scrape = Scrape(Metrics(str), shelf)
+    assert {name: scrape.value(name, job="rates") for name in GAUGES} == dict.fromkeys(GAUGES)
+
+
+def test_a_job_that_waits_for_a_person_is_due_at_no_time() -> None:
+    shelf = Shelf()
+    shelf.put(due=Due(None, DueReason.PAUSED))
+    scrape = Scrape(Metrics(str), shelf)
+    assert scrape.value("refresher_next_due_timestamp_seconds", job="rates") is None
+    assert scrape.value("refresher_consecutive_failures", job="rates") == 0
+
+
+@pytest.mark.parametrize(
+    ("age", "failing", "stale"), [(0, False, 0), (0, True, 1), (111, False, 1), (500, False, 1)]
+)
+def test_stale_is_whatever_is_not_fresh(age: float, *, failing: bool, stale: int) -> None:
+    shelf = Shelf()
+    policy = Policy(timeout=10.0, max_stale=300.0)
+    shelf.put(snapshot(checked_at=START - age), policy, failing_since=START if failing else None)
+    assert Scrape(Metrics(str), shelf).value("refresher_snapshot_stale", job="rates") == stale
+
+
+def test_a_scrape_does_not_mind_that_reads_go_on() -> None:
+    metrics, shelf, ended = Metrics(str), Shelf(), threading.Event()
+
+    def read() -> None:
+        while not ended.is_set():
+            for code in range(100, 600):
+                metrics.reads[code] += 1
+            metrics.reads.clear()
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    try:
+        for _ in range(20):
+            Scrape(metrics, shelf)
+    finally:
+        ended.set()
+        reader.join()
+
+
+def test_two_instances_count_each_for_itself() -> None:
+    shelf = Shelf()
+    shelf.put()
+    busy, idle = observed(shelf, attempt("rates", Outcome.CHANGED)), Metrics(str)
+    name, labels = "refresher_attempts_total", {"job": "rates", "outcome": "changed"}
+    assert Scrape(busy, shelf).value(name, **labels) == 1
+    assert Scrape(idle, shelf).value(name, **labels) == 0

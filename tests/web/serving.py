@@ -1,0 +1,77 @@
+"""A cache that runs, and a client of its endpoints: the real service, no network, time by hand."""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+
+import anyio
+import anyio.to_thread
+import httpx
+from starlette.types import ASGIApp
+
+from refresher import Refresher
+from refresher.errors import RefreshFailed
+from refresher.model import Stage
+from refresher.serve.app import create_app
+from tests.fakes import FakeClock, settled
+
+TOKEN = "adm1n-t0ken"
+ADMIN = {"authorization": f"Bearer {TOKEN}"}
+
+
+class Upstream:
+    """A function to be a job: gives the answers of a script in turn, the last one for ever."""
+
+    def __init__(self, *answers: object) -> None:
+        self._answers = list(answers) or [["a"]]
+        self.calls = 0
+        self.hold: anyio.Event | None = None
+        """Answers wait for it, once it is there."""
+
+    async def __call__(self) -> object:
+        self.calls += 1
+        answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
+        if self.hold is not None:
+            await self.hold.wait()
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+
+def down(**facts: object) -> RefreshFailed:
+    """What an upstream that cannot be reached raises."""
+    return RefreshFailed(Stage.CONNECT, "refused", transient=True, **facts)  # type: ignore[arg-type]
+
+
+def cache_of(
+    clock: FakeClock | None = None, config: Mapping[str, object] = {}, /, **jobs: Upstream
+) -> Refresher:
+    """A cache with these jobs, `_` in their names as `-`, each due every 100 s."""
+    cache = Refresher(
+        {"defaults": {"interval": "100s", "jitter": "0%"}, **config},
+        clock=clock or FakeClock(),
+        admin_token=TOKEN,
+    )
+    for name, upstream in jobs.items():
+        cache.job(name.replace("_", "-"))(upstream)
+    return cache
+
+
+@asynccontextmanager
+async def asking(app: ASGIApp) -> AsyncIterator[httpx.AsyncClient]:
+    """A client of an application whose lifespan is somebody else's care."""
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://testserver") as client:
+        yield client
+
+
+async def application(cache: Refresher) -> ASGIApp:
+    """The application of `refresher serve`; making it looks for the files of /docs."""
+    return await anyio.to_thread.run_sync(create_app, cache)
+
+
+@asynccontextmanager
+async def serving(cache: Refresher) -> AsyncIterator[httpx.AsyncClient]:
+    """Run a cache as `refresher serve` does, its first attempts over."""
+    async with cache, asking(await application(cache)) as client:
+        await settled()
+        yield client
