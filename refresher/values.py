@@ -62,12 +62,8 @@ def _key(job: str, type_: object) -> tuple[str, object]:
 
 
 def _decode(snapshot: Snapshot, adapter: TypeAdapter[Any] | None) -> Any:  # noqa: ANN401
-    body = snapshot.content.body
-    match snapshot.content.format:
-        case Format.JSON:
-            return (adapter or _ANY_JSON).validate_json(body)
-        case Format.TEXT:
-            text = body.decode()
-            return text if adapter is None else adapter.validate_python(text)
-        case Format.BYTES:
-            return body if adapter is None else adapter.validate_python(body)
+    content = snapshot.content
+    if content.is_json:
+        return (adapter or _ANY_JSON).validate_json(content.body)
+    value = content.body.decode() if content.format is Format.TEXT else content.body
+    return value if adapter is None else adapter.validate_python(value)
