@@ -131,13 +131,17 @@ def rules_of(plan: JobPlan) -> Rules:
     config, guard = plan.config, plan.config.guard
     return Rules(
         format=config.format,
+        raw=config.raw,
         select=config.select,
         schema=plan.schema,
         guard=GuardRules(
             min_items=guard.min_items,
+            max_items=guard.max_items,
             max_shrink=guard.max_shrink,
+            max_growth=guard.max_growth,
             required=guard.required,
             allow_empty=guard.allow_empty,
+            duplicate_keys=guard.duplicate_keys,
         ),
     )
 

@@ -62,9 +62,14 @@ class DueReason(StrEnum):
 
 
 class Format(StrEnum):
-    """What kind of content a snapshot holds."""
+    """What kind of content an answer is; all but the last two hold a JSON value."""
 
     JSON = "json"
+    NDJSON = "ndjson"
+    CSV = "csv"
+    XML = "xml"
+    YAML = "yaml"
+    TOML = "toml"
     TEXT = "text"
     BYTES = "bytes"
 
@@ -106,6 +111,13 @@ class Content:
     format: Format
     items: int | None
     """Length of a root array, members of a root object; None where the content has no items."""
+    raw: bool = False
+    """Whether the body is as it came, where its format would otherwise be served as JSON."""
+
+    @property
+    def is_json(self) -> bool:
+        """Whether the body is JSON text, whatever it was made from."""
+        return not self.raw and self.format not in {Format.TEXT, Format.BYTES}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -203,11 +203,8 @@ def _make(snapshot: Snapshot, adapter: TypeAdapter[Any]) -> _Made:
 
 
 def _decode(snapshot: Snapshot, adapter: TypeAdapter[Any]) -> Any:  # noqa: ANN401
-    body = snapshot.content.body
-    match snapshot.content.format:
-        case Format.JSON:
-            return adapter.validate_json(body)
-        case Format.TEXT:
-            return adapter.validate_python(body.decode())
-        case Format.BYTES:
-            return adapter.validate_python(body)
+    content = snapshot.content
+    if content.is_json:
+        return adapter.validate_json(content.body)
+    text = content.format is Format.TEXT
+    return adapter.validate_python(content.body.decode() if text else content.body)

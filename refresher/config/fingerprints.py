@@ -26,7 +26,7 @@ def definition(
     """
     return Definition(
         source=_fingerprint(_source(config, table, address)),
-        rules=_rules(config.format, config.select, config.guard, schema),
+        rules=_rules(config.format, config.select, config.guard, schema, raw=config.raw),
     )
 
 
@@ -60,9 +60,12 @@ def _source(config: JobConfig, table: Table, address: str | None) -> dict[str, o
 
 
 @lru_cache(maxsize=1024)
-def _rules(format_: str, select: str | None, guard: GuardConfig, schema: str | None) -> str:
+def _rules(
+    format_: str, select: str | None, guard: GuardConfig, schema: str | None, *, raw: bool
+) -> str:
     rules = {
         "format": format_,
+        "raw": raw or None,
         "select": select,
         # A schema counts as the value it is: its layout makes no other rules.
         "schema": None if schema is None else [json.loads(schema)],

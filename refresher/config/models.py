@@ -145,13 +145,19 @@ class GuardConfig:
     __pydantic_config__ = _STRICT
 
     min_items: Annotated[v.Number, Field(ge=0, le=2**31)] | None = None
-    """The least number of items: of a root array, or members of a root object."""
+    """The least number of items: of a root array, members of a root object, or rows."""
+    max_items: Annotated[v.Number, Field(ge=0, le=2**31)] | None = None
+    """The most items."""
     max_shrink: v.Percentage | None = None
     """How much smaller than the served one it may be, in items, else in bytes."""
+    max_growth: v.Growth | None = None
+    """How much larger than the served one it may be, in items, else in bytes: 100% is twice it."""
     required: tuple[v.Word, ...] = ()
     """Names that must be members."""
     allow_empty: v.Flag = False
     """Whether an empty body is content, published as zero bytes."""
+    duplicate_keys: Literal["accept", "reject"] = "accept"
+    """Whether an object may have the same key twice."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,8 +212,12 @@ class JobConfig:
     """Whether to ask for changes only (RFC 9110, section 13); for GET only."""
     max_redirects: Annotated[v.Number, Field(ge=0, le=100)] = 5
     """How many redirects to follow."""
-    format: Literal["auto", "json", "text", "bytes"] = "auto"
+    format: Literal["auto", "json", "ndjson", "csv", "xml", "yaml", "toml", "text", "bytes"] = (
+        "auto"
+    )
     """What the content is; auto: as the Content-Type says."""
+    raw: v.Flag = False
+    """Whether ndjson, csv, xml, yaml and toml are served as they came, and not as JSON."""
     select: v.Select | None = None
     """The part to keep, as a JMESPath expression."""
     schema: v.FilePath | None = None

@@ -13,7 +13,7 @@ _MOST_JITTER = 0.5
 
 _TIMES = {"interval", "cron", "jitter", "timeout", "connect_timeout", "backoff", "backoff_max"}
 _REQUEST = {"method", "conditional", "json", "body"}
-_RELATED = frozenset({*_TIMES, *_REQUEST, "format", "select", "schema"})
+_RELATED = frozenset({*_TIMES, *_REQUEST, "format", "raw", "select", "schema"})
 """The keys that are settled against each other: while one is wrong by itself, that comes first."""
 
 
@@ -98,6 +98,14 @@ def _check_rules(draft: Draft) -> None:
         if getattr(config, key) is not None and config.format in ("text", "bytes"):
             wrong = f'needs JSON, and the format of jobs.{draft.name} is "{config.format}"'
             draft.note(key, wrong, 'take it out or write format = "json"')
+    if config.raw and config.select is not None:
+        wrong = "serves the answer's own bytes, and select makes others"
+        draft.note("raw", wrong, "take out the one or the other")
+    least, most = config.guard.min_items, config.guard.max_items
+    if least is not None and most is not None and most < least:
+        place = draft.written.place(("guard", "max_items"))
+        wrong = f"is less than guard.min_items ({least}), so nothing could pass"
+        draft.problems.add(place, wrong, "raise it or lower min_items", got=most)
 
 
 def _method(draft: Draft) -> str:

@@ -53,13 +53,22 @@ class Share(float):
         """`"5%"` as 0.05.
 
         Raises:
+            Unfit: `text` is no percentage, or one of more than the whole.
+        """
+        if (share := cls.of_any_size(text)) > 1:
+            raise Unfit("is more than the whole", 'write at most "100%"')
+        return share
+
+    @classmethod
+    def of_any_size(cls, text: str) -> Self:
+        """`"250%"` as 2.5.
+
+        Raises:
             Unfit: `text` is no percentage.
         """
         if not re.fullmatch(PERCENTAGE, text) or len(text) > _MOST_DIGITS:
             raise Unfit("is not a percentage", 'write it as "50%"')
-        if (percent := float(text[:-1])) > _WHOLE:
-            raise Unfit("is more than the whole", 'write at most "100%"')
-        return cls(percent / _WHOLE)
+        return cls(float(text[:-1]) / _WHOLE)
 
 
 def duration(text: str) -> float:

@@ -107,6 +107,12 @@ Percentage = Annotated[
     _string(units.PERCENTAGE),
     PlainSerializer(_share_written, when_used="unless-none"),
 ]
+Growth = Annotated[
+    float,
+    _parsed(Share.of_any_size, "%"),
+    _string(units.PERCENTAGE),
+    PlainSerializer(_share_written, when_used="unless-none"),
+]
 Jitter = Annotated[
     float,
     _parsed(_jitter, "%"),

@@ -4,11 +4,12 @@ Every step is a pure function of plain, picklable values, so a worker process ca
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from refresher.model import Content, Format, Payload
-from refresher.pipeline.decode import FormatRule, decode, is_empty, pass_empty
-from refresher.pipeline.guard import GuardRules, Served, guard
+from refresher.pipeline.charsets import is_empty
+from refresher.pipeline.decode import FormatRule, as_it_came, decode, pass_empty
+from refresher.pipeline.guard import GuardRules, Served, guard, guard_keys
 from refresher.pipeline.select import select
 from refresher.pipeline.validate import validate
 
@@ -20,6 +21,8 @@ class Rules:
     """What a job asks of its content, and what it does with it."""
 
     format: FormatRule = "auto"
+    raw: bool = False
+    """Whether what holds data without being JSON is served as it came; the rules see its data."""
     select: str | None = None
     """A JMESPath expression; its result is what is served."""
     schema: str | None = None
@@ -47,22 +50,30 @@ def refine_telling(
     fixed = served.format if served is not None else None
     if rules.guard.allow_empty and is_empty(payload.body):
         content = pass_empty(payload, rules.format, fixed)
+        if rules.raw:
+            content = replace(as_it_came(content, payload), body=b"")
         tell(f"decode: empty, as guard.allow_empty allows ({content.content_type})")
         return content
     # An empty answer under `auto` says nothing of the format, so it fixes none.
     if served is not None and served.format is Format.BYTES and served.size == 0:
         fixed = None
-    content = decode(payload, rules.format, fixed)
-    tell(f"decode: {_shown(content)}")
+    decoded, repeated_key = decode(payload, rules.format, fixed)
+    tell(f"decode: {_shown(decoded)}")
+    data = decoded
     if rules.select is not None:
-        content = select(content, rules.select)
-        tell(f"select: {rules.select} gives {_shown(content)}")
+        data = select(decoded, rules.select)
+        tell(f"select: {rules.select} gives {_shown(data)}")
     if rules.schema is not None:
-        validate(content, rules.schema)
+        validate(data, rules.schema)
         tell("schema: satisfied")
-    guard(content, rules.guard, served)
+    content = as_it_came(data, payload) if rules.raw else data
+    guard(data, rules.guard, served, size=len(content.body))
+    if rules.guard.duplicate_keys == "reject":
+        guard_keys(decoded, repeated_key)
     if rules.guard != GuardRules():
         tell("guard: let through")
+    if content.raw:
+        tell(f"raw: {content.content_type}, {len(content.body):,} bytes")
     return content
 
 

@@ -1,11 +1,14 @@
 """Guard: content that is well-formed and still wrong, by comparison and by what must be in it."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import msgspec
 
 from refresher.errors import RefreshFailed
 from refresher.model import Content, Format, Stage
+from refresher.pipeline import jsontext
+from refresher.pipeline.refusal import shown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -13,12 +16,17 @@ class GuardRules:
     """What content must have to replace what is served."""
 
     min_items: int | None = None
+    max_items: int | None = None
     max_shrink: float | None = None
     """The fraction of what is served that may go missing at once: of its items, else its bytes."""
+    max_growth: float | None = None
+    """The fraction of what is served that may come to it at once: of its items, else its bytes."""
     required: tuple[str, ...] = ()
     """Members that a root object must have, and every row of a root array."""
     allow_empty: bool = False
     """Whether an empty body is published, as zero bytes and without any other check."""
+    duplicate_keys: Literal["accept", "reject"] = "accept"
+    """Whether an object may have a key twice, of which most readers see the last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,43 +39,70 @@ class Served:
     format: Format
 
 
-def guard(content: Content, rules: GuardRules, served: Served | None) -> None:
-    """Let content through, or not.
+def guard(content: Content, rules: GuardRules, served: Served | None, *, size: int) -> None:
+    """Let content through, or not; `size` is what it is served with, in bytes.
 
     Raises:
         RefreshFailed: at stage `guard`.
     """
-    _guard_items(content, rules.min_items)
-    if rules.max_shrink is not None and served is not None:
-        _guard_shrink(content, rules.max_shrink, served)
+    _guard_items(content, rules)
+    if served is not None:
+        _guard_change(content, rules, served, size)
     if rules.required:
         _guard_members(content, rules.required)
 
 
-def _guard_items(content: Content, least: int | None) -> None:
-    if least is None or (content.items is not None and content.items >= least):
-        return
-    has = "none to count" if content.items is None else f"{content.items:,}"
-    message = f"guard.min_items asks for {least:,} items, the answer has {has}"
-    raise RefreshFailed(Stage.GUARD, message)
+def guard_keys(decoded: Content, repeated_key: str | None) -> None:
+    """Require that no object of an answer has a key twice; `repeated_key` is one seen before.
+
+    It is the answer as decoded that counts: select would take the last one for the only one.
+
+    Raises:
+        RefreshFailed: at stage `guard`.
+    """
+    if repeated_key is None and decoded.is_json:
+        repeated_key = jsontext.repeated_key(decoded.body)
+    if repeated_key is not None:
+        message = f"the key {shown(repeated_key)} stands twice in an object of the answer"
+        raise RefreshFailed(Stage.GUARD, f"guard.duplicate_keys: {message}")
 
 
-def _guard_shrink(content: Content, allowed: float, served: Served) -> None:
+def _guard_items(content: Content, rules: GuardRules) -> None:
+    least, most, count = rules.min_items, rules.max_items, content.items
+    if least is not None and (count is None or count < least):
+        has = "none to count" if count is None else f"{count:,}"
+        message = f"guard.min_items asks for {least:,} items, the answer has {has}"
+        raise RefreshFailed(Stage.GUARD, message)
+    if most is not None and count is not None and count > most:
+        message = f"guard.max_items allows {most:,} items, the answer has {count:,}"
+        raise RefreshFailed(Stage.GUARD, message)
+
+
+def _guard_change(content: Content, rules: GuardRules, served: Served, size: int) -> None:
     if content.items is None or served.items is None:
-        before, after, unit = served.size, len(content.body), "bytes"
+        before, after, unit = served.size, size, "bytes"
     else:
         before, after, unit = served.items, content.items, "items"
+    if not before:
+        return
     # Divided, not multiplied: 58 of 100 is exactly the 0.58 that was written; 0.58 * 100 is not 58.
-    if before and (before - after) / before > allowed:
+    shrink, growth = rules.max_shrink, rules.max_growth
+    if shrink is not None and (before - after) / before > shrink:
         message = (
-            f"guard.max_shrink lets {100 * allowed:g} % go at once; of {before:,} {unit} served "
+            f"guard.max_shrink lets {100 * shrink:g} % go at once; of {before:,} {unit} served "
             f"{after:,} would be left"
+        )
+        raise RefreshFailed(Stage.GUARD, message)
+    if growth is not None and (after - before) / before > growth:
+        message = (
+            f"guard.max_growth lets {100 * growth:g} % come at once; the {before:,} {unit} served "
+            f"would become {after:,}"
         )
         raise RefreshFailed(Stage.GUARD, message)
 
 
 def _guard_members(content: Content, required: tuple[str, ...]) -> None:
-    if content.format is not Format.JSON:
+    if not content.is_json:
         message = f"guard.required looks into JSON, but the answer is {content.format}"
         raise RefreshFailed(Stage.GUARD, f"{message} ({content.content_type})")
     try:

@@ -3,6 +3,8 @@
 import re
 from dataclasses import dataclass
 
+from refresher.model import Format
+
 JSON = "application/json"
 TEXT = "text/plain"
 BYTES = "application/octet-stream"
@@ -13,6 +15,34 @@ _CHARSET = re.compile(r";[ \t]*charset[ \t]*=[ \t]*[\"']?([^\"'\s;,]*)", re.IGNO
 _WELL_FORMED = re.compile(
     rf'{_NAME}/{_NAME}(?:[ \t]*;[ \t]*(?:{_NAME}=(?:{_NAME}|"(?:[ !#-\[\]-~]|\\[ -~])*"))?)*'
 )
+
+
+_NAMED = {
+    Format.JSON: ("application/json", "text/json"),
+    # It has never been registered; these are all in use.
+    Format.NDJSON: (
+        "application/x-ndjson",
+        "application/ndjson",
+        "application/jsonl",
+        "application/x-jsonl",
+        "application/jsonlines",
+        "application/x-jsonlines",
+        "text/x-ndjson",
+    ),
+    Format.CSV: ("text/csv", "application/csv", "text/x-csv"),
+    Format.XML: ("application/xml", "text/xml"),
+    Format.YAML: (
+        "application/yaml",
+        "application/x-yaml",
+        "text/yaml",
+        "text/x-yaml",
+        "text/vnd.yaml",
+    ),
+    Format.TOML: ("application/toml", "application/x-toml", "text/toml", "text/x-toml"),
+}
+"""The media types of each format, the one to send first."""
+_FORMATS = {name: kind for kind, names in _NAMED.items() for name in names}
+_SUFFIXES = {"json": Format.JSON, "xml": Format.XML, "yaml": Format.YAML}
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +60,15 @@ class Declared:
         return self.type in {"text/html", "application/xhtml+xml"}
 
     @property
-    def is_json(self) -> bool:
-        """Whether it names JSON: `application/json`, `text/json` or any `+json`."""
-        return self.type in {JSON, "text/json"} or (self.type or "").endswith("+json")
+    def format(self) -> Format | None:
+        """The format that it names, by itself or by its suffix (RFC 6839); None for any other."""
+        if self.type is None:
+            return None
+        if self.type in _FORMATS:
+            return _FORMATS[self.type]
+        if self.type.startswith("image/"):  # SVG is a picture to whoever asks for one
+            return None
+        return _SUFFIXES.get(self.type.rpartition("+")[2]) if "+" in self.type else None
 
     @property
     def is_text(self) -> bool:
@@ -54,7 +90,7 @@ def read(content_type: str | None) -> Declared:
 
 def of_json(declared: Declared) -> str:
     """The type JSON is served under: its own `…+json`, without parameters, or the plain one."""
-    own = declared.is_json and declared.type != "text/json"
+    own = declared.format is Format.JSON and declared.type != "text/json"
     return declared.type if own and declared.type else JSON
 
 
@@ -68,3 +104,15 @@ def of_bytes(declared: Declared) -> str:
     """The declared type, parameters and all, where it is fit to be a header field's value."""
     value = declared.raw.strip(" \t")
     return value if _WELL_FORMED.fullmatch(value) else BYTES
+
+
+def of_own_bytes(declared: Declared, kind: Format) -> str:
+    """The type a body of a format is served under as it came: what it was declared as, if as that.
+
+    A charset that came with another type still is the body's.
+    """
+    if declared.format is kind and (own := of_bytes(declared)) != BYTES:
+        return own
+    named = _NAMED[kind][0]
+    with_charset = f"{named}; charset={declared.charset}"
+    return with_charset if declared.charset and _WELL_FORMED.fullmatch(with_charset) else named

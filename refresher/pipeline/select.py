@@ -1,6 +1,7 @@
 """Select: serve what a JMESPath expression finds, with every number's digits as they came."""
 
 from collections.abc import Iterable
+from dataclasses import replace
 from functools import lru_cache
 from math import isfinite
 from typing import Self
@@ -11,7 +12,7 @@ from jmespath.exceptions import JMESPathError
 from jmespath.parser import ParsedResult
 
 from refresher.errors import RefreshFailed
-from refresher.model import Content, Format, Stage
+from refresher.model import Content, Stage
 from refresher.pipeline import media
 
 _SHOWN = 200
@@ -42,7 +43,7 @@ def select(content: Content, expression: str) -> Content:
     Raises:
         RefreshFailed: at stage `select`; there is no JSON to look into, or nothing was found.
     """
-    if content.format is not Format.JSON:
+    if not content.is_json:
         message = f"select looks into JSON, but the answer is {content.format}"
         raise RefreshFailed(Stage.SELECT, f"{message} ({content.content_type})")
     try:
@@ -61,7 +62,7 @@ def select(content: Content, expression: str) -> Content:
         message = f"select failed: {expression}: {str(error)[:_SHOWN]}"
         raise RefreshFailed(Stage.SELECT, message) from error
     items = len(found) if isinstance(found, list | dict) else None
-    return Content(body=body, content_type=media.JSON, format=Format.JSON, items=items)
+    return replace(content, body=body, content_type=media.JSON, items=items)
 
 
 _read = msgspec.json.Decoder[object](float_hook=_Number).decode

@@ -8,7 +8,7 @@ import jsonschema_rs
 import msgspec
 
 from refresher.errors import RefreshFailed
-from refresher.model import Content, Format, Stage
+from refresher.model import Content, Stage
 
 _ERRORS_TOLD = 3
 _SHOWN = 160
@@ -20,7 +20,7 @@ def validate(content: Content, schema: str) -> None:
     Raises:
         RefreshFailed: at stage `schema`, with the first few places where it does not fit.
     """
-    if content.format is not Format.JSON:
+    if not content.is_json:
         message = f"a schema describes JSON, but the answer is {content.format}"
         raise RefreshFailed(Stage.SCHEMA, f"{message} ({content.content_type})")
     try:

@@ -15,6 +15,11 @@ from refresher.threads import SoloThread
 _TYPES = MimeTypes()
 _TYPES.add_type("application/geo+json", ".geojson")
 _TYPES.add_type("application/json", ".json")
+_TYPES.add_type("application/toml", ".toml")
+_TYPES.add_type("application/x-ndjson", ".jsonl")
+_TYPES.add_type("application/x-ndjson", ".ndjson")
+_TYPES.add_type("application/yaml", ".yaml")
+_TYPES.add_type("application/yaml", ".yml")
 _RACY = 2.0
 """Seconds within which a file may change again under the same modification time."""
 _TRIES = 2

@@ -120,6 +120,10 @@ def test_files_and_callables_are_known_by_what_is_written(tmp_path: Path) -> Non
         {"select": "a"},
         {"guard": {"min_items": 1}},
         {"guard": {"required": ["x"]}},
+        {"raw": True},
+        {"guard": {"max_items": 1}},
+        {"guard": {"max_growth": "300%"}},
+        {"guard": {"duplicate_keys": "reject"}},
     ],
 )
 def test_the_rules_make_other_rules_of_the_same_source(change: dict[str, object]) -> None:

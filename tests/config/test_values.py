@@ -34,7 +34,16 @@ WRONG: dict[str, list[object]] = {
     "conditional": ["true", 1, 0],
     "select": ["[", "a.", "foo(", ""],
     "python": ["a", "a.b", ":b", "a:", "a b:c", "1:a", "a:b:c", 1],
-    "guard": [{"min_items": -1}, {"max_shrink": "101%"}, {"required": ["x", ""]}, {"max_items": 1}],
+    "guard": [
+        {"min_items": -1},
+        {"max_shrink": "101%"},
+        {"required": ["x", ""]},
+        {"max_items": -1},
+        {"max_growth": "x%"},
+        {"max_growth": 2},
+        {"duplicate_keys": "refuse"},
+        {"accept_after": 3},
+    ],
     "schema": ["", "\0", "no-such-file.json", "."],
     "auth": [
         {},
@@ -71,7 +80,6 @@ def test_a_wrong_value_is_one_problem_with_its_key(key: str, value: object) -> N
     [
         "respect_cache_control",
         "max_interval",
-        "raw",
         "paginate",
         "sql",
         "from",
@@ -147,12 +155,13 @@ def test_values_arrive_in_the_units_the_service_works_in() -> None:
         interval="1h30m",
         max_bytes="64KiB",
         max_stale="2d",
-        guard={"max_shrink": "25%", "required": ["x"]},
+        guard={"max_shrink": "25%", "max_growth": "250%", "required": ["x"]},
         ok_status=[200, 204],
         tags=["a"],
     ).config
     assert (found.interval, found.max_bytes, found.max_stale) == (5400.0, 65_536, 172_800.0)
-    assert (found.guard.max_shrink, found.guard.required) == (0.25, ("x",))
+    assert (found.guard.max_shrink, found.guard.max_growth) == (0.25, 2.5)
+    assert found.guard.required == ("x",)
     assert (found.ok_status, found.tags) == ((200, 204), ("a",))
     tables = {"upstreams": {"api": {"rate": "60/1m", "max_concurrency": 2}}}
     upstream = config(tables).upstreams["api"]

@@ -29,9 +29,12 @@ def refined(
     select: str | None = None,
     schema: str | None = None,
     guard: GuardRules | None = None,
+    raw: bool = False,
 ) -> Content:
     """What the pipeline makes of an answer."""
-    rules = pipeline.Rules(format=format, select=select, schema=schema, guard=guard or GuardRules())
+    rules = pipeline.Rules(
+        format=format, raw=raw, select=select, schema=schema, guard=guard or GuardRules()
+    )
     return pipeline.refine(Payload(body=body, content_type=content_type), rules, served)
 
 
@@ -45,6 +48,7 @@ def refusal(
     select: str | None = None,
     schema: str | None = None,
     guard: GuardRules | None = None,
+    raw: bool = False,
 ) -> str:
     """Why the pipeline refuses an answer, which it must do at `stage`, for good."""
     with pytest.raises(RefreshFailed) as caught:
@@ -56,6 +60,7 @@ def refusal(
             select=select,
             schema=schema,
             guard=guard,
+            raw=raw,
         )
     assert caught.value.failure.stage is stage
     assert not caught.value.transient

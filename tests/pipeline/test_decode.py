@@ -36,8 +36,25 @@ PNG = b"\x89PNG\r\n\x1a\n\x00"
         ("text/plain", b"[1", Format.TEXT, UTF8_TEXT),
         ("text/plain", b"hello", Format.TEXT, UTF8_TEXT),
         ("text/plain", b"42", Format.TEXT, UTF8_TEXT),
-        ("text/csv; header=present", b"a,b", Format.TEXT, "text/csv; charset=utf-8"),
-        ("text/csv", b"{}", Format.TEXT, "text/csv; charset=utf-8"),
+        ("text/markdown; header=present", b"a,b", Format.TEXT, "text/markdown; charset=utf-8"),
+        ("text/markdown", b"{}", Format.TEXT, "text/markdown; charset=utf-8"),
+        ("application/x-ndjson", b"1\n2", Format.NDJSON, JSON),
+        ("application/jsonl; charset=utf-8", b"1\n2", Format.NDJSON, JSON),
+        ("text/csv; header=present", b"a,b", Format.CSV, JSON),
+        ("Text/XML", b"<a/>", Format.XML, JSON),
+        ("application/xml", b"<a/>", Format.XML, JSON),
+        ("application/atom+xml", b"<a/>", Format.XML, JSON),
+        ("image/svg+xml", b"<svg/>", Format.BYTES, "image/svg+xml"),
+        ("application/yaml", b"a: 1", Format.YAML, JSON),
+        ("text/x-yaml", b"a: 1", Format.YAML, JSON),
+        ("application/vnd.oai.openapi+yaml", b"a: 1", Format.YAML, JSON),
+        ("application/toml", b"a = 1", Format.TOML, JSON),
+        (
+            "text/tab-separated-values",
+            b"a",
+            Format.TEXT,
+            "text/tab-separated-values; charset=utf-8",
+        ),
         ("image/png", PNG, Format.BYTES, "image/png"),
         ("application/pdf", b"{}", Format.BYTES, "application/pdf"),
     ],
@@ -52,7 +69,7 @@ def test_under_auto_the_media_type_decides_and_where_it_says_nothing_the_body(
 @pytest.mark.parametrize(
     ("rule", "declared", "served_as"),
     [
-        ("json", "text/csv", JSON),
+        ("json", "text/markdown", JSON),
         ("json", "application/hal+json; v=1", "application/hal+json"),
         ("json", None, JSON),
         ("text", "application/xml; charset=utf-8", "application/xml; charset=utf-8"),
@@ -69,7 +86,7 @@ def test_a_format_written_down_is_the_format(
     assert (content.format, content.content_type) == (Format(rule), served_as)
 
 
-@pytest.mark.parametrize("rule", ["auto", "json", "text", "bytes"])
+@pytest.mark.parametrize("rule", ["auto", *Format])
 @pytest.mark.parametrize(
     "declared", ["text/html", "Text/HTML; charset=utf-8", "application/xhtml+xml", "text/html, x"]
 )
@@ -77,14 +94,81 @@ def test_html_is_never_accepted(rule: FormatRule, declared: str) -> None:
     assert "HTML" in refusal(Stage.DECODE, b"{}", declared, format=rule)
 
 
-@pytest.mark.parametrize(("rule", "served"), [("json", None), ("auto", serving(1))])
-def test_html_instead_of_json_is_called_that(rule: FormatRule, served: Served | None) -> None:
+@pytest.mark.parametrize(
+    ("rule", "served", "expected"),
+    [
+        ("json", None, "JSON"),
+        ("auto", serving(1), "JSON"),
+        ("csv", None, "CSV"),
+        ("auto", serving(1, kind=Format.XML), "XML"),
+    ],
+)
+def test_html_instead_of_data_is_called_that(
+    rule: FormatRule, served: Served | None, expected: str
+) -> None:
     message = refusal(Stage.DECODE, b"<html>", "text/html", format=rule, served=served)
-    assert "HTML where JSON was expected" in message
+    assert f"HTML where {expected} was expected" in message
 
 
-def test_html_that_claims_to_be_json_is_recognised() -> None:
-    assert "looks like HTML" in refusal(Stage.DECODE, b" <!DOCTYPE html><p>", JSON)
+@pytest.mark.parametrize(
+    "body",
+    [
+        b" <!DOCTYPE html><p>",
+        b"\n<!doctype  HTML>",
+        b"<HTML lang=en>",
+        b"<!-- down --><p>",
+        b"<h1>502 Bad Gateway</h1>",
+        "<html>".encode("utf-16"),
+        b"\xef\xbb\xbf<html>",
+    ],
+)
+@pytest.mark.parametrize(
+    ("declared", "expected"),
+    [
+        (JSON, "JSON"),
+        ("application/x-ndjson", "NDJSON"),
+        ("text/csv", "CSV"),
+        ("application/yaml", "YAML"),
+        ("application/toml", "TOML"),
+    ],
+)
+def test_html_that_claims_to_be_data_is_recognised(
+    body: bytes, declared: str, expected: str
+) -> None:
+    assert f"HTML where {expected} was expected" in refusal(Stage.DECODE, body, declared)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"<!DOCTYPE html><p>",
+        b"<html>",
+        b'<?xml version="1.0"?>\n<html xmlns="http://www.w3.org/1999/xhtml"/>',
+        b"<?xml version='1.0'?><!-- x --><!DOCTYPE html PUBLIC 'x' 'y'><html/>",
+    ],
+)
+def test_html_that_claims_to_be_xml_is_recognised(body: bytes) -> None:
+    assert "HTML where XML was expected" in refusal(Stage.DECODE, body, "text/xml")
+
+
+def test_in_xml_any_other_element_may_be_the_root() -> None:
+    assert refined(b"<!-- x --><table><p/></table>", "text/xml").items == 1
+
+
+@pytest.mark.parametrize("declared", [JSON, "text/csv", "application/yaml"])
+def test_xml_that_claims_to_be_something_else_is_recognised(declared: str) -> None:
+    message = refusal(Stage.DECODE, b"<?xml version='1.0'?><Error/>", declared)
+    assert message.startswith("XML where")
+
+
+@pytest.mark.parametrize("body", [b'{"error": "quota"}', b' ["a"]', b"[" * 9999])
+def test_json_that_claims_to_be_csv_is_recognised(body: bytes) -> None:
+    assert "JSON where CSV was expected" in refusal(Stage.DECODE, body, "text/csv")
+
+
+def test_text_and_bytes_may_look_like_anything() -> None:
+    assert refined(b"<html>", "text/plain").body == b"<html>"
+    assert refined(b"<html>", OCTETS).body == b"<html>"
 
 
 @pytest.mark.parametrize(
@@ -111,7 +195,7 @@ def test_bytes_keep_their_media_type_where_it_is_fit_for_a_header(
 @pytest.mark.parametrize(
     ("kind", "declared", "body"),
     [
-        (Format.JSON, "text/csv", b"a,b"),
+        (Format.JSON, "text/markdown", b"a,b"),
         (Format.JSON, "image/png", PNG),
         (Format.JSON, "text/plain", b"down for maintenance"),
         (Format.JSON, None, b"text, perhaps"),
@@ -120,6 +204,11 @@ def test_bytes_keep_their_media_type_where_it_is_fit_for_a_header(
         (Format.TEXT, None, b"text, perhaps"),
         (Format.BYTES, JSON, b'{"error": "quota"}'),
         (Format.BYTES, "text/plain", b"down for maintenance"),
+        (Format.CSV, "text/plain", b"down for maintenance"),
+        (Format.CSV, JSON, b'{"error": "quota"}'),
+        (Format.YAML, "text/plain", b"down for maintenance"),
+        (Format.XML, None, b'{"error": "quota"}'),
+        (Format.JSON, "text/xml", b"<a/>"),
     ],
 )
 def test_the_first_snapshot_fixes_the_format(
@@ -134,7 +223,7 @@ def test_the_first_snapshot_fixes_the_format(
     [
         (Format.JSON, "text/plain", b"42"),
         (Format.TEXT, "text/plain", b"{}"),
-        (Format.TEXT, "text/csv", b"{}"),
+        (Format.TEXT, "text/markdown", b"{}"),
         (Format.BYTES, None, b"{}"),
         (Format.BYTES, OCTETS, b"[1]"),
         (Format.BYTES, "image/png", PNG),
@@ -151,7 +240,7 @@ def test_a_format_written_down_does_not_mind_what_was_served() -> None:
 
 
 @pytest.mark.parametrize("body", [b"", codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF32_BE])
-@pytest.mark.parametrize("rule", ["auto", "json", "text", "bytes"])
+@pytest.mark.parametrize("rule", ["auto", *Format])
 def test_an_empty_body_is_refused(body: bytes, rule: FormatRule) -> None:
     assert "allow_empty" in refusal(Stage.DECODE, body, None, format=rule)
 
@@ -163,6 +252,7 @@ def test_an_empty_body_is_refused(body: bytes, rule: FormatRule) -> None:
         ("auto", JSON, Format.BYTES, JSON),
         ("auto", "text/html", Format.BYTES, OCTETS),
         ("json", None, Format.JSON, JSON),
+        ("csv", "text/csv", Format.CSV, JSON),
         ("text", None, Format.TEXT, UTF8_TEXT),
     ],
 )
@@ -191,7 +281,7 @@ def test_an_empty_answer_keeps_the_format_but_a_first_one_fixes_none() -> None:
     assert refined(b"a", "text/plain", served=after_empty, guard=allowed).format is Format.TEXT
     emptied = refined(b"", None, served=serving(3), guard=allowed)
     assert emptied.format is Format.JSON
-    refusal(Stage.DECODE, b"a", "text/csv", served=serving(None, 0, emptied.format))
+    refusal(Stage.DECODE, b"a", "text/markdown", served=serving(None, 0, emptied.format))
 
 
 @pytest.mark.parametrize(
@@ -241,7 +331,7 @@ def test_not_a_number_is_not_json(body: bytes) -> None:
         '["é"]'.encode("latin-1"),
     ],
 )
-@pytest.mark.parametrize("declared", [JSON, "application/json; charset=utf-8", "text/csv"])
+@pytest.mark.parametrize("declared", [JSON, "application/json; charset=utf-8", "text/markdown"])
 def test_invalid_utf8_is_refused(body: bytes, declared: str) -> None:
     assert "not utf-8" in refusal(Stage.DECODE, body, declared)
 
@@ -291,7 +381,7 @@ def test_items_are_the_length_of_the_root(body: bytes, items: int | None) -> Non
 
 
 def test_text_and_bytes_have_no_items() -> None:
-    assert refined(b"[1]", "text/csv").items is None
+    assert refined(b"[1]", "text/markdown").items is None
     assert refined(b"[1]", "image/png").items is None
 
 
@@ -383,8 +473,8 @@ def test_what_is_no_charset_is_refused(charset: str) -> None:
 
 
 def test_text_that_is_not_in_its_declared_charset_is_refused() -> None:
-    assert "shift_jis" in refusal(Stage.DECODE, b"\x81", "text/csv; charset=shift_jis")
-    assert "utf-16" in refusal(Stage.DECODE, b"\xff\xfe\x00\xd8", "text/csv")
+    assert "shift_jis" in refusal(Stage.DECODE, b"\x81", "text/markdown; charset=shift_jis")
+    assert "utf-16" in refusal(Stage.DECODE, b"\xff\xfe\x00\xd8", "text/markdown")
 
 
 def test_text_with_zeros_in_it_is_not_taken_for_utf16() -> None:

@@ -128,7 +128,7 @@ def test_512_levels_can_be_selected_from() -> None:
     assert selected(body, "[@]") == f"[{body}]"
 
 
-@pytest.mark.parametrize("declared", ["text/csv", "image/png"])
+@pytest.mark.parametrize("declared", ["text/markdown", "image/png"])
 def test_select_needs_json(declared: str) -> None:
     assert declared in refusal(Stage.SELECT, b"a", declared, select="a")
 

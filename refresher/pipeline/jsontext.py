@@ -1,0 +1,124 @@
+"""JSON text, looked at without building its values: syntax, depth, items, repeated keys."""
+
+import json
+import re
+from collections.abc import Sequence
+
+import msgspec
+
+from refresher.pipeline.refusal import refuse
+
+MAX_DEPTH = 512
+TOO_DEEP = f"the body is nested deeper than {MAX_DEPTH} levels"
+
+
+def check(text: bytes, name: str = "the body") -> None:
+    """Require that UTF-8 is JSON (RFC 8259); a refusal speaks of `name`.
+
+    Raises:
+        RefreshFailed: at stage `decode`, with the place where it is not.
+    """
+    try:
+        msgspec.json.decode(text, type=msgspec.Raw)
+    except msgspec.DecodeError as error:
+        refuse(_syntax_error(text, str(error), name))
+    except RecursionError:
+        refuse(TOO_DEEP)
+
+
+def count_items(text: bytes) -> int | None:
+    """Count the items at the root of well-formed JSON; None for a scalar.
+
+    Raises:
+        RefreshFailed: at stage `decode`; it is nested too deep.
+    """
+    depth, commas = _outline(text)
+    if depth > MAX_DEPTH:
+        refuse(TOO_DEEP)
+    match text.lstrip(b" \t\r\n")[:1]:
+        case b"{":
+            return len(msgspec.json.decode(text, type=dict[str, msgspec.Raw]))
+        case b"[":
+            return 0 if _EMPTY_ARRAY.match(text) else commas + 1
+        case _:
+            return None
+
+
+def repeated_key(text: bytes) -> str | None:
+    """A key that stands twice in one object of well-formed JSON, if there is any."""
+    try:
+        _keys.decode(text.decode())
+    except _RepeatedKey as found:
+        return found.key
+    return None
+
+
+class _RepeatedKey(Exception):
+    def __init__(self, key: str) -> None:
+        super().__init__(key)
+        self.key = key
+
+
+def _look_at_keys(pairs: Sequence[tuple[str, object]]) -> None:
+    """Find a key that comes again; nothing of the object is kept."""
+    if len({key for key, _ in pairs}) < len(pairs):
+        seen: set[str] = set()
+        for key, _ in pairs:
+            if key in seen:
+                raise _RepeatedKey(key)
+            seen.add(key)
+
+
+def _nothing(_: str) -> None:
+    pass
+
+
+_keys = json.JSONDecoder(object_pairs_hook=_look_at_keys, parse_float=_nothing, parse_int=_nothing)
+
+_EMPTY_ARRAY = re.compile(rb"[ \t\r\n]*\[[ \t\r\n]*\]")
+_OPENING, _COMMA = b"[,"
+_ALIKE = bytes.maketrans(b"{}", b"[]")
+_NOT_OUTLINE = bytes(set(range(256)) - set(b'[]{},"'))
+
+
+def _outline(text: bytes) -> tuple[int, int]:
+    """Tell from its brackets how deep well-formed JSON is, and how many commas its root has.
+
+    The values themselves, even unparsed ones, would take many times the memory of the text.
+    """
+    if b"\\" in text:
+        text = text.replace(rb"\\", b"").replace(rb"\"", b"")
+    marks = text.translate(_ALIKE, _NOT_OUTLINE).replace(b'""', b"")
+    marks = b"".join(marks.split(b'"')[::2])  # what is left between quotes stands in strings
+    depth = deepest = commas = 0
+    for mark in marks:
+        if mark == _COMMA:
+            if depth == 1:
+                commas += 1
+        elif mark == _OPENING:
+            depth += 1
+            if depth > deepest:  # noqa: PLR1730  max() takes twice as long as all the rest
+                deepest = depth
+        else:
+            depth -= 1
+    return deepest, commas
+
+
+_AT_BYTE = re.compile(r"^(?:JSON is malformed: )?(.*) \(byte ([0-9]+)\)$")
+_NOT_A_NUMBER = re.compile(rb"NaN|Infinity")
+_EXCERPT = 24
+
+
+def _syntax_error(text: bytes, reason: str, name: str) -> str:
+    found = _AT_BYTE.match(reason)
+    if found is None:
+        return f"{name} is not JSON: more was to come after {_excerpt(text[-2 * _EXCERPT :])}"
+    at = int(found[2])
+    near = _excerpt(text[max(0, at - _EXCERPT) : at + _EXCERPT])
+    if number := _NOT_A_NUMBER.match(text, at):
+        return f"{name} is not JSON: {number[0].decode()} is no number there, near {near}"
+    return f"{name} is not JSON: {found[1]} at byte {at}, near {near}"
+
+
+def _excerpt(part: bytes) -> str:
+    return repr(part.decode(errors="replace"))
