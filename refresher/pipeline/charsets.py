@@ -4,6 +4,7 @@ import codecs
 import json
 import re
 
+from refresher.excerpts import clipped
 from refresher.pipeline.media import Declared
 from refresher.pipeline.refusal import refuse
 
@@ -57,7 +58,7 @@ def as_utf8(body: bytes, charset: str) -> bytes:
     Raises:
         RefreshFailed: at stage `decode`; there is no such charset, or the body is not in it.
     """
-    unknown = f"the declared charset {charset[:40]!r} is not one that can be read here"
+    unknown = f"the declared charset {clipped(charset, 40)!r} is not one that can be read here"
     if not _NAME.fullmatch(charset):
         refuse(unknown)
     try:

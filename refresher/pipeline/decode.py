@@ -10,6 +10,7 @@ from typing import Literal, TypeAlias
 import msgspec
 
 from refresher.errors import RefreshFailed
+from refresher.excerpts import excerpt
 from refresher.model import Content, Format, Payload
 from refresher.pipeline import charsets, jsontext, media
 from refresher.pipeline.formats import Converted, csv, ndjson, toml, xml, yaml
@@ -116,7 +117,7 @@ _LOOKED_AT, _SHOWN = 1024, 24
 def _check_first_bytes(text: bytes, kind: Format) -> None:
     """Refuse what looks like something else than data of that kind."""
     name = kind.upper()
-    begins = text[:_LOOKED_AT].lstrip()[:_SHOWN].decode(errors="replace")
+    begins = excerpt(text[:_LOOKED_AT].lstrip(), 0, _SHOWN)
     if (_XHTML if kind is Format.XML else _PAGE).match(text):
         refuse(
             f"HTML where {name} was expected, as a login page or an error page would be: the body "

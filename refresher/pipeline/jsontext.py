@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from refresher.excerpts import excerpt
 from refresher.pipeline.refusal import refuse
 
 MAX_DEPTH = 512
@@ -112,13 +113,14 @@ _EXCERPT = 24
 def _syntax_error(text: bytes, reason: str, name: str) -> str:
     found = _AT_BYTE.match(reason)
     if found is None:
-        return f"{name} is not JSON: more was to come after {_excerpt(text[-2 * _EXCERPT :])}"
+        end = _quoted(text, len(text) - 2 * _EXCERPT, len(text))
+        return f"{name} is not JSON: more was to come after {end}"
     at = int(found[2])
-    near = _excerpt(text[max(0, at - _EXCERPT) : at + _EXCERPT])
+    near = _quoted(text, at - _EXCERPT, at + _EXCERPT)
     if number := _NOT_A_NUMBER.match(text, at):
         return f"{name} is not JSON: {number[0].decode()} is no number there, near {near}"
     return f"{name} is not JSON: {found[1]} at byte {at}, near {near}"
 
 
-def _excerpt(part: bytes) -> str:
-    return repr(part.decode(errors="replace"))
+def _quoted(text: bytes, start: int, stop: int) -> str:
+    return repr(excerpt(text, start, stop))

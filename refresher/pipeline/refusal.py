@@ -3,6 +3,7 @@
 from typing import NoReturn
 
 from refresher.errors import RefreshFailed
+from refresher.excerpts import clipped
 from refresher.model import Stage
 
 _SHOWN = 160
@@ -19,4 +20,4 @@ def refuse(message: str) -> NoReturn:
 
 def shown(text: str) -> str:
     """As much of a foreign text as belongs in a sentence, on one line."""
-    return repr(text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…")
+    return repr(clipped(text, _SHOWN))

@@ -12,6 +12,7 @@ from jmespath.exceptions import JMESPathError
 from jmespath.parser import ParsedResult
 
 from refresher.errors import RefreshFailed
+from refresher.excerpts import clipped
 from refresher.model import Content, Stage
 from refresher.pipeline import media
 
@@ -59,7 +60,7 @@ def select(content: Content, expression: str) -> Content:
     # Beside JMESPath's own errors, an expression can fail as Python does: on a mix of types, on a
     # slice with step 0, on a sum too large for a double, on data too deep for the stack left.
     except (JMESPathError, ArithmeticError, TypeError, ValueError, RecursionError) as error:
-        message = f"select failed: {expression}: {str(error)[:_SHOWN]}"
+        message = f"select failed: {expression}: {clipped(str(error), _SHOWN)}"
         raise RefreshFailed(Stage.SELECT, message) from error
     items = len(found) if isinstance(found, list | dict) else None
     return replace(content, body=body, content_type=media.JSON, items=items)
@@ -98,7 +99,7 @@ def _hint(value: object) -> str:
     match value:
         case dict():
             names = ", ".join(list(value)[:8])
-            return f"; the root is an object with {names[:_SHOWN] or 'no members'}"
+            return f"; the root is an object with {clipped(names, _SHOWN) or 'no members'}"
         case list():
             return f"; the root is an array of {len(value)}"
         case _:

@@ -8,6 +8,7 @@ import jsonschema_rs
 import msgspec
 
 from refresher.errors import RefreshFailed
+from refresher.excerpts import clipped, excerpt
 from refresher.model import Content, Stage
 
 _ERRORS_TOLD = 3
@@ -29,7 +30,7 @@ def validate(content: Content, schema: str) -> None:
         message = "the schema cannot be checked: a number's exponent is beyond all bounds"
         raise RefreshFailed(Stage.SCHEMA, message) from error
     except (ValueError, RecursionError) as error:  # thousands of digits, say
-        message = f"the schema cannot be checked: {str(error)[:_SHOWN]}"
+        message = f"the schema cannot be checked: {clipped(str(error), _SHOWN)}"
         raise RefreshFailed(Stage.SCHEMA, message) from error
     if errors:
         told = "; ".join(_sentence(error) for error in errors[:_ERRORS_TOLD])
@@ -50,5 +51,7 @@ def _sentence(error: jsonschema_rs.ValidationError) -> str:
     place = "".join(f"/{step}" for step in error.instance_path) or "the root"
     message = error.message
     if len(message) > _SHOWN:  # the value comes first, what is wrong with it last
-        message = f"{message[: _SHOWN // 2]} … {message[-_SHOWN // 2 :]}"
+        told = message.encode()
+        end = excerpt(told, len(told) - _SHOWN // 2, len(told))
+        message = f"{clipped(message, _SHOWN // 2)} {end}"
     return f"at {place}: {message}"

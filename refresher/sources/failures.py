@@ -9,6 +9,7 @@ from http import HTTPStatus
 import httpx
 
 from refresher.errors import RefreshFailed
+from refresher.excerpts import clipped
 from refresher.model import Stage
 from refresher.sources.retry_after import retry_after
 from refresher.urls import shown, shown_origin
@@ -115,7 +116,7 @@ def _failed(stage: Stage, message: str) -> RefreshFailed:
 def _line(error: BaseException) -> str:
     """What an error says, as one short line."""
     text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) <= _LINE else f"{text[:_LINE]}…"
+    return clipped(text, _LINE)
 
 
 def _named(status: int) -> str:

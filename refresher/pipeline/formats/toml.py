@@ -5,6 +5,7 @@ import tomllib
 
 import msgspec
 
+from refresher.excerpts import clipped
 from refresher.pipeline import jsontext
 from refresher.pipeline.formats import Converted
 from refresher.pipeline.refusal import refuse
@@ -28,7 +29,7 @@ def convert(body: bytes) -> Converted:
     except RecursionError:
         refuse("the body is nested too deep to be read")
     except ValueError as error:  # TOMLDecodeError, and thousands of digits
-        refuse(f"the body is not TOML: {str(error)[:_SHOWN]}")
+        refuse(f"the body is not TOML: {clipped(str(error), _SHOWN)}")
     return Converted(made, jsontext.count_items(made))
 
 

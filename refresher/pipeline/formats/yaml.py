@@ -11,6 +11,7 @@ from typing import TypeAlias
 import msgspec
 import yaml
 
+from refresher.excerpts import clipped
 from refresher.pipeline import jsontext
 from refresher.pipeline.formats import Converted, most_made_of
 from refresher.pipeline.refusal import refuse, shown
@@ -44,7 +45,7 @@ def convert(body: bytes) -> Converted:
     except yaml.reader.ReaderError as error:
         refuse(f"the body is not YAML: character {error.position + 1}: {error.reason}")
     except ValueError as error:  # thousands of digits
-        refuse(f"the body is not YAML: {str(error)[:_SHOWN]}")
+        refuse(f"the body is not YAML: {clipped(str(error), _SHOWN)}")
     except RecursionError:  # aliases of deep things in deep places
         refuse(jsontext.TOO_DEEP)
     return Converted(text, jsontext.count_items(text), composer.repeated_key)
@@ -173,7 +174,7 @@ class _Composer:
         anchored = self._anchors.get(name)
         if anchored is None:
             why = "stands within what it stands for" if name in self._anchors else "has no anchor"
-            refuse(f"{_line(event)} of the body has the alias *{name[:40]}, which {why}")
+            refuse(f"{_line(event)} of the body has the alias *{clipped(name, 40)}, which {why}")
         self._count(anchored.size)
         if not self._expects_key():
             self._put(anchored.value)
