@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 from collections.abc import Sequence
 
 import msgspec
@@ -63,11 +64,7 @@ class _RepeatedKey(Exception):
 def _look_at_keys(pairs: Sequence[tuple[str, object]]) -> None:
     """Find a key that comes again; nothing of the object is kept."""
     if len({key for key, _ in pairs}) < len(pairs):
-        seen: set[str] = set()
-        for key, _ in pairs:
-            if key in seen:
-                raise _RepeatedKey(key)
-            seen.add(key)
+        raise _RepeatedKey(Counter(key for key, _ in pairs).most_common(1)[0][0])
 
 
 def _nothing(_: str) -> None:
