@@ -72,7 +72,6 @@ def test_a_wrong_value_is_one_problem_with_its_key(key: str, value: object) -> N
         "respect_cache_control",
         "max_interval",
         "raw",
-        "paginate",
         "sql",
         "from",
         "keyed",
