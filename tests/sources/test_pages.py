@@ -340,6 +340,15 @@ class TestABound:
         assert json.loads((await payload(paged(client, request, OFFSET))).body) == [*range(5)]
         assert len(upstream.requests) == 8
 
+    async def test_on_redirects_begins_again_with_the_page_that_a_page_names(
+        self, upstream: FaultServer, client: httpx.AsyncClient
+    ) -> None:
+        for at in (1, 2):
+            upstream.script(f"/{at}", redirect(f"/{at}/real"))
+            upstream.script(f"/{at}/real", with_items(at, following="/2" if at == 1 else None))
+        request = HttpRequest(url=upstream.url("/1"), max_redirects=1)
+        assert (await payload(paged(client, request, NEXT))).body == b"[1,2]"
+
     async def test_on_addresses_holds_for_every_page(self) -> None:
         def handler(request: httpx.Request) -> httpx.Response:
             if request.url.params["page"] == "2":
@@ -429,6 +438,16 @@ class TestAConditionalRequest:
         assert (found.body, found.revision) == (b"[1,2]", None)
         conditions = [sent.header("if-none-match") for sent in upstream.requests]
         assert conditions == [None, '"a"', None]
+
+    async def test_is_not_made_for_a_later_page_that_leads_back_to_the_first(
+        self, upstream: FaultServer, client: httpx.AsyncClient
+    ) -> None:
+        source = paged(client, upstream.script("/x", self.respond), NEXT)
+        marked = (await payload(source)).revision
+        upstream.script("/y", redirect("/x"))
+        body = b'{"items": [1], "next": "/y"}'
+        upstream.script("/x", answer(200, body, self.ETAG), self.respond)
+        assert (await payload(source, marked)).body == b"[1,1]"
 
     async def test_is_not_made_for_links_that_a_304_need_not_repeat(
         self, upstream: FaultServer, client: httpx.AsyncClient
