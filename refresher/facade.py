@@ -60,6 +60,7 @@ class JobKeys(TypedDict, total=False):
     conditional: bool
     max_redirects: int
     format: Literal["auto", "json", "text", "bytes"]
+    paginate: Mapping[str, object]
     select: str
     schema: str | PathLike[str]
     guard: Mapping[str, object]
