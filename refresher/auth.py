@@ -63,11 +63,13 @@ class HeaderAuth(_OriginBound):
 
 @dataclass(frozen=True)
 class QueryAuth(_OriginBound):
-    """A secret in a query parameter, added after those that the URL has."""
+    """A secret in a query parameter, added after those that the URL has, if it is not there yet."""
 
     origin: Origin
     name: str
     value: str = field(repr=False)
 
     def _apply(self, request: httpx.Request) -> None:
-        request.url = with_params(request.url, {self.name: self.value})
+        # The next page is often named by the whole URL that asked for this one.
+        if self.value not in request.url.params.get_list(self.name):
+            request.url = with_params(request.url, {self.name: self.value})

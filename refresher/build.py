@@ -16,12 +16,23 @@ from refresher.config.lines import locate
 from refresher.errors import ConfigError
 from refresher.gate import Gate
 from refresher.job import Plan
-from refresher.pipeline import GuardRules, Rules
+from refresher.pipeline import FormatRule, GuardRules, Rules
 from refresher.protocols import Source
 from refresher.redaction import Redactor
 from refresher.sources.callable import CallableSource, check_signature, import_callable
 from refresher.sources.file import FileSource
 from refresher.sources.http import Exchange, HttpRequest, HttpSource
+from refresher.sources.pages import (
+    Cursor,
+    LinkHeader,
+    NextUrl,
+    Offset,
+    PagedSource,
+    PageNumber,
+    PageRead,
+    Pagination,
+    Style,
+)
 from refresher.transport import AiohttpTransport, open_client
 from refresher.urls import origin_of
 
@@ -153,6 +164,7 @@ def source_of(
     *,
     now: Callable[[], float],
     on_exchange: Callable[[Exchange], None] | None = None,
+    on_page: Callable[[PageRead], None] | None = None,
 ) -> Source:
     """Where the job's data comes from.
 
@@ -175,11 +187,34 @@ def source_of(
             connect_timeout=job.connect_timeout,
             now=now,
         )
-        return HttpSource(request, client=upstream.client, on_exchange=on_exchange)
+        source = HttpSource(request, client=upstream.client, on_exchange=on_exchange)
+        if job.paginate is None:
+            return source
+        return PagedSource(source, _pagination(job.paginate, job.format), on_page=on_page)
     if job.file is not None:
         return FileSource(job.file, max_bytes=job.max_bytes, now=now)
     client = _client_of(job, upstream, config)
     return CallableSource(_function(job), max_bytes=job.max_bytes, client=client, now=now)
+
+
+def _pagination(given: models.Paginate, format_: FormatRule) -> Pagination:
+    style: Style
+    match given:
+        case models.LinkHeaderPages():
+            style = LinkHeader()
+        case models.NextUrlPages(path=path):
+            style = NextUrl(path)
+        case models.CursorPages(path=path, param=param):
+            style = Cursor(path, param)
+        case models.OffsetPages(param=param, limit_param=str(limit_param), limit=int(limit)):
+            style = Offset(param, (limit_param, limit))
+        case models.OffsetPages(param=param):
+            style = Offset(param, None)
+        case models.NumberedPages(param=param, start=start):
+            style = PageNumber(param, start)
+        case _:
+            assert_never(given)
+    return Pagination(style=style, items=given.items, max_pages=given.max_pages, format=format_)
 
 
 def _client_of(job: JobConfig, upstream: Upstream, config: Config) -> httpx.AsyncClient:

@@ -14,13 +14,14 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from http.cookiejar import CookieJar, DefaultCookiePolicy
-from typing import cast
+from typing import Any, cast
 from urllib.request import getproxies
 
 import aiohttp
 import httpx
 import yarl
 from aiohttp.abc import AbstractResolver, ResolveResult
+from aiohttp.client_proto import ResponseHandler
 from aiohttp.connector import Connection
 from aiohttp.http_exceptions import HttpProcessingError
 
@@ -29,16 +30,21 @@ from refresher.fields import utf8_fields
 from refresher.reach import Reach
 from refresher.threads import ThreadPool
 from refresher.version import VERSION
+from refresher.wire import Wire
 
 _CONNECT_TIMEOUT = 5.0
 _MAX_HEADERS = 256
 _MAX_FIELD = 32 * 1024
+_TRANSFER_CODINGS = frozenset({"", "chunked", "identity"})
+_SHOWN = 40
 _IDLE = 30.0
 """Seconds a connection is kept; one kept longer is more often found dead than of use."""
 
 # Host names are looked up on few threads, by all clients of the process: ten thousand jobs that
 # start at once must not be ten thousand threads.
 _lookups = ThreadPool("refresher-dns", 16)
+
+_Factory = functools.partial[ResponseHandler]
 
 _reach: ContextVar[Reach | None] = ContextVar("reach", default=None)
 
@@ -114,6 +120,11 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
                 server_hostname=request.extensions.get("sni_hostname"),
                 proxy=proxy,
             )
+        codings = ", ".join(response.headers.getall("Transfer-Encoding", ())).lower()
+        if codings not in _TRANSFER_CODINGS:  # aiohttp would hand it out as it came
+            response.close()
+            message = f"the transfer coding {codings[:_SHOWN]!r}, which was not asked for"
+            raise httpx.RemoteProtocolError(message)
         return httpx.Response(
             response.status,
             headers=list(response.raw_headers),
@@ -149,7 +160,11 @@ class _Body(httpx.AsyncByteStream):
 
 
 class _Connector(aiohttp.TCPConnector):
-    """Hands out no connection, new or kept, whose address the request must not reach."""
+    """Hands out no connection whose address the request must not reach, and no spoilt one."""
+
+    def __init__(self, **options: Any) -> None:  # noqa: ANN401  aiohttp's
+        super().__init__(**options)
+        self._factory = cast("_Factory", functools.partial(Wire, loop=self._loop))
 
     async def connect(
         self,
@@ -158,6 +173,10 @@ class _Connector(aiohttp.TCPConnector):
         timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109  aiohttp's signature
     ) -> Connection:
         connection = await super().connect(req, traces, timeout)
+        while (wire := _wire(connection)).is_spoilt:
+            connection.close()
+            connection = await super().connect(req, traces, timeout)
+        wire.expect()
         reach = _reach.get()
         if reach is None:
             return connection
@@ -171,6 +190,10 @@ class _Connector(aiohttp.TCPConnector):
             connection.release()  # another job's, and good for that one
             raise _Refused(str(error)) from error
         return connection
+
+
+def _wire(connection: Connection) -> Wire:
+    return cast("Wire", connection.protocol)
 
 
 class _Resolver(AbstractResolver):

@@ -1,6 +1,7 @@
 """What is asked of a URL: its origin, its query with more in it, and how a person may see it."""
 
 from collections.abc import Mapping, Sequence
+from urllib.parse import unquote_plus
 
 import httpx
 
@@ -33,6 +34,27 @@ def with_params(url: httpx.URL, params: Params) -> httpx.URL:
     return url.copy_with(query=b"&".join(filter(None, (url.query, added))))
 
 
+def with_param(url: httpx.URL, name: str, value: str) -> httpx.URL:
+    """The URL with one query parameter of that name, at its end; the others stay as written."""
+    others = [part for part in url.query.split(b"&") if not _is_named(part, name)]
+    return with_params(url.copy_with(query=b"&".join(others)), {name: value})
+
+
+def resolved(base: httpx.URL, reference: str) -> httpx.URL:
+    """Where a reference in an answer of `base` leads (RFC 3986, section 5).
+
+    Without the fragment, and without userinfo: that would be sent as credentials, and those of the
+    configured URL are sent as its auth.
+
+    Raises:
+        ValueError: it is no URL.
+    """
+    try:
+        return base.join(reference).copy_with(userinfo=b"", fragment=None)
+    except httpx.InvalidURL as error:  # which is no ValueError
+        raise ValueError(str(error)) from error
+
+
 def shown(url: httpx.URL) -> str:
     """The URL for a message: without the userinfo and the query, where secrets stand."""
     path = url.raw_path.partition(b"?")[0].decode("ascii")
@@ -45,3 +67,7 @@ def shown_origin(url: httpx.URL) -> str:
     host = url.raw_host.decode("ascii")
     host = f"[{host}]" if ":" in host else host
     return f"{url.scheme}://{host}" + ("" if url.port is None else f":{url.port}")
+
+
+def _is_named(part: bytes, name: str) -> bool:
+    return unquote_plus(part.partition(b"=")[0].decode("ascii")) == name

@@ -50,6 +50,12 @@ def test_query_is_the_whole_query_where_there_was_none() -> None:
     assert request.url.raw_path == b"/rates?key=v"
 
 
+def test_a_query_secret_that_is_there_already_is_not_added_again() -> None:
+    for query in ("key=v", "a=1&key=w&key=v"):
+        request = applied(QueryAuth(ORIGIN, "key", "v"), f"https://api.example/rates?{query}")
+        assert request.url.query == query.encode()
+
+
 @pytest.mark.parametrize("auth", KINDS)
 @pytest.mark.parametrize(
     "url",

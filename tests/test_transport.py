@@ -14,6 +14,7 @@ from tests.faults import (
     RESET,
     STALL,
     FaultServer,
+    Until,
     answer,
     closed_port,
     serving,
@@ -87,6 +88,46 @@ async def test_what_a_request_may_reach_is_its_own_affair(
 
     found = await asyncio.gather(*(call() for _ in range(10) for call in (allowed, forbidden)))
     assert found == [404, "ForbiddenAddress"] * 10
+
+
+@pytest.mark.parametrize(
+    "late",
+    [
+        b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison",
+        b"HTTP/1.1 200 OK\r\nContent-",
+        b"garbage",
+    ],
+)
+async def test_what_comes_on_a_kept_connection_unasked_answers_nothing(
+    late: bytes, upstream: FaultServer, client: httpx.AsyncClient
+) -> None:
+    over = asyncio.Event()
+    url = upstream.script("/", (*answer(200, b"1"), Until(over), late), answer(200, b"2"))
+    assert (await client.get(url)).content == b"1"
+    over.set()
+    async with serving() as other:  # once this has its answer, the late one has come, too
+        await client.get(other.url())
+    assert (await client.get(url)).content == b"2"
+    assert upstream.connections == 2
+
+
+async def test_a_server_that_speaks_first_is_no_spoilt_connection_to_open_anew(
+    upstream: FaultServer, client: httpx.AsyncClient
+) -> None:
+    upstream.greeting = (b"SSH-2.0-OpenSSH_9\r\n",)
+    with pytest.raises(httpx.RemoteProtocolError):
+        await client.get(upstream.script("/", (STALL,)))
+    assert upstream.connections == 1
+
+
+async def test_a_304_that_tells_the_length_of_what_it_did_not_send_keeps_its_connection(
+    upstream: FaultServer, client: httpx.AsyncClient
+) -> None:
+    url = upstream.script("/", (b"HTTP/1.1 304 Not Modified\r\nContent-Length: 9\r\n\r\n",))
+    for _ in range(2):
+        assert (await client.get(url)).status_code == 304
+    assert upstream.connections == 1
 
 
 async def test_the_address_that_answered_is_told(

@@ -20,7 +20,7 @@ from refresher.pipeline import refine_telling
 from refresher.protocols import Source
 from refresher.redacted_logs import redacted
 from refresher.redaction import Redactor
-from refresher.sources import Exchange
+from refresher.sources import Exchange, PageRead
 from refresher.threads import SoloThread
 from refresher.watchdog import Watchdog
 
@@ -102,6 +102,7 @@ class _Bench:
             self._config,
             now=self._clock.now,
             on_exchange=partial(_tell_exchange, tell=tell),
+            on_page=partial(_tell_page, tell=tell),
         )
         async with upstream.gate.place() as start, self._places:
             start()
@@ -184,6 +185,12 @@ def _tell_exchange(exchange: Exchange, *, tell: Tell) -> None:
     )
     for name, value in exchange.headers:
         tell(f"  {name}: {value}")
+
+
+def _tell_page(page: PageRead, *, tell: Tell) -> None:
+    onward = f"next is {page.following}" if page.following else "the last one"
+    items = counted(page.items, "item")
+    tell(f"page {page.number}: {page.size:,} bytes with {items}, {onward}")
 
 
 def _tell_serving(content: Content, job: Plan, now: float, tell: Tell) -> None:

@@ -168,16 +168,16 @@ def timezone(name: str) -> str:
 
 
 @lru_cache(maxsize=1024)
-def select(expression: str) -> str:
+def expression(text: str) -> str:
     """A JMESPath expression."""
     try:
-        jmespath.compile(expression)
+        jmespath.compile(text)
     except JMESPathError as error:
         # Its message repeats the expression, which may have come from a secret.
         position = getattr(error, "lex_position", None)
         where = "" if position is None else f" at character {position + 1}"
         raise Unfit(f"is not a JMESPath expression{where}", "see https://jmespath.org") from None
-    return expression
+    return text
 
 
 def function(value: object) -> str | Callable[..., object]:

@@ -2,11 +2,11 @@
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields
 from functools import lru_cache
 from hashlib import sha256
 
-from refresher.config.models import GuardConfig, JobConfig
+from refresher.config.models import GuardConfig, JobConfig, Paginate
 from refresher.config.references import pieces_of, unreplaced
 from refresher.config.tree import Table
 from refresher.model import Definition
@@ -26,7 +26,14 @@ def definition(
     """
     return Definition(
         source=_fingerprint(_source(config, table, address)),
-        rules=_rules(config.format, config.select, config.guard, schema, raw=config.raw),
+        rules=_rules(
+            config.format,
+            config.select,
+            config.guard,
+            schema,
+            config.paginate,
+            raw=config.raw,
+        ),
     )
 
 
@@ -61,7 +68,13 @@ def _source(config: JobConfig, table: Table, address: str | None) -> dict[str, o
 
 @lru_cache(maxsize=1024)
 def _rules(
-    format_: str, select: str | None, guard: GuardConfig, schema: str | None, *, raw: bool
+    format_: str,
+    select: str | None,
+    guard: GuardConfig,
+    schema: str | None,
+    paginate: Paginate | None,
+    *,
+    raw: bool,
 ) -> str:
     rules = {
         "format": format_,
@@ -69,6 +82,7 @@ def _rules(
         "select": select,
         # A schema counts as the value it is: its layout makes no other rules.
         "schema": None if schema is None else [json.loads(schema)],
+        "paginate": None if paginate is None else _pages(paginate),
         **{
             key: value
             for key, without in _UNGUARDED.items()
@@ -76,6 +90,12 @@ def _rules(
         },
     }
     return _fingerprint(rules)
+
+
+def _pages(paginate: Paginate) -> dict[str, object]:
+    given = {key.name: getattr(paginate, key.name) for key in fields(paginate)}
+    unsaid = {key.name: key.default for key in fields(paginate) if key.name != "type"}
+    return {key: value for key, value in given.items() if value != unsaid.get(key)}
 
 
 def _as_written(value: object, written: object) -> object:

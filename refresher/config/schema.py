@@ -31,10 +31,14 @@ def expected(path: KeyPath) -> frozenset[str]:
     return frozenset(types)
 
 
-def keys_at(path: KeyPath) -> tuple[str, ...]:
-    """The keys that the table at `path` may have, where their names are given."""
-    alternatives = _at(path)
-    return tuple(dict.fromkeys(key for each in alternatives for key in each.get("properties", {})))
+def keys_at(path: KeyPath, type_: object = None) -> tuple[str, ...]:
+    """The keys that the table at `path` may have, where their names are given.
+
+    Where its type decides, those of the type `type_`, or of all types.
+    """
+    tables = [each.get("properties", {}) for each in _at(path)]
+    of_type = [table for table in tables if table.get("type", {}).get("const") == type_]
+    return tuple(dict.fromkeys(key for table in of_type or tables for key in table))
 
 
 class _AsWritten(GenerateJsonSchema):

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from refresher.config.inheritance import Inherited
-from refresher.config.models import JobConfig
+from refresher.config.models import JobConfig, OffsetPages, Paginate
 from refresher.config.problems import Problems
 from refresher.config.tree import Tree
 from refresher.config.units import Share, written_duration
@@ -13,7 +13,7 @@ _MOST_JITTER = 0.5
 
 _TIMES = {"interval", "cron", "jitter", "timeout", "connect_timeout", "backoff", "backoff_max"}
 _REQUEST = {"method", "conditional", "json", "body"}
-_RELATED = frozenset({*_TIMES, *_REQUEST, "format", "raw", "select", "schema"})
+_RELATED = frozenset({*_TIMES, *_REQUEST, "format", "raw", "select", "schema", "paginate"})
 """The keys that are settled against each other: while one is wrong by itself, that comes first."""
 
 
@@ -53,6 +53,7 @@ def settled(draft: Draft) -> JobConfig:
         connect_timeout=_within_interval(draft, "connect_timeout", config.connect_timeout),
         method=method,
         conditional=_conditional(draft, method),
+        paginate=_paginate(draft),
     )
 
 
@@ -106,6 +107,26 @@ def _check_rules(draft: Draft) -> None:
         place = draft.written.place(("guard", "max_items"))
         wrong = f"is less than guard.min_items ({least}), so nothing could pass"
         draft.problems.add(place, wrong, "raise it or lower min_items", got=most)
+
+
+def _paginate(draft: Draft) -> Paginate | None:
+    """As it is for a url job; what else there is has no pages, though it may inherit some."""
+    config, paginate = draft.config, draft.config.paginate
+    if paginate is None:
+        return None
+    if config.url is None:
+        if draft.written.own("paginate") and not draft.wrong & {"url", "file", "python"}:
+            draft.note("paginate", "is for a url, which the job has not", "take it out")
+        return None
+    if config.format not in ("auto", "json"):
+        wrong = f'needs JSON, and the format of jobs.{draft.name} is "{config.format}"'
+        draft.note("paginate", wrong, 'take it out or write format = "json"')
+    match paginate:
+        case OffsetPages(limit_param=None, limit=int()):
+            draft.note("paginate", "has a limit and no limit_param to send it as", "write both")
+        case OffsetPages(limit_param=str(), limit=None):
+            draft.note("paginate", "has a limit_param and no limit to send as it", "write both")
+    return paginate
 
 
 def _method(draft: Draft) -> str:

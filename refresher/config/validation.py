@@ -19,7 +19,11 @@ _adapters: dict[type, TypeAdapter[Any]] = {}
 
 _A_KEY = "[key]"
 """What pydantic ends a location with when it is a key that is wrong, not its value."""
-_TYPES = 'write type = "bearer", "basic", "header", "query" or "none"'
+_TYPES = {
+    "auth": 'write type = "bearer", "basic", "header", "query" or "none"',
+    "paginate": 'write type = "link_header", "next_url", "cursor", "offset" or "page"',
+}
+"""What to do about a table whose type decides which keys it has."""
 _SENTENCES = {
     "missing": ("is missing", "write it"),
     "string_type": ("is not a string", "write it in quotes"),
@@ -28,8 +32,8 @@ _SENTENCES = {
     "tuple_type": ("is not an array", "write it in brackets, as [ … ]"),
     "dict_type": ("is not a table", "write it as {{ key = value }}"),
     "dataclass_type": ("is not a table", "write it as {{ key = value }}"),
-    "model_attributes_type": ("is not a table", _TYPES),
-    "union_tag_not_found": ("has no type", _TYPES),
+    "model_attributes_type": ("is not a table", "{types}"),
+    "union_tag_not_found": ("has no type", "{types}"),
     "literal_error": ("is not one of its values", "write {expected}"),
     "greater_than_equal": ("is out of range", "write at least {ge}"),
     "less_than_equal": ("is out of range", "write at most {le}"),
@@ -60,19 +64,27 @@ def validated(
 def _note(
     detail: ErrorDetails, table: object, problems: Problems, place: Callable[[KeyPath], KeyPath]
 ) -> None:
-    path, got = place(_path_in(table, detail["loc"])), detail["input"]
-    if _A_KEY in detail["loc"] or detail["type"] == "missing":
+    location = detail["loc"]
+    path, got = place(_path_in(table, location)), detail["input"]
+    if _A_KEY in location or detail["type"] == "missing":
         got = NOTHING  # the path says it
+    types = _TYPES.get(str(location[0]), "") if location else ""
     match detail["type"], detail.get("ctx", {}):
         case "value_error", {"error": Unfit() as unfit}:
             problems.add_unfit(path, unfit, got=got)
         case "unexpected_keyword_argument", _:
-            problems.add_unknown(path, keys_at(path[:-1]))
+            type_ = location[1] if types and location[1:] else None
+            problems.add_unknown(path, keys_at(path[:-1], type_))
         case "union_tag_invalid", {"tag": tag}:
-            problems.add((*path, "type"), "is an unknown type", _TYPES, got=tag)
+            problems.add((*path, "type"), "is an unknown type", types, got=tag)
         case kind, context:
             wrong, advice = _SENTENCES.get(kind, (f"is not right ({detail['msg']})", ""))
-            problems.add(path, wrong, advice.format_map(context).replace("'", '"'), got=got)
+            problems.add(
+                path,
+                wrong,
+                advice.format_map({**context, "types": types}).replace("'", '"'),
+                got=got,
+            )
 
 
 def _adapter(model: type[T]) -> TypeAdapter[T]:
@@ -83,7 +95,7 @@ def _adapter(model: type[T]) -> TypeAdapter[T]:
 
 def _path_in(table: object, location: tuple[str | int, ...]) -> KeyPath:
     """A location as pydantic names it, as a path in what was written."""
-    if location[:1] == ("auth",):  # the second is the type, which pydantic puts in between
+    if location and location[0] in _TYPES:  # the second is the type, which pydantic puts in between
         location = location[:1] + location[2:]
     path: KeyPath = ()
     for key in location:

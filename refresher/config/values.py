@@ -135,7 +135,7 @@ Json = Annotated[JsonValue, PlainValidator(checks.json_value), WithJsonSchema({}
 Method = Annotated[Text, AfterValidator(checks.method)]
 Cron = Annotated[Text, AfterValidator(checks.cron)]
 Timezone = Annotated[Text, AfterValidator(checks.timezone)]
-Select = Annotated[Text, AfterValidator(checks.select)]
+Expression = Annotated[Text, AfterValidator(checks.expression)]
 Function = Annotated[
     str | Callable[..., object], PlainValidator(checks.function), WithJsonSchema({"type": "string"})
 ]

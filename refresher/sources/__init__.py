@@ -8,6 +8,7 @@ from refresher.sources.callable import (
 )
 from refresher.sources.file import FileSource
 from refresher.sources.http import Exchange, HttpRequest, HttpSource
+from refresher.sources.pages import PagedSource, PageRead
 
 __all__ = [
     "UNCHANGED",
@@ -16,6 +17,8 @@ __all__ = [
     "FileSource",
     "HttpRequest",
     "HttpSource",
+    "PageRead",
+    "PagedSource",
     "check_signature",
     "import_callable",
 ]

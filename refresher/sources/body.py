@@ -24,7 +24,12 @@ _ZLIB_METHOD = 8
 
 
 async def read_body(
-    chunks: AsyncIterable[bytes], *, codings: str, length: int | None, max_bytes: int
+    chunks: AsyncIterable[bytes],
+    *,
+    codings: str,
+    length: int | None,
+    max_bytes: int,
+    taken: int = 0,
 ) -> bytes:
     """Read a body and take its content codings off (RFC 9110, section 8.4).
 
@@ -33,14 +38,17 @@ async def read_body(
         codings: The Content-Encoding field, in the order in which they were applied.
         length: The Content-Length, where one is known.
         max_bytes: The most that may come out.
+        taken: How much of that came out of the bodies before this one.
 
     Raises:
         RefreshFailed: stage `body`, for more than `max_bytes`, a coding that is unknown, and data
             that is not what its coding says. What `chunks` raises passes through.
     """
     decoders = _decoders(codings)
-    if length is not None and length > max_bytes and not decoders:
-        raise _refused(f"the body has {length} bytes, more than max_bytes = {max_bytes}")
+    together = " together with the pages before it" if taken else ""
+    if length is not None and taken + length > max_bytes and not decoders:
+        message = f"the body has {length} bytes, more than max_bytes = {max_bytes}{together}"
+        raise _refused(message)
     body = io.BytesIO()  # the one buffer whose bytes can be had without a copy
     unpaused = 0
     async for chunk in chunks:
@@ -49,9 +57,10 @@ async def read_body(
             if unpaused >= _PAUSE:
                 unpaused = 0
                 await asyncio.sleep(0)
-            if body.tell() + len(piece) > max_bytes:
+            if taken + body.tell() + len(piece) > max_bytes:
                 after = " after decompression" if decoders else ""
-                raise _refused(f"the body has more than max_bytes = {max_bytes} bytes{after}")
+                message = f"the body has more than max_bytes = {max_bytes} bytes{together}{after}"
+                raise _refused(message)
             body.write(piece)
     for decoder in decoders:
         decoder.finish()

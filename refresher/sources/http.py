@@ -79,6 +79,17 @@ class Exchange:
     """Seconds until the head of the answer was there."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """A complete answer with an ok status."""
+
+    payload: Payload
+    hop: Hop
+    """The request that it answers, after all redirects."""
+    link: str
+    """The Link fields of its head (RFC 8288)."""
+
+
 class HttpSource:
     """Fetches over HTTP, conditionally where it can, within the bounds of its request.
 
@@ -100,7 +111,9 @@ class HttpSource:
         self._on_exchange = on_exchange
         self._auth = request.auth or _auth_of(url)
         bare = url.copy_with(userinfo=b"", fragment=None)
-        self._start = Hop(request.method, with_params(bare, request.params), request.content)
+        self._conditional = request.conditional and request.method == "GET"
+        self.start = Hop(request.method, with_params(bare, request.params), request.content)
+        """What is asked for as it is configured."""
 
     async def fetch(self, since: str | None) -> Payload | NotModified:
         """Ask the upstream for content other than that of the revision `since`.
@@ -108,11 +121,24 @@ class HttpSource:
         Raises:
             RefreshFailed: there was no complete answer with an ok status.
         """
-        asked = self._request
-        conditional = asked.conditional and asked.method == "GET"
-        known = Validators.parse(since) if conditional else None
-        reach = Reach(self._start.url.host)
-        hop = self._start
+        answer = await self.ask(self.start, since, self.reach())
+        return answer if isinstance(answer, NotModified) else answer.payload
+
+    def reach(self) -> Reach:
+        """What a new attempt may connect to."""
+        return Reach(self.start.url.host)
+
+    async def ask(
+        self, hop: Hop, since: str | None, reach: Reach, *, taken: int = 0
+    ) -> Answer | NotModified:
+        """Send one request of an attempt, and those that redirects make of it.
+
+        `taken` are the bytes that the attempt's earlier answers took of `max_bytes`.
+
+        Raises:
+            RefreshFailed: there was no complete answer with an ok status.
+        """
+        known = Validators.parse(since) if self._conditional else None
         while True:
             conditions = known.conditions(hop.url) if known else {}
             async with self._ask(hop, conditions, reach) as response:
@@ -121,13 +147,14 @@ class HttpSource:
                     fresh = known.freshened(response.headers, hop.url)
                     return NotModified(revision=fresh.dump(), http_status=status)
                 if status not in REDIRECTS:
-                    found = Validators.of(response.headers, hop.url) if conditional else None
-                    return await self._payload(response, found)
+                    payload = await self._payload(response, hop, taken)
+                    link = response.headers.get("link", "")
+                    return Answer(payload=payload, hop=hop, link=link)
                 location = response.headers.get("location")
-                hop = follow(hop, status, location, max_redirects=asked.max_redirects)
+                hop = follow(hop, status, location, max_redirects=self._request.max_redirects)
             reach.depart()
 
-    async def _payload(self, response: httpx.Response, found: Validators | None) -> Payload:
+    async def _payload(self, response: httpx.Response, hop: Hop, taken: int) -> Payload:
         """The answer's body, if its status is one that is taken for data."""
         status = response.status_code
         if status not in self._request.ok_status:
@@ -139,9 +166,14 @@ class HttpSource:
                     codings=response.headers.get("content-encoding", ""),
                     length=_length(response.headers),
                     max_bytes=self._request.max_bytes,
+                    taken=taken,
                 )
         except httpx.TransportError as error:
             raise broken_body(error, http_status=status) from error
+        except RefreshFailed as error:
+            error.http_status = status
+            raise
+        found = Validators.of(response.headers, hop.url) if self._conditional else None
         return Payload(
             body=body,
             content_type=response.headers.get("content-type"),

@@ -6,7 +6,7 @@ import httpx
 
 from refresher.errors import RefreshFailed
 from refresher.model import Stage
-from refresher.urls import origin_of, shown
+from refresher.urls import origin_of, resolved, shown
 
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _FETCHED_INSTEAD = frozenset({301, 302})
@@ -72,7 +72,6 @@ def failed(message: str) -> RefreshFailed:
 
 def _target(base: httpx.URL, location: str) -> httpx.URL:
     try:
-        # Userinfo would be sent as credentials; those of the configured URL are sent as its auth.
-        return base.join(location).copy_with(userinfo=b"", fragment=None)
-    except (httpx.InvalidURL, ValueError) as error:
+        return resolved(base, location)
+    except ValueError as error:
         raise failed(f"{shown(base)} redirects to something that is not a URL: {error}") from error

@@ -56,6 +56,19 @@ def test_the_story_has_every_step(upstream: FaultServer, tmp_path: Path) -> None
     assert all(" ms  " in line for line in story[:-1])
 
 
+def test_the_story_has_every_page(upstream: FaultServer, tmp_path: Path) -> None:
+    upstream.script("/1", json_answer(b'{"rows": [1, 2], "next": "/2?key=s3cret"}'))
+    upstream.script("/2", json_answer(b'{"rows": [3]}'))
+    more = 'paginate = { type = "next_url", path = "next", items = "rows" }'
+    job(tmp_path, upstream.url("/1"), more)
+    ended = refresher("try", "rates", "-v", folder=tmp_path)
+    assert (ended.status, ended.body) == (0, b"[1, 2,3]")
+    story = [line.partition(" ms  ")[2] for line in ended.err.splitlines()]
+    assert f"page 1: 41 bytes with 2 items, next is {upstream.url('/2?…')}" in story
+    assert "page 2: 13 bytes with 1 item, the last one" in story
+    assert any(line.startswith("body: 8 bytes, application/json") for line in story)
+
+
 def test_a_failure_has_its_stage_a_sentence_and_no_body(
     upstream: FaultServer, tmp_path: Path
 ) -> None:

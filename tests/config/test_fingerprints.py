@@ -124,11 +124,48 @@ def test_files_and_callables_are_known_by_what_is_written(tmp_path: Path) -> Non
         {"guard": {"max_items": 1}},
         {"guard": {"max_growth": "300%"}},
         {"guard": {"duplicate_keys": "reject"}},
+        {"paginate": {"type": "link_header"}},
     ],
 )
 def test_the_rules_make_other_rules_of_the_same_source(change: dict[str, object]) -> None:
     assert job().definition.source == job(**change).definition.source
     assert job().definition.rules != job(**change).definition.rules
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"type": "next_url", "path": "next"},
+        {"path": "after"},
+        {"param": "from"},
+        {"items": "data"},
+        {"max_pages": 7},
+    ],
+)
+def test_every_key_of_the_pages_makes_other_rules(change: dict[str, object]) -> None:
+    pages = {"type": "cursor", "path": "next", "param": "after"}
+    changed = {**pages, **change}
+    if changed["type"] == "next_url":
+        del changed["param"]
+    one, other = (job(paginate=given).definition for given in (pages, changed))
+    assert (one.source, one.rules) != (other.source, other.rules)
+    assert one.source == other.source
+
+
+def test_what_is_said_by_default_makes_no_other_rules() -> None:
+    pages = {"type": "page", "param": "page"}
+    said = {**pages, "start": 1, "items": "@", "max_pages": 100}
+    assert job(paginate=pages).definition == job(paginate=said).definition
+
+
+def test_a_file_that_inherits_pages_has_none() -> None:
+    tables = {
+        "defaults": {"paginate": {"type": "link_header"}},
+        "jobs": {"a": {"file": "a.json"}, "b": {"url": URL}},
+    }
+    jobs = config(tables).jobs
+    assert jobs["a"].config.paginate is None
+    assert jobs["b"].config.paginate is not None
 
 
 def test_a_schema_counts_by_its_content(tmp_path: Path) -> None:

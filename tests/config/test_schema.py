@@ -60,6 +60,7 @@ def test_the_schema_accepts_what_the_service_accepts(validator: jsonschema_rs.Va
         guard = {{ min_items = 20, max_shrink = "50%" }}
         params = {{ a = 1, b = ["x"] }}
         json = {{ any = [1, {{ thing = true }}] }}
+        paginate = {{ type = "offset", param = "skip", limit_param = "n", limit = "${{N}}" }}
         enabled = "${{ON}}"
         format = "${{FORMAT}}"
     """)
@@ -76,6 +77,8 @@ def test_the_schema_accepts_what_the_service_accepts(validator: jsonschema_rs.Va
         '[jobs.a]\nformat = "jsn"',
         '[jobs.a]\nauth = { type = "bearer" }',
         '[jobs.a]\nauth = { token = "x" }',
+        '[jobs.a]\npaginate = { type = "cursor", path = "next" }',
+        '[jobs.a]\npaginate = { type = "page", param = "page", path = "next" }',
         "[jobs.A]",
         "[jobs.a]\nok_status = [304]",
         '[jobs.a]\nmax_bytes = "10"',

@@ -80,7 +80,6 @@ def test_a_wrong_value_is_one_problem_with_its_key(key: str, value: object) -> N
     [
         "respect_cache_control",
         "max_interval",
-        "paginate",
         "sql",
         "from",
         "keyed",

@@ -1,5 +1,6 @@
 import asyncio
 import gzip
+import tracemalloc
 from collections.abc import Mapping
 
 import httpx
@@ -312,7 +313,14 @@ class TestABrokenAnswer:
         [
             ((HANG_UP,), Stage.CONNECT),
             ((RESET,), Stage.CONNECT),
-            ((OK_HEAD + b"Content-", HANG_UP), Stage.CONNECT),
+            ((b"HTTP/1.1 2", HANG_UP), Stage.BODY),
+            ((OK_HEAD + b"Content-", HANG_UP), Stage.BODY),
+            ((OK_HEAD + b"Content-", RESET), Stage.BODY),
+            ((OK_HEAD + b"Content-Length: 3\r\n", HANG_UP), Stage.BODY),
+            ((b"HTTP/1.1 100 Continue\r\n\r\n", HANG_UP), Stage.BODY),
+            ((Endless(b"HTTP/1.1 100 Continue\r\n\r\n" * 100),), Stage.BODY),
+            ((Endless(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" * 100),), Stage.BODY),
+            ((OK_HEAD, *(b"X-%d: %b\r\n" % (n, b"a" * 30_000) for n in range(20))), Stage.BODY),
             ((b"SSH-2.0-OpenSSH_9\r\n", HANG_UP), Stage.BODY),
             ((b"HTTP/1.1 20 Hm\r\n\r\n", HANG_UP), Stage.BODY),
             ((OK_HEAD, Endless(b"X-A: b\r\n" * 1000)), Stage.BODY),
@@ -321,6 +329,16 @@ class TestABrokenAnswer:
             ((OK_HEAD + b"Content-Length: 9\r\n\r\n[1]", HANG_UP), Stage.BODY),
             ((OK_HEAD + b"Content-Length: 9\r\n\r\n[1]", RESET), Stage.BODY),
             ((OK_HEAD + b"Content-Length: 3\r\nContent-Length: 2\r\n\r\n[1]",), Stage.BODY),
+            ((OK_HEAD + b"Content-Length: 1\r\n\r\n[1]",), Stage.BODY),
+            ((OK_HEAD + b"Content-Length: -3\r\n\r\n[1]", HANG_UP), Stage.BODY),
+            ((OK_HEAD + b"Content-Length: 3, 3\r\n\r\n[1]", HANG_UP), Stage.BODY),
+            ((OK_HEAD + b"Content-Length: %b\r\n\r\n[1]" % (b"9" * 30), HANG_UP), Stage.BODY),
+            ((CHUNKED[:-2] + b"Content-Length: 3\r\n\r\n3\r\n[1]\r\n0\r\n\r\n",), Stage.BODY),
+            ((OK_HEAD + b"Transfer-Encoding: gzip\r\n\r\n[1]", HANG_UP), Stage.BODY),
+            ((CHUNKED.replace(b"chunked", b"chunked, x") + b"0\r\n\r\n", HANG_UP), Stage.BODY),
+            ((CHUNKED + b"3\r\n[1]\r\n0\r\n", Endless(b"X-A: b\r\n" * 1000)), Stage.BODY),
+            ((CHUNKED + b"-3\r\n[1]\r\n0\r\n\r\n",), Stage.BODY),
+            ((CHUNKED + b"f" * 17 + b"\r\n[1]\r\n", STALL), Stage.BODY),
             ((CHUNKED + b"9\r\n[1]", HANG_UP), Stage.BODY),
             ((CHUNKED + b"3\r\n[1]\r\n", HANG_UP), Stage.BODY),
             ((CHUNKED + b"zz\r\n[1]\r\n0\r\n\r\n",), Stage.BODY),
@@ -343,20 +361,70 @@ class TestABrokenAnswer:
         [
             (answer(200, gzip.compress(b"[1]")[:-4], {"Content-Encoding": "gzip"}), True),
             (answer(200, gzip.compress(b"[1]") + b"xxxxxxxx", {"Content-Encoding": "gzip"}), False),
+            (
+                answer(200, gzip.compress(b"[1]")[:-8] + bytes(8), {"Content-Encoding": "gzip"}),
+                False,
+            ),
             (answer(200, b"[1]", {"Content-Encoding": "gzip"}), False),
+            ((CHUNKED.replace(b"chunked", b"gzip, chunked") + b"0\r\n\r\n",), True),
             (answer(200, b"[1]", {"Content-Encoding": "br"}), False),
             (answer(200, bytes(1 << 16), {"Content-Length": str(40 << 20)}), False),
             ((OK_HEAD + b"\r\n", Endless(b"x" * 65536)), False),
             ((CHUNKED, Endless(b"10000\r\n" + b"x" * 65536 + b"\r\n")), False),
             (gzip_bomb(100), False),
         ],
-        ids=["cut", "tail", "no gzip", "br", "length", "endless", "endless chunks", "bomb"],
+        ids=[
+            "cut",
+            "tail",
+            "checksum",
+            "no gzip",
+            "transfer coding",
+            "br",
+            "length",
+            "endless",
+            "endless chunks",
+            "bomb",
+        ],
     )
     async def test_is_refused_for_its_content(
         self, steps: Answer, *, transient: bool, upstream: FaultServer, client: httpx.AsyncClient
     ) -> None:
         failed = await failure(client, upstream, steps)
         assert (failed.failure.stage, failed.transient) == (Stage.BODY, transient)
+
+    async def test_has_the_status_that_came_before_its_trouble(
+        self, upstream: FaultServer, client: httpx.AsyncClient
+    ) -> None:
+        for steps in (answer(200, b"[1]", {"Content-Encoding": "br"}), gzip_bomb(40)):
+            assert (await failure(client, upstream, steps)).http_status == 200
+
+    @pytest.mark.parametrize(
+        "steps",
+        [
+            gzip_bomb(100),
+            answer(
+                200,
+                gzip.compress(gzip.compress(bytes(20 << 20))),
+                {"Content-Encoding": "gzip, gzip"},
+            ),
+            (OK_HEAD + b"\r\n", Endless(b"x" * 65536)),
+            (CHUNKED, Endless(b"10000\r\n" + b"x" * 65536 + b"\r\n")),
+            (OK_HEAD, Endless(b"X-A: b\r\n" * 1000)),
+            (Endless(b"HTTP/1.1 100 Continue\r\n\r\n" * 100),),
+        ],
+        ids=["bomb", "bomb in a bomb", "endless", "endless chunks", "header flood", "endless 1xx"],
+    )
+    async def test_takes_no_more_memory_than_the_body_may_have(
+        self, steps: Answer, upstream: FaultServer, client: httpx.AsyncClient
+    ) -> None:
+        request = HttpRequest(url=upstream.script("/x", steps), max_bytes=4 << 20)
+        tracemalloc.start()
+        try:
+            await refusal(HttpSource(request, client=client))
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert peak < 8 << 20
 
     async def test_of_too_many_bytes_leaves_its_connection(
         self, upstream: FaultServer, client: httpx.AsyncClient

@@ -1,0 +1,117 @@
+"""Pages: what one page of an answer brings, and what it says of the next one.
+
+Where an expression is a plain path (`data.items`, or `@`), nothing is built but the members on the
+way, and what stands there is taken as it came. Any other one is evaluated as by `select`.
+"""
+
+import re
+from dataclasses import dataclass
+
+import msgspec
+
+from refresher.errors import RefreshFailed
+from refresher.excerpts import clipped
+from refresher.model import Content, Format, Payload, Stage
+from refresher.pipeline import media
+from refresher.pipeline.decode import FormatRule, decode
+from refresher.pipeline.select import select
+
+_WHOLE = "@"
+_NAME = r"[A-Za-z_][A-Za-z0-9_]*"
+_PLAIN_PATH = re.compile(rf"{_NAME}(\.{_NAME})*")
+_SPACE = b" \t\r\n"
+_SHOWN = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """One page, read."""
+
+    items: bytes
+    """The items as they stand between the brackets of a JSON array; empty where there are none."""
+    count: int
+    following: str | None
+    """The text or the digits that lead to the next page; None where nothing does."""
+
+
+def read_page(payload: Payload, rule: FormatRule, *, items: str, path: str | None) -> Page:
+    """Read one page.
+
+    Args:
+        payload: The page as it came.
+        rule: The format that the job asks for.
+        items: The JMESPath expression of the array of items.
+        path: The one of what leads to the next page; None where that does not stand in the body.
+
+    Raises:
+        RefreshFailed: at stage `decode` for a page that is not JSON, `select` for one without an
+            array of items, and `body` for one that does not tell whether another follows.
+    """
+    page, _ = decode(payload, rule, None)
+    if page.format is not Format.JSON:
+        message = f"paginate looks into JSON, but the page is {page.format} ({page.content_type})"
+        raise RefreshFailed(Stage.DECODE, message)
+    array = _array(page, items)
+    return Page(
+        items=array.body.strip(_SPACE)[1:-1].strip(_SPACE),
+        count=array.items or 0,
+        following=None if path is None else _following(page, path),
+    )
+
+
+def _array(page: Content, expression: str) -> Content:
+    try:
+        if expression == _WHOLE:
+            found = page
+        elif value := _at(page.body, expression):
+            found, _ = decode(Payload(body=value, content_type=media.JSON), "json", None)
+        else:
+            found = select(page, expression)
+    except RefreshFailed as error:
+        raise RefreshFailed(Stage.SELECT, f"paginate.items: {error}") from error
+    if not found.body.lstrip(_SPACE).startswith(b"["):
+        message = f"paginate.items: {expression} is no array here but {_excerpt(found.body)}"
+        raise RefreshFailed(Stage.SELECT, message)
+    return found
+
+
+def _following(page: Content, path: str) -> str | None:
+    if _PLAIN_PATH.fullmatch(path):
+        found = _at(page.body, path)
+    else:
+        try:
+            # `select` refuses null, which is an answer here.
+            found = select(page, f"not_null({path}, '')").body
+        except RefreshFailed as error:
+            raise RefreshFailed(Stage.BODY, f"paginate.path: {error}") from error
+    if found in {None, b"null", b'""'}:
+        return None
+    if found.startswith(b'"'):
+        return msgspec.json.decode(found, type=str)
+    if found[:1] in b"-0123456789":  # as it is written: a cursor may have more digits than a double
+        return found.decode("ascii")
+    message = f"paginate.path: {path} is neither text nor a number but {_excerpt(found)}"
+    raise RefreshFailed(Stage.BODY, message)
+
+
+def _at(body: bytes, path: str) -> bytes | None:
+    """The value at a plain path, as it came; None where there is none, or the path is no plain one.
+
+    What JMESPath finds there is the same: of members of one name it knows the last one too.
+    """
+    if not _PLAIN_PATH.fullmatch(path):
+        return None
+    value = msgspec.Raw(body)
+    for name in path.split("."):
+        try:
+            members = msgspec.json.decode(value, type=dict[str, msgspec.Raw])
+        except msgspec.ValidationError:  # no object
+            return None
+        if name not in members:
+            return None
+        value = members[name]
+    return bytes(value)
+
+
+def _excerpt(value: bytes) -> str:
+    return clipped(value[: 2 * _SHOWN].decode(errors="replace"), _SHOWN)

@@ -1,0 +1,251 @@
+"""The paged HTTP source: one payload of all pages, or a failure.
+
+Each page is asked for as the first one was, with the same method, headers and body, and within the
+same bounds: the address rules and `max_bytes` hold for all pages together.
+
+Conditional requests are made where a 304 can speak for all that is served: that is, where it was
+one page, and the page's own bytes say that no other follows. Not so with a Link header: validators
+are of the body, and a 304 need not repeat the link that has come to be there since.
+"""
+
+import io
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import assert_never
+
+import anyio.to_thread
+
+from refresher.errors import RefreshFailed
+from refresher.model import Failure, NotModified, Payload, Stage
+from refresher.pipeline import FormatRule
+from refresher.pipeline.charsets import is_empty
+from refresher.pipeline.pages import Page, read_page
+from refresher.sources.http import Answer, HttpSource
+from refresher.sources.links import next_link
+from refresher.sources.redirects import Hop
+from refresher.urls import origin_of, resolved, shown, shown_origin, with_param
+
+_JSON = "application/json"
+_SMALL = 64 * 1024
+"""Bytes of a page that the loop reads in less time than a thread is handed the work."""
+
+
+@dataclass(frozen=True, slots=True)
+class LinkHeader:
+    """The next page is a link in the head of each (RFC 8288)."""
+
+
+@dataclass(frozen=True, slots=True)
+class NextUrl:
+    """The next page's URL stands in each, until it is null, absent or empty."""
+
+    path: str
+    """A JMESPath expression."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """Each page has what asks for the next one as `param`, until it is null, absent or empty."""
+
+    path: str
+    """A JMESPath expression."""
+    param: str
+
+
+@dataclass(frozen=True, slots=True)
+class Offset:
+    """A page begins after as many items as have come, until one is empty."""
+
+    param: str
+    limit: tuple[str, int] | None
+    """The parameter that asks for that many items a page."""
+
+
+@dataclass(frozen=True, slots=True)
+class PageNumber:
+    """Pages are counted from `start`, until one is empty."""
+
+    param: str
+    start: int
+
+
+Style = LinkHeader | NextUrl | Cursor | Offset | PageNumber
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pagination:
+    """How an upstream cuts its data into pages."""
+
+    style: Style
+    items: str
+    """The JMESPath expression of the array of items in a page."""
+    max_pages: int
+    """The most that are asked for; an empty one that ends them is one of them."""
+    format: FormatRule = "auto"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageRead:
+    """One page of an attempt, for its story."""
+
+    number: int
+    size: int
+    """Bytes."""
+    items: int
+    following: str | None
+    """The next page's URL, without its query; None where this is the last one."""
+
+
+class PagedSource:
+    """Fetches page after page, and makes one JSON array of their items, in order."""
+
+    def __init__(
+        self,
+        source: HttpSource,
+        pagination: Pagination,
+        *,
+        on_page: Callable[[PageRead], None] | None = None,
+    ) -> None:
+        self._source = source
+        self._pagination = pagination
+        self._style = pagination.style
+        self._on_page = on_page
+
+    async def fetch(self, since: str | None) -> Payload | NotModified:
+        """Ask for all pages.
+
+        Raises:
+            RefreshFailed: one of them did not come, was refused, or leads where none may be.
+        """
+        reach = self._source.reach()
+        hop = self._first()
+        asked = {hop.url}
+        since = since if self._conditional else None
+        array = io.BytesIO()  # the one buffer whose bytes can be had without a copy
+        array.write(b"[")
+        taken = items = 0
+        for number in range(1, self._pagination.max_pages + 1):
+            with _on_page(number):
+                answer = await self._source.ask(hop, since, reach, taken=taken)
+                if isinstance(answer, NotModified):
+                    return answer
+                payload, since = answer.payload, None
+                if number == 1 and is_empty(payload.body):
+                    return self._marked(payload, number)  # not a page but an empty answer
+                page = await self._read(payload)
+                array.writelines((b"," if items and page.count else b"", page.items))
+                taken, items = taken + len(payload.body), items + page.count
+                following = self._following(answer, page, number, items)
+                self._tell(number, len(payload.body), page, following)
+                if following is None:
+                    array.write(b"]")
+                    whole = replace(payload, body=array.getvalue(), content_type=_JSON)
+                    return self._marked(whole, number)
+                if following.url in asked:
+                    raise _failed(f"the next page has come before: {shown(following.url)}, a loop")
+            hop = following
+            asked.add(hop.url)
+        raise _failed(
+            f"more follow after {number} pages, and max_pages = {number}; raise it, and count the "
+            "empty page in where only that is the end"
+        )
+
+    @property
+    def _conditional(self) -> bool:
+        return not isinstance(self._style, LinkHeader)
+
+    def _marked(self, payload: Payload, pages: int) -> Payload:
+        """The payload with a revision only where that is one of all that it holds."""
+        return payload if self._conditional and pages == 1 else replace(payload, revision=None)
+
+    async def _read(self, payload: Payload) -> Page:
+        pagination = self._pagination
+        path = self._style.path if isinstance(self._style, NextUrl | Cursor) else None
+        read = partial(read_page, payload, pagination.format, items=pagination.items, path=path)
+        if len(payload.body) <= _SMALL:
+            return read()
+        return await anyio.to_thread.run_sync(read, abandon_on_cancel=True)
+
+    def _first(self) -> Hop:
+        """The request for the first page."""
+        match self._style:
+            case Offset(param, limit):
+                return self._with(param, 0, limit)
+            case PageNumber(param, start):
+                return self._with(param, start)
+            case _:
+                return self._source.start
+
+    def _following(self, answer: Answer, page: Page, number: int, items: int) -> Hop | None:
+        """The request for the page after this one; None where this is the last."""
+        match self._style:
+            case LinkHeader():
+                return _onward(answer.hop, _linked(answer))
+            case NextUrl():
+                return _onward(answer.hop, page.following)
+            case Cursor(param=param):
+                return None if page.following is None else self._with(param, page.following)
+            case Offset(param, limit):
+                return self._with(param, items, limit) if page.count else None
+            case PageNumber(param, start):
+                return self._with(param, start + number) if page.count else None
+            case _:
+                assert_never(self._style)
+
+    def _with(self, param: str, value: str | int, limit: tuple[str, int] | None = None) -> Hop:
+        """The configured request with these parameters in place of those of the same names."""
+        url = self._source.start.url
+        for name, given in filter(None, (limit, (param, value))):
+            url = with_param(url, name, str(given))
+        return replace(self._source.start, url=url)
+
+    def _tell(self, number: int, size: int, page: Page, following: Hop | None) -> None:
+        if self._on_page is not None:
+            onward = shown(following.url) if following else None
+            told = PageRead(number=number, size=size, items=page.count, following=onward)
+            self._on_page(told)
+
+
+def _linked(answer: Answer) -> str | None:
+    try:
+        return next_link(answer.link)
+    except ValueError as error:
+        raise _failed(str(error)) from error
+
+
+def _onward(hop: Hop, reference: str | None) -> Hop | None:
+    """The request that a page names as the next one, inside its own origin.
+
+    Where a redirect led to another origin, it goes on there, and still takes no secret along.
+    """
+    if reference is None:
+        return None
+    try:
+        url = resolved(hop.url, reference)
+    except ValueError as error:
+        raise _failed(f"the next page is named by something that is not a URL: {error}") from error
+    if origin_of(url) != origin_of(hop.url):
+        raise _failed(
+            f"the next page is of another origin, {shown_origin(url)}: only pages of "
+            f"{shown_origin(hop.url)} are fetched"
+        )
+    return replace(hop, url=url, passed=())
+
+
+@contextmanager
+def _on_page(number: int) -> Iterator[None]:
+    """Say of what goes wrong on which page it was; of the first, that is no news."""
+    try:
+        yield
+    except RefreshFailed as error:
+        if number > 1:
+            message = f"page {number}: {error}"
+            error.args, error.failure = (message,), Failure(error.failure.stage, message)
+        raise
+
+
+def _failed(message: str) -> RefreshFailed:
+    """An attempt that ended over its pages; the same will be there at the next try."""
+    return RefreshFailed(Stage.BODY, message)
