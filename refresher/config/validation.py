@@ -19,7 +19,7 @@ _adapters: dict[type, TypeAdapter[Any]] = {}
 
 _A_KEY = "[key]"
 """What pydantic ends a location with when it is a key that is wrong, not its value."""
-_TYPES = 'write type = "bearer", "basic", "header", "query" or "none"'
+_TYPES = 'write type = "bearer", "basic", "header", "query", "oauth2" or "none"'
 _SENTENCES = {
     "missing": ("is missing", "write it"),
     "string_type": ("is not a string", "write it in quotes"),
