@@ -18,6 +18,7 @@ from refresher import build, representation
 from refresher.access import Access, Tokens
 from refresher.clock import Clock, sleep_until
 from refresher.config import Config, JobPlan, UpstreamConfig
+from refresher.config.references import Mark, mark_of
 from refresher.errors import ConfigError, RefreshFailed, UnknownJob
 from refresher.job import Job, World
 from refresher.model import Attempt, Confirmation, Record, Snapshot, Stage
@@ -235,11 +236,10 @@ class Service:
                 yield key
 
     async def _watch_secrets(self) -> None:
-        files = sorted(self.config.secret_files)
-        before = await anyio.to_thread.run_sync(_marks, files)
+        before = self.config.secret_files
         while True:
             await sleep_until(self.clock, self.clock.now() + _LOOK_AT_SECRETS)
-            now = await anyio.to_thread.run_sync(_marks, files)
+            now = await anyio.to_thread.run_sync(_marks, before)
             if now != before:
                 before = now
                 await self._take_new_secrets()
@@ -300,14 +300,5 @@ def _rotated(plan: JobPlan, reread: JobPlan | None) -> JobPlan:
     return plan if reread is None or reread.definition != plan.definition else reread
 
 
-def _marks(files: Iterable[Path]) -> list[tuple[int, int, int] | None]:
-    """What tells a file from its replacement; None while there is none."""
-    marks: list[tuple[int, int, int] | None] = []
-    for file in files:
-        try:
-            found = file.stat()
-        except OSError:
-            marks.append(None)
-        else:
-            marks.append((found.st_mtime_ns, found.st_size, found.st_ino))
-    return marks
+def _marks(files: Iterable[Path]) -> dict[Path, Mark | None]:
+    return {file: mark_of(file) for file in files}

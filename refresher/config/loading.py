@@ -22,7 +22,7 @@ from refresher.config.names import check_names
 from refresher.config.overrides import override_from_command_line, override_from_environment
 from refresher.config.plans import JobPlan, plan_jobs
 from refresher.config.problems import Problems
-from refresher.config.references import References
+from refresher.config.references import Mark, References
 from refresher.config.schema import keys_at
 from refresher.config.tls_files import check_tls
 from refresher.config.tree import KeyPath, Origin, Table, Tree
@@ -51,8 +51,8 @@ class Config:
     """By name, in the order they are written."""
     secrets: frozenset[str] = field(repr=False)
     """Whatever must not be shown, in every form it is known in."""
-    secret_files: frozenset[Path]
-    """The files that `${file:…}` read: when one changes, what is configured changes."""
+    secret_files: dict[Path, Mark | None]
+    """The files that `${file:…}` read, as they were: one that changes, changes the configuration."""
 
 
 def load(

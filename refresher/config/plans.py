@@ -143,7 +143,7 @@ def _check_token_url(draft: Draft, address: urls.Address | None) -> None:
     scheme, host, _ = urls.parse(pieces_of(auth.token_url)).origin
     if scheme == "http" and not urls.is_loopback(host):
         path = draft.written.place(("auth", "token_url"))
-        wrong = f"would send the client secret in clear, and the url of jobs.{draft.name} is https"
+        wrong = "sends the client secret in clear, for what is itself asked with https"
         draft.problems.add(path, wrong, "write it with https", got=auth.token_url)
 
 

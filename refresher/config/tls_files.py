@@ -59,7 +59,6 @@ def _trust(context: ssl.SSLContext, file: Path) -> None:
 def _identify(context: ssl.SSLContext, cert: Path, key: Path | None) -> None:
     file = key or cert
     try:
-        file.read_bytes()
         context.load_cert_chain(cert, key, password=_refuse_password)
     except ssl.SSLError as error:
         if error.reason == "KEY_VALUES_MISMATCH":
