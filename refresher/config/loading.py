@@ -52,7 +52,7 @@ class Config:
     secrets: frozenset[str] = field(repr=False)
     """Whatever must not be shown, in every form it is known in."""
     secret_files: dict[Path, Mark | None]
-    """The files that `${file:…}` read, as they were: one that changes, changes the configuration."""
+    """The files that `${file:…}` read, as they were: a change of one is a change here."""
 
 
 def load(
