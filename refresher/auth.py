@@ -1,7 +1,7 @@
 """How a job proves who it is: credentials that are shown to one origin and to no other."""
 
 from base64 import b64encode
-from collections.abc import Generator
+from collections.abc import AsyncGenerator, Generator
 from dataclasses import dataclass, field
 
 import httpx
@@ -23,6 +23,21 @@ class _OriginBound(httpx.Auth):
 
     def _apply(self, request: httpx.Request) -> None:
         raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class BoundAuth(httpx.Auth):
+    """Somebody's own `httpx.Auth`, applied to requests of one origin alone."""
+
+    origin: Origin
+    auth: httpx.Auth = field(repr=False)
+
+    def async_auth_flow(
+        self, request: httpx.Request
+    ) -> AsyncGenerator[httpx.Request, httpx.Response]:
+        """As the wrapped one does, or nothing at all."""
+        auth = self.auth if origin_of(request.url) == self.origin else httpx.Auth()
+        return auth.async_auth_flow(request)
 
 
 @dataclass(frozen=True)

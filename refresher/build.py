@@ -3,16 +3,19 @@
 import json
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import assert_never
+from typing import assert_never, cast
 
 import httpx
 
-from refresher import auth, freshness, schedule
+from refresher import auth, freshness, oauth2, schedule
 from refresher.clock import Clock
 from refresher.config import Config, JobConfig, JobPlan, UpstreamConfig, models
 from refresher.config.lines import locate
+from refresher.config.tls_files import apply_tls
+from refresher.config.units import Unfit
 from refresher.errors import ConfigError
 from refresher.gate import Gate
 from refresher.job import Plan
@@ -33,8 +36,9 @@ from refresher.sources.pages import (
     Pagination,
     Style,
 )
-from refresher.transport import AiohttpTransport, open_client
-from refresher.urls import origin_of
+from refresher.sources.quota import exhausted_for
+from refresher.transport import AiohttpTransport, new_tls, open_client
+from refresher.urls import Origin, origin_of
 
 _LOCAL = "local"
 """The upstream of jobs that have none: files, and callables that name no table."""
@@ -48,6 +52,14 @@ class Upstream:
     transport: httpx.AsyncBaseTransport
     client: httpx.AsyncClient
     """Carries connections, and nothing of what is configured."""
+    clock: Clock
+    learn: Callable[[str], object]
+    """Is told the secrets that come up while it is in use."""
+    tokens: dict[oauth2.ClientCredentials, oauth2.TokenSource] = field(default_factory=dict)
+
+    def held_for(self, seconds: float) -> None:
+        """Let no job ask before so many seconds are over."""
+        self.gate.hold(self.clock.now() + seconds)
 
 
 def upstream_key(plan: JobPlan) -> str:
@@ -60,13 +72,46 @@ def upstream_key(plan: JobPlan) -> str:
 
 
 def open_upstream(
-    name: str, config: Config, *, clock: Clock, transport: httpx.AsyncBaseTransport | None
+    name: str,
+    config: Config,
+    *,
+    clock: Clock,
+    transport: httpx.AsyncBaseTransport | None,
+    learn: Callable[[str], object],
 ) -> Upstream:
-    """Open the way to an upstream; one without a table has the defaults of a table."""
+    """Open the way to an upstream; one without a table has the defaults of a table.
+
+    Raises:
+        ConfigError: its certificate files are no longer what they were.
+    """
     table = config.upstreams.get(name, UpstreamConfig())
     gate = Gate(name, max_concurrency=table.max_concurrency, rate=table.rate, clock=clock)
-    carrier = transport or AiohttpTransport()
-    return Upstream(gate, carrier, open_client(transport=carrier))
+    carrier = transport or _carrier(name, table)
+    return Upstream(gate, carrier, open_client(transport=carrier), clock, learn)
+
+
+def reopened(upstream: Upstream, config: Config) -> Upstream:
+    """The same upstream over connections of its own, made as is configured now."""
+    name = upstream.gate.upstream
+    carrier = _carrier(name, config.upstreams[name])
+    return replace(upstream, transport=carrier, client=open_client(transport=carrier), tokens={})
+
+
+def _carrier(name: str, table: UpstreamConfig) -> AiohttpTransport:
+    tls = None
+    if table.tls != models.TlsConfig():
+        tls = new_tls(trusting=table.tls.ca is None)
+        try:
+            apply_tls(tls, table.tls)
+        except Unfit as error:
+            raise ConfigError([f"upstreams.{name}.tls: {error}"]) from error
+    match table.proxy:
+        case "env":
+            return AiohttpTransport(tls=tls)
+        case "none":
+            return AiohttpTransport(tls=tls, proxies={})
+        case proxy:
+            return AiohttpTransport(tls=tls, proxies={"all": proxy})
 
 
 def import_functions(config: Config) -> None:
@@ -127,6 +172,7 @@ def plan_of(plan: JobPlan) -> Plan:
         timeout=config.timeout,
         cooldown=config.cooldown,
         enabled=config.enabled,
+        max_interval=config.max_interval if config.respect_cache_control else 0.0,
     )
 
 
@@ -179,7 +225,7 @@ def source_of(
             params=job.params,
             headers=_headers(job),
             content=_content(job),
-            auth=_auth(job.auth, httpx.URL(plan.url)),
+            auth=_auth(job.auth, origin_of(httpx.URL(plan.url)), upstream),
             ok_status=frozenset(job.ok_status),
             conditional=job.conditional,
             max_redirects=job.max_redirects,
@@ -187,7 +233,12 @@ def source_of(
             connect_timeout=job.connect_timeout,
             now=now,
         )
-        source = HttpSource(request, client=upstream.client, on_exchange=on_exchange)
+        source = HttpSource(
+            request,
+            client=upstream.client,
+            on_exchange=on_exchange,
+            on_exhausted=upstream.held_for,
+        )
         if job.paginate is None:
             return source
         return PagedSource(source, _pagination(job.paginate, job.format), on_page=on_page)
@@ -220,13 +271,29 @@ def _pagination(given: models.Paginate, format_: FormatRule) -> Pagination:
 def _client_of(job: JobConfig, upstream: Upstream, config: Config) -> httpx.AsyncClient:
     """The client that a callable gets: its upstream's connections, base_url, headers and auth."""
     table = config.upstreams.get(job.upstream or "", UpstreamConfig())
-    return open_client(
+    client = open_client(
         base_url=table.base_url or "",
         headers=job.headers,
-        auth=None if table.base_url is None else _auth(job.auth, httpx.URL(table.base_url)),
         connect_timeout=job.connect_timeout,
         transport=upstream.transport,
     )
+    match job.auth:
+        case models.CustomAuth(auth=custom) if table.base_url is None:
+            client.auth = cast(
+                "httpx.Auth", custom
+            )  # bound to nothing that we know, like the function's requests
+        case given if table.base_url is not None:
+            origin = origin_of(client.base_url)
+            client.auth = _auth(given, origin, upstream) or httpx.Auth()
+            client.event_hooks = {"response": [partial(_heed, origin=origin, upstream=upstream)]}
+    return client
+
+
+async def _heed(response: httpx.Response, *, origin: Origin, upstream: Upstream) -> None:
+    """Hold the upstream where it says to a function's request that it has no quota left."""
+    quiet = exhausted_for(response.headers, now=upstream.clock.now())
+    if quiet is not None and origin_of(response.request.url) == origin:
+        upstream.held_for(quiet)
 
 
 def _headers(job: JobConfig) -> dict[str, str]:
@@ -242,18 +309,35 @@ def _content(job: JobConfig) -> bytes | None:
     return None if job.body is None else job.body.encode()
 
 
-def _auth(given: models.Auth, url: httpx.URL) -> httpx.Auth | None:
-    origin = origin_of(url)
+def _auth(given: models.Auth, origin: Origin, upstream: Upstream) -> httpx.Auth | None:
+    shown: httpx.Auth | None
     match given:
         case models.NoAuth():
-            return None
+            shown = None
         case models.BearerAuth(token=token):
-            return auth.BearerAuth(origin, token)
+            shown = auth.BearerAuth(origin, token)
         case models.BasicAuth(username=username, password=password):
-            return auth.BasicAuth(origin, username, password)
+            shown = auth.BasicAuth(origin, username, password)
         case models.HeaderAuth(name=name, value=value):
-            return auth.HeaderAuth(origin, name, value)
+            shown = auth.HeaderAuth(origin, name, value)
         case models.QueryAuth(name=name, value=value):
-            return auth.QueryAuth(origin, name, value)
+            shown = auth.QueryAuth(origin, name, value)
+        case models.OAuth2Auth():
+            shown = oauth2.OAuth2Auth(origin, _tokens(given, upstream))
+        case models.CustomAuth(auth=custom):
+            shown = auth.BoundAuth(origin, cast("httpx.Auth", custom))
         case _:
             assert_never(given)
+    return shown
+
+
+def _tokens(given: models.OAuth2Auth, upstream: Upstream) -> oauth2.TokenSource:
+    """The one token source for all jobs of the upstream that have the same credentials."""
+    credentials = oauth2.ClientCredentials(
+        given.token_url, given.client_id, given.client_secret, given.scope, given.audience
+    )
+    if credentials not in upstream.tokens:
+        upstream.tokens[credentials] = oauth2.TokenSource(
+            credentials, client=upstream.client, now=upstream.clock.now, learn=upstream.learn
+        )
+    return upstream.tokens[credentials]

@@ -46,7 +46,7 @@ class JobKeys(TypedDict, total=False):
     json: object
     body: str
     upstream: str
-    auth: Mapping[str, str]
+    auth: Mapping[str, str] | httpx.Auth
     interval: str
     cron: str
     timezone: str
@@ -59,9 +59,10 @@ class JobKeys(TypedDict, total=False):
     ok_status: Sequence[int]
     conditional: bool
     max_redirects: int
+    respect_cache_control: bool
+    max_interval: str
     format: Literal["auto", "json", "ndjson", "csv", "xml", "yaml", "toml", "text", "bytes"]
     raw: bool
-    paginate: Mapping[str, object]
     paginate: Mapping[str, object]
     select: str
     schema: str | PathLike[str]

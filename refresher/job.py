@@ -68,6 +68,15 @@ class Plan:
     """Seconds for everything after the gate: connecting, redirects, body, decoding, validation."""
     cooldown: float = 0.0
     enabled: bool = True
+    max_interval: float = 0.0
+    """Seconds up to which the source's own word on freshness stretches the interval."""
+
+    def due_after(self, started: float, now: float, fresh_for: float | None = None) -> float:
+        """The scheduled moment that follows an attempt of which the source said `fresh_for`."""
+        stretch = min(fresh_for or 0.0, self.max_interval)
+        return due_after_attempt(
+            self.schedule, self.name, started=started, now=now, fresh_until=now + stretch
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +102,7 @@ class Job:
 
     def __init__(self, plan: Plan, source: Source, gate: Gate, world: World) -> None:
         self.plan = plan
-        self.source = source
-        """Replaced while running when a secret it was made with has changed."""
+        self._source = source
         self.gate = gate
         self.crash: str | None = None
         """What broke the loop last; None once an attempt has ended in order since."""
@@ -102,6 +110,8 @@ class Job:
         self._clock = world.clock
         self._wake = asyncio.Event()
         self._held_until = 0.0
+        self._renewed = False
+        """Whether the source has been replaced since the last attempt began."""
         self._requests = Requests(cooldown=plan.cooldown)
         self._running: _Running | None = None
         self._resting = False
@@ -196,6 +206,12 @@ class Job:
         """Swap nothing in any more, not even what an attempt under way is about to bring."""
         self._resting = True
 
+    def adopt(self, source: Source) -> None:
+        """Ask this source from now on, and at once: a secret in the one before has changed."""
+        self._source = source
+        self._renewed = True
+        self._wake.set()
+
     def look_again(self) -> None:
         """Reconsider when to start: the wall clock has been set.
 
@@ -206,7 +222,7 @@ class Job:
         self.gate.look_again()
         self._held_until = min(self._held_until, now + LONGEST_WAIT)
         self._requests.not_after(now)
-        latest = due_after_attempt(self.plan.schedule, self.name, started=now, now=now)
+        latest = self.plan.due_after(now, now, fresh_for=self.plan.max_interval)
         latest = max(latest, self._held_until)
         if self._next.at is not None and self._next.at > latest:
             self._next = Due(latest, DueReason.SCHEDULE)
@@ -227,10 +243,12 @@ class Job:
                 return due
         elif record.paused:
             return Due(None, DueReason.PAUSED)
-        if due.at is not None and due.at < self._held_until:
-            return Due(self._held_until, DueReason.RETRY_AFTER)
-        if due.at is not None and due.at < self.gate.held_until:
-            return Due(self.gate.held_until, DueReason.UPSTREAM_LIMIT)
+        elif self._renewed:
+            due = Due(self._clock.now(), DueReason.DEFINITION)
+        hold = self._hold()
+        if due.at is not None and due.at < hold:
+            own = hold == self._held_until
+            return Due(hold, DueReason.RETRY_AFTER if own else DueReason.UPSTREAM_LIMIT)
         return due
 
     def _due_now(self) -> bool:
@@ -257,10 +275,11 @@ class Job:
     async def _attempt(self) -> None:
         grant = await self._world.lease.acquire(self.name)
         self._running = running = _Running(grant, self._clock.now())
+        self._renewed = False
         self._update(partial(records.started, now=running.started))
         try:
             async with asyncio.timeout(self.plan.timeout) as deadline:
-                outcome, http_status = await self._refresh(running)
+                success = await self._refresh(running)
         except TimeoutError:
             if not deadline.expired():
                 raise
@@ -269,16 +288,18 @@ class Job:
         except RefreshFailed as trouble:
             self._fail(running, trouble)
         else:
-            self._succeed(running, outcome, http_status)
+            self._succeed(running, success)
         self.crash = None
 
-    async def _refresh(self, running: "_Running") -> tuple[Outcome, int | None]:
+    async def _refresh(self, running: "_Running") -> "_Success":
         served = self.record.snapshot
-        answer = await self.source.fetch(served.confirmation.revision if served else None)
+        answer = await self._source.fetch(served.confirmation.revision if served else None)
         now = self._clock.now()
+        due = self.plan.due_after(running.started, now, answer.fresh_for)
+        success = partial(_Success, http_status=answer.http_status, due=due)
         confirmation = Confirmation(
             checked_at=now,
-            lifetime=self._scheduled(running, now) - now,
+            lifetime=due - now,
             revision=answer.revision,
             definition=self.plan.definition,
         )
@@ -288,15 +309,15 @@ class Job:
                     message = "the source says that nothing changed, but there is nothing yet"
                     raise RefreshFailed(Stage.STATUS, message, http_status=answer.http_status)
                 await self._confirm(running.grant, confirmation)
-                return Outcome.UNCHANGED, answer.http_status
+                return success(Outcome.UNCHANGED)
             case Payload():
                 content, etag = await self._refine(answer, served)
                 if served is not None and served.etag == etag:
                     await self._confirm(running.grant, confirmation)
-                    return Outcome.UNCHANGED, answer.http_status
+                    return success(Outcome.UNCHANGED)
                 candidate = Candidate(content=content, etag=etag, confirmation=confirmation)
                 await self._publish(running.grant, candidate)
-                return Outcome.CHANGED, answer.http_status
+                return success(Outcome.CHANGED)
             case _:
                 assert_never(answer)
 
@@ -327,17 +348,18 @@ class Job:
         else:
             self._world.states.swap(self.name, renewed, ready)
 
-    def _succeed(self, running: "_Running", outcome: Outcome, http_status: int | None) -> None:
+    def _succeed(self, running: "_Running", success: "_Success") -> None:
         now = self._clock.now()
-        self._next = Due(self._scheduled(running, now), DueReason.SCHEDULE)
+        due = max(success.due, self.plan.due_after(running.started, now))
+        self._next = Due(due, DueReason.SCHEDULE)
         self._held_until = 0.0
-        self._conclude(running, now, outcome, http_status, None)
+        self._conclude(running, now, success.outcome, success.http_status, None)
 
     def _fail(self, running: "_Running", trouble: RefreshFailed) -> None:
         now = self._clock.now()
         self._update(partial(records.failed, now=now))
         self._next = next_due(
-            self._scheduled(running, now),
+            self.plan.due_after(running.started, now),
             self.plan.retry,
             self.name,
             ended=now,
@@ -384,9 +406,6 @@ class Job:
                 return
         await sleep_until(self._clock, self._clock.now() + _AFTER_CRASH)
 
-    def _scheduled(self, running: "_Running", now: float) -> float:
-        return due_after_attempt(self.plan.schedule, self.name, started=running.started, now=now)
-
     def _update(self, change: Callable[[Record], Record]) -> None:
         self._world.states.update(self.name, change)
 
@@ -395,6 +414,14 @@ class Job:
 class _Running:
     grant: Grant
     started: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Success:
+    outcome: Outcome
+    http_status: int | None
+    due: float
+    """The next scheduled moment, as of the check."""
 
 
 def _described(error: Exception) -> str:

@@ -92,6 +92,8 @@ class Payload:
     revision: str | None = None
     """The source's own mark of this content, handed back to it as `since`; opaque to all others."""
     http_status: int | None = None
+    fresh_for: float | None = None
+    """Seconds that the source itself says the content stays current; None where it says nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +102,7 @@ class NotModified:
 
     revision: str | None = None
     http_status: int | None = None
+    fresh_for: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,6 +16,9 @@ _PATH_SAFE = "!$%&'()*+,-./:;=@[\\]^_|~"
 # tell no more than it hides. Where a value's place is known it is masked whatever its length.
 _SHORTEST = 4
 
+# Tokens that upstreams issue replace each other for as long as the process runs.
+_MOST_LEARNED = 2000
+
 _USERINFO = re.compile(r"(?<=://)[^/?#\s]*@")
 
 
@@ -27,12 +30,37 @@ class Redactor:
     """
 
     def __init__(self, secrets: Iterable[str]) -> None:
-        forms = {form for secret in secrets for form in _forms(secret) if len(form) >= _SHORTEST}
+        self._secrets: set[str] = set()
+        self._learned: list[str] = []
         # One alternation of 5,000 secrets costs 650 µs a line: the regex engine tries each of them
         # at every character. Looking up every four characters costs 25 µs, however many there are.
         self._beginning_with: dict[str, list[str]] = {}
-        for form in sorted(forms, key=len, reverse=True):
-            self._beginning_with.setdefault(form[:_SHORTEST], []).append(form)
+        self.add(secrets)
+
+    def add(self, secrets: Iterable[str]) -> None:
+        """Hide these as well."""
+        new = set(secrets) - self._secrets
+        self._secrets |= new
+        self._index(new)
+
+    def learn(self, secret: str) -> None:
+        """Hide one more, that came up at run time; long after it came, it is forgotten again."""
+        self._learned.append(secret)
+        if len(self._learned) > _MOST_LEARNED:
+            del self._learned[: _MOST_LEARNED // 2]
+            self._beginning_with = {}
+            self._index({*self._secrets, *self._learned})
+        else:
+            self._index({secret})
+
+    def _index(self, secrets: Iterable[str]) -> None:
+        forms = {form for secret in secrets for form in _forms(secret) if len(form) >= _SHORTEST}
+        beginnings = {form[:_SHORTEST]: set[str]() for form in forms}
+        for form in forms:
+            beginnings[form[:_SHORTEST]].add(form)
+        for beginning, together in beginnings.items():
+            together.update(self._beginning_with.get(beginning, ()))
+            self._beginning_with[beginning] = sorted(together, key=len, reverse=True)
 
     def redact(self, text: str) -> str:
         """The text with every secret replaced, the longest first where several begin together."""

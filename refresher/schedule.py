@@ -66,17 +66,21 @@ def due_from(schedule: Schedule, seed: str, instant: float) -> float:
             assert_never(schedule)
 
 
-def due_after_attempt(schedule: Schedule, seed: str, *, started: float, now: float) -> float:
+def due_after_attempt(
+    schedule: Schedule, seed: str, *, started: float, now: float, fresh_until: float = 0.0
+) -> float:
     """The scheduled moment that follows an attempt; moments that passed meanwhile are skipped.
 
     At least half an interval lies between the start and the next due, so a manual refresh just
     before a due moment does not make two. A cron job has no interval: the next match follows.
+    Moments before `fresh_until` are skipped too: until then the source has nothing new.
     """
     match schedule:
         case Interval(seconds):
-            return due_from(schedule, seed, max(started + seconds / 2, now))
+            return due_from(schedule, seed, max(started + seconds / 2, now, fresh_until))
         case Cron():
-            return due_from(schedule, seed, math.nextafter(max(started, now), math.inf))
+            past = math.nextafter(max(started, now), math.inf)
+            return due_from(schedule, seed, max(past, fresh_until))
         case _:
             assert_never(schedule)
 

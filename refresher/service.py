@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +17,8 @@ import httpx
 from refresher import build, representation
 from refresher.access import Access, Tokens
 from refresher.clock import Clock, sleep_until
-from refresher.config import Config, JobPlan
+from refresher.config import Config, JobPlan, UpstreamConfig
+from refresher.config.references import Mark, mark_of
 from refresher.errors import ConfigError, RefreshFailed, UnknownJob
 from refresher.job import Job, World
 from refresher.model import Attempt, Confirmation, Record, Snapshot, Stage
@@ -40,6 +41,11 @@ _LOOK_AT_SECRETS = 2.0
 
 _FROZEN_FOR = 365 * 86_400.0
 """Seconds that a frozen value counts as fresh."""
+
+_UNVERIFIED = (
+    "upstreams.%s: tls.verify = false: whoever stands in between can read its credentials and "
+    "change its data; name its authority as tls.ca instead"
+)
 
 _DEAD = 10.0
 """Seconds without a heartbeat after which the scheduler counts as dead."""
@@ -70,8 +76,7 @@ class Service:
         self._transport = transport
         self._admin_token = admin_token
         self._frozen = frozen
-        self._secrets = set(() if admin_token is None else (admin_token,))
-        self._redactor = Redactor(self._secrets)
+        self._redactor = Redactor(() if admin_token is None else (admin_token,))
         self._upstreams: dict[str, build.Upstream] = {}
         self._was_ready = False
 
@@ -82,6 +87,9 @@ class Service:
             self.config = await anyio.to_thread.run_sync(self._load)
             self._let_in(self.config)
             stack.enter_context(redacted(self.redact))
+            for name, table in self.config.upstreams.items():
+                if not table.tls.verify:
+                    logger.warning(_UNVERIFIED, name)
             self._stack = stack
             plans = self.config.jobs.values()
             if any(plan.kind == "python" for plan in plans):
@@ -190,20 +198,28 @@ class Service:
         return {job.name: job.crash for job in self.jobs if job.crash is not None}
 
     def _let_in(self, config: Config) -> None:
-        self._secrets |= config.secrets  # a value that was replaced may still be echoed
+        self._redactor.add(config.secrets)  # what they replace stays: it may still be echoed
         admin = config.admin.token if self._admin_token is None else (self._admin_token,)
         self.access.tokens = Tokens(admin=tuple(admin), read=tuple(config.server.read_tokens))
-        self._redactor = Redactor(self._secrets)
 
     def _upstream(self, plan: JobPlan) -> build.Upstream:
         key = build.upstream_key(plan)
         if key not in self._upstreams:
-            upstream = build.open_upstream(
-                key, self.config, clock=self.clock, transport=self._transport
+            self._keep(
+                key,
+                build.open_upstream(
+                    key,
+                    self.config,
+                    clock=self.clock,
+                    transport=self._transport,
+                    learn=self._redactor.learn,
+                ),
             )
-            self._upstreams[key] = upstream
-            self._stack.push_async_callback(upstream.transport.aclose)
         return self._upstreams[key]
+
+    def _keep(self, key: str, upstream: build.Upstream) -> None:
+        self._upstreams[key] = upstream
+        self._stack.push_async_callback(upstream.transport.aclose)
 
     def _source_of(self, plan: JobPlan) -> Source:
         return build.source_of(plan, self._upstream(plan), self.config, now=self.clock.now)
@@ -211,12 +227,19 @@ class Service:
     def _upstream_of(self, job: str) -> str:
         return build.upstream_key(self.config.jobs[job])
 
+    def _reopen(self, old: Config) -> Iterator[str]:
+        """Open anew the upstreams whose proxies want another password than before; their keys."""
+        for key, upstream in list(self._upstreams.items()):
+            before, now = old.upstreams.get(key), self.config.upstreams.get(key)
+            if self._transport is None and _is_rotated(before, now):
+                self._keep(key, build.reopened(upstream, self.config))
+                yield key
+
     async def _watch_secrets(self) -> None:
-        files = sorted(self.config.secret_files)
-        before = await anyio.to_thread.run_sync(_marks, files)
+        before = self.config.secret_files
         while True:
             await sleep_until(self.clock, self.clock.now() + _LOOK_AT_SECRETS)
-            now = await anyio.to_thread.run_sync(_marks, files)
+            now = await anyio.to_thread.run_sync(_marks, before)
             if now != before:
                 before = now
                 await self._take_new_secrets()
@@ -241,11 +264,20 @@ class Service:
             secrets=config.secrets,
         )
         self._let_in(self.config)
+        reopened = set(self._reopen(old))
         for job in self.jobs:
             plan = plans[job.name]
-            if plan != old.jobs[job.name]:
-                job.source = self._source_of(plan)
+            if plan != old.jobs[job.name] or build.upstream_key(plan) in reopened:
+                job.adopt(self._source_of(plan))
         logger.info("a secret file has changed; its new value is in use")
+
+
+def _is_rotated(before: UpstreamConfig | None, now: UpstreamConfig | None) -> bool:
+    """Whether the password of an upstream's proxy, and nothing else of the proxy, is another."""
+    if before is None or now is None or before.proxy == now.proxy:
+        return False
+    proxies = (httpx.URL(table.proxy).copy_with(userinfo=b"") for table in (before, now))
+    return len(set(proxies)) == 1
 
 
 class _Observers:
@@ -268,14 +300,5 @@ def _rotated(plan: JobPlan, reread: JobPlan | None) -> JobPlan:
     return plan if reread is None or reread.definition != plan.definition else reread
 
 
-def _marks(files: Iterable[Path]) -> list[tuple[int, int, int] | None]:
-    """What tells a file from its replacement; None while there is none."""
-    marks: list[tuple[int, int, int] | None] = []
-    for file in files:
-        try:
-            found = file.stat()
-        except OSError:
-            marks.append(None)
-        else:
-            marks.append((found.st_mtime_ns, found.st_size, found.st_ino))
-    return marks
+def _marks(files: Iterable[Path]) -> dict[Path, Mark | None]:
+    return {file: mark_of(file) for file in files}

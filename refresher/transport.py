@@ -62,9 +62,9 @@ def open_client(
 
     It keeps no cookies, follows no redirects, asks only for the content codings that we decode, and
     sets no bound but `connect_timeout` (seconds, from name to TLS): a deadline is its caller's. Its
-    number of connections is not limited, since requests are limited before they get here. Proxies
-    come from the environment. `tls` stands in for the default verification, and `transport` for the
-    network; then nothing of aiohttp is made.
+    number of connections is not limited, since requests are limited before they get here. `tls`
+    stands in for the default verification, and `transport` for the network; then nothing of aiohttp
+    is made.
     """
     fields = utf8_fields(
         {
@@ -85,6 +85,17 @@ def open_client(
     )
 
 
+def new_tls(*, trusting: bool = True) -> ssl.SSLContext:
+    """A client's TLS context, to be set up further.
+
+    It verifies as httpx does, against $SSL_CERT_FILE or $SSL_CERT_DIR, else certifi's list; or, not
+    `trusting`, against nobody until it is told whom to trust.
+    """
+    context = httpx.create_ssl_context() if trusting else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.set_alpn_protocols(["http/1.1"])
+    return context
+
+
 class AiohttpTransport(httpx.AsyncBaseTransport):
     """Sends httpx's requests over an aiohttp session, made in the loop of the first request.
 
@@ -102,7 +113,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         """Send one request once, and return with the head of its answer."""
         if self._session is None:
-            self._session = _open_session(self._tls or _default_tls())
+            self._session = _open_session(self._tls or _usual_tls())
         timeout = request.extensions.get("timeout", {})
         proxy = _proxy_for(request.url, self._proxies)
         with _connecting_for(request, through_proxy=proxy is not None), _httpx_errors():
@@ -338,7 +349,7 @@ def _content(request: httpx.Request) -> bytes | AsyncIterator[bytes] | None:
 
 
 def _proxy_for(url: httpx.URL, proxies: Mapping[str, str]) -> str | None:
-    """The proxy that the environment names for a URL."""
+    """The proxy that is named for a URL, or for all."""
     named = proxies.get(url.scheme) or proxies.get("all")
     if not named or _is_exempt(url.host.lower(), proxies.get("no", "")):
         return None
@@ -359,8 +370,5 @@ def _is_exempt(host: str, exempt: str) -> bool:
 
 
 @functools.cache
-def _default_tls() -> ssl.SSLContext:
-    """Verify as httpx does: against $SSL_CERT_FILE or $SSL_CERT_DIR, else certifi's list."""
-    context = httpx.create_ssl_context()
-    context.set_alpn_protocols(["http/1.1"])
-    return context
+def _usual_tls() -> ssl.SSLContext:
+    return new_tls()

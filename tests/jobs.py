@@ -45,6 +45,7 @@ class Scene:
         cooldown: float = 0.0,
         enabled: bool = True,
         gate: Gate | None = None,
+        max_interval: float = 0.0,
     ) -> tuple[Job, FakeSource]:
         source = FakeSource(list(answers) or [payload()], self.clock)
         plan = Plan(
@@ -57,6 +58,7 @@ class Scene:
             timeout=timeout,
             cooldown=cooldown,
             enabled=enabled,
+            max_interval=max_interval,
         )
         world = World(
             self.states,

@@ -55,7 +55,7 @@ async def test_a_paged_job_asks_as_its_table_says(
         job = {"url": url, "paginate": {**paginate, "items": "data", "max_pages": len(queries)}}
         config = await anyio.to_thread.run_sync(partial(load, {"jobs": {"a": job}}, environ={}))
         plan = config.jobs["a"]
-        upstream = build.open_upstream("a", config, clock=SystemClock(), transport=None)
+        upstream = build.open_upstream("a", config, clock=SystemClock(), transport=None, learn=str)
         source = build.source_of(plan, upstream, config, now=lambda: 0.0, on_page=told.append)
         try:
             found = await source.fetch(None)

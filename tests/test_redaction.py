@@ -96,3 +96,29 @@ def test_the_userinfo_of_a_url_is_masked_whatever_it_is() -> None:
 
 def test_a_secret_with_a_lone_surrogate_is_no_error() -> None:
     assert Redactor(["abc\udcff"]).redact("abc") == "abc"
+
+
+def test_a_secret_may_be_learned_and_more_may_be_added() -> None:
+    redactor = Redactor(["first-secret"])
+    redactor.learn("learned secret")
+    redactor.add(["second-secret", "first-secret"])
+    text = "first-secret second-secret learned secret learned+secret"
+    assert redactor.redact(text) == "*** *** *** ***"
+
+
+def test_of_what_is_learned_the_latest_is_kept_and_what_was_given_stays() -> None:
+    redactor = Redactor(["secret-0"])
+    for n in range(5000):
+        redactor.learn(f"secret-{n}")
+    assert redactor.redact("secret-0 secret-4999 secret-4500") == "*** *** ***"
+    assert (
+        redactor.redact("secret-0007 is one no more: secret-77")
+        == "***007 is one no more: secret-77"
+    )
+
+
+def test_of_secrets_that_begin_alike_the_longest_is_replaced_whenever_it_came() -> None:
+    redactor = Redactor(["token-long-er"])
+    redactor.learn("token")
+    redactor.learn("token-long-er-still")
+    assert redactor.redact("token-long-er-still token-long-er token") == "*** *** ***"

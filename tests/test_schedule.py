@@ -178,3 +178,22 @@ def test_retry_after_is_a_lower_bound_of_at_most_an_hour(
         failures=1,
     )
     assert (due.at, due.reason) == (NOW + expected, reason)
+
+
+@given(intervals, names, instants, st.floats(0, 1e6))
+def test_what_the_source_says_of_freshness_only_skips_moments(
+    schedule: Interval, name: str, started: float, fresh: float
+) -> None:
+    regular = due_after_attempt(schedule, name, started=started, now=started)
+    until = started + fresh
+    due = due_after_attempt(schedule, name, started=started, now=started, fresh_until=until)
+    assert due >= max(regular, until)
+    assert due == due_from(schedule, name, due), "it is one of the job's moments"
+    assert due - max(regular, until) <= 1.5 * schedule.seconds + 1e-3
+
+
+def test_a_cron_job_skips_matches_while_the_source_calls_its_data_current() -> None:
+    began = local("2026-03-02T10:00:00")
+    hourly = Cron("0 * * * *", "Europe/Berlin")
+    due = due_after_attempt(hourly, "x", started=began, now=began, fresh_until=began + 7201)
+    assert due == local("2026-03-02T13:00:00")

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import assert_never
 
-from refresher import build, representation, schedule
+from refresher import build, representation
 from refresher.cli.table import counted, printable
 from refresher.clock import SystemClock
 from refresher.config import Config, JobPlan, written_duration
 from refresher.errors import RefreshFailed
+from refresher.freshness import Policy
 from refresher.job import Plan
 from refresher.model import Content, Failure, NotModified, Outcome, Payload, Stage
 from refresher.pipeline import refine_telling
@@ -38,6 +39,8 @@ class Trial:
     seconds: float
     http_status: int | None
     result: Content | Failure
+    fresh_for: float | None = None
+    """Seconds that the source itself calls the content current."""
 
 
 def attempt_one(config: Config, plan: JobPlan, tell: Tell, *, verbose: bool) -> bytes | None:
@@ -45,17 +48,19 @@ def attempt_one(config: Config, plan: JobPlan, tell: Tell, *, verbose: bool) -> 
 
     How it ended is told in a line; `verbose` tells all that leads there.
     """
-    tell = _without_secrets(config, tell)
+    redactor = Redactor(config.secrets)
+    tell = _without_secrets(redactor, tell)
     story = _timed(tell) if verbose else _tell_nobody
 
     async def attempt() -> Trial:
-        async with _opened(config) as bench:
+        async with _opened(config, redactor) as bench:
             return await bench.attempt(plan, story)
 
     trial = asyncio.run(attempt())
     content = trial.result if isinstance(trial.result, Content) else None
     if content is not None and verbose:
-        _tell_serving(content, build.plan_of(plan), time.time(), story)
+        due = build.plan_of(plan).due_after(now := time.time(), now, trial.fresh_for)
+        _tell_serving(content, build.plan_of(plan).freshness, due - now, story)
     tell(_outcome(trial))
     return None if content is None else content.body
 
@@ -63,7 +68,8 @@ def attempt_one(config: Config, plan: JobPlan, tell: Tell, *, verbose: bool) -> 
 def attempt_all(config: Config, tell: Tell) -> bool:
     """Attempt every enabled job, within the limits of its upstream; whether all went well."""
     plans = [plan for plan in config.jobs.values() if plan.config.enabled]
-    tell = _without_secrets(config, tell)
+    redactor = Redactor(config.secrets)
+    tell = _without_secrets(redactor, tell)
     good = 0
 
     async def attempt(bench: _Bench, plan: JobPlan) -> None:
@@ -73,7 +79,7 @@ def attempt_all(config: Config, tell: Tell) -> bool:
         tell(_outcome(trial))
 
     async def attempt_each() -> None:
-        async with _opened(config) as bench, asyncio.TaskGroup() as tasks:
+        async with _opened(config, redactor) as bench, asyncio.TaskGroup() as tasks:
             for plan in plans:
                 tasks.create_task(attempt(bench, plan), name=plan.name)
 
@@ -85,8 +91,9 @@ def attempt_all(config: Config, tell: Tell) -> bool:
 class _Bench:
     """Makes attempts over upstreams that are opened when the first job needs them."""
 
-    def __init__(self, config: Config, stack: AsyncExitStack) -> None:
+    def __init__(self, config: Config, stack: AsyncExitStack, redactor: Redactor) -> None:
         self._config = config
+        self._redactor = redactor
         self._stack = stack
         self._clock = SystemClock()
         self._places = asyncio.Semaphore(_AT_ONCE)
@@ -108,10 +115,11 @@ class _Bench:
             start()
             tell(f"{job.name}: {plan.kind} {plan.shown}, within {written_duration(job.timeout)}")
             began = time.perf_counter()
+            fresh_for = None
             try:
                 payload, content = await _bounded(source, job, tell)
                 result: Content | Failure = content
-                status = payload.http_status
+                status, fresh_for = payload.http_status, payload.fresh_for
             except RefreshFailed as trouble:
                 result, status = trouble.failure, trouble.http_status
             return Trial(
@@ -119,22 +127,29 @@ class _Bench:
                 seconds=time.perf_counter() - began,
                 http_status=status,
                 result=result,
+                fresh_for=fresh_for,
             )
 
     def _upstream(self, plan: JobPlan) -> build.Upstream:
         key = build.upstream_key(plan)
         if key not in self._upstreams:
-            upstream = build.open_upstream(key, self._config, clock=self._clock, transport=None)
+            upstream = build.open_upstream(
+                key,
+                self._config,
+                clock=self._clock,
+                transport=None,
+                learn=self._redactor.learn,
+            )
             self._upstreams[key] = upstream
             self._stack.push_async_callback(upstream.transport.aclose)
         return self._upstreams[key]
 
 
 @asynccontextmanager
-async def _opened(config: Config) -> AsyncIterator[_Bench]:
+async def _opened(config: Config, redactor: Redactor) -> AsyncIterator[_Bench]:
     async with AsyncExitStack() as stack:
-        bench = _Bench(config, stack)
-        stack.enter_context(redacted(Redactor(config.secrets).redact))
+        bench = _Bench(config, stack, redactor)
+        stack.enter_context(redacted(redactor.redact))
         stack.enter_context(Watchdog())
         yield bench
 
@@ -193,15 +208,14 @@ def _tell_page(page: PageRead, *, tell: Tell) -> None:
     tell(f"page {page.number}: {page.size:,} bytes with {items}, {onward}")
 
 
-def _tell_serving(content: Content, job: Plan, now: float, tell: Tell) -> None:
+def _tell_serving(content: Content, policy: Policy, lifetime: float, tell: Tell) -> None:
     """Say what a reader would get."""
     ready = representation.prepare(content.body, content.content_type)
     coded = "".join(f", {coding} {len(body):,}" for coding, body in ready.coded.items())
     tell(f"serve: {len(content.body):,} bytes{coded}")
     tell(f"  Content-Type: {content.content_type}")
     tell(f"  ETag: {ready.identity_etag}")
-    lifetime = schedule.due_after_attempt(job.schedule, job.name, started=now, now=now) - now
-    most = min(lifetime, math.inf if job.freshness.max_age is None else job.freshness.max_age)
+    most = min(lifetime, math.inf if policy.max_age is None else policy.max_age)
     if math.isfinite(most):
         tell(f"  Cache-Control: max-age={math.floor(most)}")
     until = written_duration(lifetime) if math.isfinite(lifetime) else "ever"
@@ -234,9 +248,8 @@ def _timed(tell: Tell) -> Tell:
     return lambda line: tell(f"{_milliseconds(time.perf_counter() - began):>9}  {line}")
 
 
-def _without_secrets(config: Config, tell: Tell) -> Tell:
-    redact = Redactor(config.secrets).redact
-    return lambda line: tell(printable(redact(line)))
+def _without_secrets(redactor: Redactor, tell: Tell) -> Tell:
+    return lambda line: tell(printable(redactor.redact(line)))
 
 
 def _tell_nobody(_: str) -> None:

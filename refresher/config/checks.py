@@ -211,6 +211,37 @@ def base_url(text: str) -> str:
     return text
 
 
+def token_url(text: str) -> str:
+    """An absolute URL that credentials can be posted to (RFC 6749, section 3.2)."""
+    address = urls.parse(pieces_of(text))
+    if address.has_userinfo:
+        raise Unfit("has a user name or a password", "write them as client_id and client_secret")
+    if "#" in text:
+        raise Unfit("has a fragment", "take it out (RFC 6749, 3.2)")
+    return text
+
+
+def proxy_url(text: str) -> str:
+    """The URL of a proxy, or where else it is found."""
+    if text in ("env", "none"):
+        return text
+    try:
+        address = urls.parse(pieces_of(text))
+    except Unfit as error:
+        advice = 'write "env", "none" or a URL, as "http://proxy.example.org:3128"'
+        raise Unfit(error.wrong, advice) from None
+    if text[address.rest :] not in ("", "/"):
+        raise Unfit("has a path, a query or a fragment", "end it with the host or the port")
+    return text
+
+
+def httpx_auth(value: object) -> object:
+    """An `httpx.Auth`, told by what it can: httpx is no matter of a configuration."""
+    if not callable(getattr(value, "async_auth_flow", None)):
+        raise Unfit("is no httpx.Auth", "pass an instance of one")
+    return value
+
+
 def store_url(text: str) -> str:
     """The URL of a store that there is."""
     if text != "memory://":

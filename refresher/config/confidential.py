@@ -2,6 +2,7 @@
 
 from base64 import b64encode
 from collections.abc import Iterator, Mapping
+from urllib.parse import quote_plus
 
 from refresher.config import urls
 from refresher.config.problems import is_confidential
@@ -14,7 +15,7 @@ _TELLING_NOTHING = frozenset(
     | {"close", "false", "gzip", "identity", "json", "no-cache", "none", "true", "utf-8"}
 )
 """Header values that stand in any log for reasons of their own: masking them hides nothing."""
-_URLS = ("url", "base_url")
+_URLS = ("url", "base_url", "proxy")
 
 
 def secrets(tree: Tree, filled: Mapping[KeyPath, Filled]) -> frozenset[str]:
@@ -24,7 +25,7 @@ def secrets(tree: Tree, filled: Mapping[KeyPath, Filled]) -> frozenset[str]:
 
 def _secrets(tree: Tree, filled: Mapping[KeyPath, Filled]) -> Iterator[str]:
     for path, text in filled.items():
-        if path[-1] not in _URLS:
+        if not _is_url(path):
             yield from (piece.text for piece in text.pieces if piece.secret)
     for path in (("admin", "token"), ("server", "read_tokens")):
         yield from _texts(tree.table(path[0]).get(path[1]))
@@ -36,6 +37,14 @@ def _secrets(tree: Tree, filled: Mapping[KeyPath, Filled]) -> Iterator[str]:
         yield from _of_auth(table.get("auth"))
         for key in _URLS:
             yield from _of_url(table.get(key))
+
+
+def _is_url(path: KeyPath) -> bool:
+    """Whether a URL stands there, of which not all that a reference brings is secret."""
+    match path:
+        case ("jobs" | "upstreams", _, *rest) | ("defaults", *rest):
+            return rest == ["auth", "token_url"] or (len(rest) == 1 and rest[0] in _URLS)
+    return False
 
 
 def _request_tables(tree: Tree) -> Iterator[Table]:
@@ -55,6 +64,12 @@ def _of_auth(auth: object) -> Iterator[str]:
         case {"username": str() as username, "password": str() as password}:
             yield f"{username}:{password}"
             yield b64encode(f"{username}:{password}".encode(errors="replace")).decode()
+        case {"client_id": str() as client, "client_secret": str() as secret}:
+            # as it is sent: each form-encoded by itself (RFC 6749, section 2.3.1)
+            pair = ":".join(quote_plus(word, errors="replace") for word in (client, secret))
+            yield pair
+            yield b64encode(pair.encode()).decode()
+            yield from _of_url(auth.get("token_url"))
 
 
 def _of_url(url: object) -> Iterator[str]:

@@ -22,8 +22,9 @@ from refresher.config.names import check_names
 from refresher.config.overrides import override_from_command_line, override_from_environment
 from refresher.config.plans import JobPlan, plan_jobs
 from refresher.config.problems import Problems
-from refresher.config.references import References
+from refresher.config.references import Mark, References
 from refresher.config.schema import keys_at
+from refresher.config.tls_files import check_tls
 from refresher.config.tree import KeyPath, Origin, Table, Tree
 from refresher.config.units import written_duration
 from refresher.config.validation import validated
@@ -50,8 +51,8 @@ class Config:
     """By name, in the order they are written."""
     secrets: frozenset[str] = field(repr=False)
     """Whatever must not be shown, in every form it is known in."""
-    secret_files: frozenset[Path]
-    """The files that `${file:…}` read: when one changes, what is configured changes."""
+    secret_files: dict[Path, Mark | None]
+    """The files that `${file:…}` read, as they were: a change of one is a change here."""
 
 
 def load(
@@ -164,10 +165,20 @@ def _server(tree: Tree, problems: Problems, store: StoreConfig) -> ServerConfig:
 
 
 def _upstreams(tree: Tree, problems: Problems) -> dict[str, UpstreamConfig]:
-    return {
-        name: validated(UpstreamConfig, table, problems, _under("upstreams", name))[0]
-        for name, table in tree.table("upstreams").items()
+    return {name: _upstream(tree, name, problems) for name in tree.table("upstreams")}
+
+
+def _upstream(tree: Tree, name: str, problems: Problems) -> UpstreamConfig:
+    place = ("upstreams", name)
+    upstream, _ = validated(UpstreamConfig, tree.table(*place), problems, _under(*place))
+    files = {
+        key: tree.origin((*place, "tls", key)).directory / path
+        for key in ("ca", "cert", "key")
+        if (path := getattr(upstream.tls, key)) is not None
     }
+    upstream = replace(upstream, tls=replace(upstream.tls, **files))
+    check_tls(upstream.tls, (*place, "tls"), problems)
+    return upstream
 
 
 def _under(*table: str) -> Callable[[KeyPath], KeyPath]:

@@ -6,7 +6,8 @@ The docstrings below the keys are what an editor shows: `json_schema` takes them
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Discriminator, Field
+from pydantic import BeforeValidator, ConfigDict, Discriminator, Field
+from pydantic.json_schema import SkipJsonSchema
 
 from refresher.config import values as v
 from refresher.config.units import Share
@@ -117,7 +118,66 @@ class QueryAuth:
     value: v.Word = field(repr=False)
 
 
-Auth = Annotated[NoAuth | BearerAuth | BasicAuth | HeaderAuth | QueryAuth, Discriminator("type")]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OAuth2Auth:
+    """A token of an OAuth 2.0 server, for the client's own credentials (RFC 6749, section 4.4)."""
+
+    __pydantic_config__ = _STRICT
+
+    type: Literal["oauth2"] = "oauth2"
+    token_url: v.TokenUrl = field(repr=False)
+    """The server's token endpoint."""
+    client_id: v.Word
+    """The client's identifier."""
+    client_secret: v.ClientSecret = field(repr=False)
+    """The client's password; it goes to the token endpoint alone."""
+    scope: v.Word | None = None
+    """What the token is asked for, words separated by spaces; none: as the server decides."""
+    audience: v.Word | None = None
+    """Whom the token is for, where the server wants to know."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CustomAuth:
+    """An `httpx.Auth` of the program that this package is embedded in."""
+
+    type: Literal["custom"] = "custom"
+    auth: v.HttpxAuth = field(repr=False)
+
+
+def _custom(auth: object) -> object:
+    """What is no table and can authenticate, as one that says so."""
+    can = hasattr(auth, "async_auth_flow") and not isinstance(auth, type)
+    return CustomAuth(auth=auth) if can else auth
+
+
+Auth = Annotated[
+    NoAuth
+    | BearerAuth
+    | BasicAuth
+    | HeaderAuth
+    | QueryAuth
+    | OAuth2Auth
+    | SkipJsonSchema[CustomAuth],
+    Discriminator("type"),
+    BeforeValidator(_custom),
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TlsConfig:
+    """How an upstream is verified, and what it is shown."""
+
+    __pydantic_config__ = _STRICT
+
+    ca: v.FilePath | None = None
+    """A PEM file with the authorities to trust in place of the usual ones."""
+    cert: v.FilePath | None = None
+    """A PEM file with the certificate to show, and those that lead from it to its root."""
+    key: v.FilePath | None = None
+    """A PEM file with the certificate's private key, where cert has it not."""
+    verify: v.Flag = True
+    """Whether the upstream must prove who it is; without, anyone in between reads and writes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -132,6 +192,10 @@ class UpstreamConfig:
     """Header fields of every request."""
     auth: Auth = NoAuth()
     """How requests are authenticated."""
+    proxy: v.ProxyUrl = field(default="env", repr=False)
+    """The proxy's URL; env: as $HTTPS_PROXY, $HTTP_PROXY and $NO_PROXY say; none: no proxy."""
+    tls: TlsConfig = TlsConfig()
+    """How the connection is secured."""
     max_concurrency: Annotated[v.Number, Field(ge=1, le=10_000)] = 4
     """How many attempts may run at once in this process."""
     rate: v.Limit | None = None
@@ -281,6 +345,10 @@ class JobConfig:
     """Whether to ask for changes only (RFC 9110, section 13); for GET only."""
     max_redirects: Annotated[v.Number, Field(ge=0, le=100)] = 5
     """How many redirects to follow."""
+    respect_cache_control: v.Flag = False
+    """Whether to wait for as long as the upstream's max-age or Expires calls its answer current."""
+    max_interval: v.Duration = 86_400.0
+    """The most that the interval is stretched to by that."""
     format: Literal["auto", "json", "ndjson", "csv", "xml", "yaml", "toml", "text", "bytes"] = (
         "auto"
     )

@@ -9,7 +9,7 @@ from typing import Literal
 from refresher.config import urls
 from refresher.config.fingerprints import definition, function_name
 from refresher.config.inheritance import inherited
-from refresher.config.models import JobConfig, NoAuth, UpstreamConfig
+from refresher.config.models import JobConfig, NoAuth, OAuth2Auth, UpstreamConfig
 from refresher.config.problems import Problems, did_you_mean
 from refresher.config.references import pieces_of
 from refresher.config.schema_files import read_schema
@@ -64,6 +64,7 @@ def _planned(
     config = settled(draft)
     schema = _schema(draft, config, read)
     address = _address(draft, upstreams)
+    _check_token_url(draft, address)
     kind: Kind
     match config:
         case JobConfig(file=Path() as file):
@@ -132,6 +133,18 @@ def _check_origin(draft: Draft, address: urls.Address, base: urls.Address) -> No
         upstream = f"[upstreams.{draft.config.upstream}]"
         wrong = f"is of another origin than {upstream}, whose auth is not for it"
         draft.note("url", wrong, "take `upstream` out or correct one of the two URLs")
+
+
+def _check_token_url(draft: Draft, address: urls.Address | None) -> None:
+    """A client secret goes out in clear only where what it opens does so too, or on one machine."""
+    auth = draft.config.auth
+    if not isinstance(auth, OAuth2Auth) or address is None or address.origin[0] == "http":
+        return
+    scheme, host, _ = urls.parse(pieces_of(auth.token_url)).origin
+    if scheme == "http" and not urls.is_loopback(host):
+        path = draft.written.place(("auth", "token_url"))
+        wrong = "sends the client secret in clear, for what is itself asked with https"
+        draft.problems.add(path, wrong, "write it with https", got=auth.token_url)
 
 
 def _base(tree: Tree, upstream: str) -> urls.Pieces:

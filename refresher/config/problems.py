@@ -16,7 +16,7 @@ _LONGEST = 60
 """Characters of a value that are shown."""
 _MANY = 12
 """More keys than that are not listed where one is unknown."""
-_OPEN_IN_AUTH = ("type", "name", "username")
+_OPEN_IN_AUTH = ("type", "name", "username", "token_url", "client_id", "scope", "audience")
 
 
 class _Nothing:

@@ -55,6 +55,19 @@ def unreplaced(pieces: Iterable[Piece]) -> str:
     )
 
 
+Mark = tuple[int, int, int]
+"""What tells a file from its replacement."""
+
+
+def mark_of(path: Path) -> Mark | None:
+    """The mark of what is at `path` now; None while there is nothing."""
+    try:
+        found = path.stat()
+    except (OSError, ValueError):
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
 class References:
     """Looks up what references name; a file is read once.
 
@@ -64,11 +77,8 @@ class References:
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = environ
         self._read: dict[Path, str] = {}
-
-    @property
-    def files(self) -> frozenset[Path]:
-        """Every secret file that was read."""
-        return frozenset(self._read)
+        self.files: dict[Path, Mark | None] = {}
+        """Every secret file that was read, as it was then."""
 
     def fill(self, text: str, directory: Path) -> str:
         """Replace the references in a string, once; paths are relative to `directory`.
@@ -121,6 +131,7 @@ class References:
 
     def _contents(self, path: Path) -> str:
         if path not in self._read:
+            mark = mark_of(path)  # before: what comes while it is read is a change
             try:
                 text = path.read_bytes().decode()
             except OSError as error:
@@ -135,6 +146,7 @@ class References:
             except ValueError:
                 raise Unfit(f"needs the file {str(path)!r}, which no file can be called") from None
             self._read[path] = _FINAL_NEWLINE.sub("", text)
+            self.files[path] = mark
         return self._read[path]
 
 

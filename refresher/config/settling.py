@@ -11,9 +11,10 @@ from refresher.config.units import Share, written_duration
 
 _MOST_JITTER = 0.5
 
-_TIMES = {"interval", "cron", "jitter", "timeout", "connect_timeout", "backoff", "backoff_max"}
+_TIMES = {"interval", "cron", "jitter", "timeout", "connect_timeout"}
+_WAITS = {"backoff", "backoff_max", "max_interval"}
 _REQUEST = {"method", "conditional", "json", "body"}
-_RELATED = frozenset({*_TIMES, *_REQUEST, "format", "raw", "select", "schema", "paginate"})
+_RELATED = frozenset({*_TIMES, *_WAITS, *_REQUEST, "format", "raw", "select", "schema", "paginate"})
 """The keys that are settled against each other: while one is wrong by itself, that comes first."""
 
 
@@ -42,6 +43,7 @@ def settled(draft: Draft) -> JobConfig:
     if draft.wrong & _RELATED:
         return replace(config, file=file, schema=schema)
     _check_backoff(draft)
+    _check_max_interval(draft)
     _check_rules(draft)
     method = _method(draft)
     return replace(
@@ -91,6 +93,17 @@ def _check_backoff(draft: Draft) -> None:
     elif first > longest:
         wrong = f'is longer than backoff_max ("{written_duration(longest)}")'
         draft.note("backoff", wrong, "shorten it or lengthen backoff_max")
+
+
+def _check_max_interval(draft: Draft) -> None:
+    config = draft.config
+    if (
+        config.cron is None
+        and config.max_interval < config.interval
+        and draft.written.own("max_interval")
+    ):
+        wrong = f'is shorter than the interval ("{written_duration(config.interval)}")'
+        draft.note("max_interval", wrong, "lengthen it or shorten the interval")
 
 
 def _check_rules(draft: Draft) -> None:

@@ -4,7 +4,7 @@ import re
 from base64 import b64encode
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from ipaddress import IPv6Address
+from ipaddress import IPv6Address, ip_address
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from refresher.config.references import Piece, unreplaced
@@ -84,6 +84,16 @@ def text_of(pieces: Pieces) -> str:
 def is_relative(url: str) -> bool:
     """Whether the URL has neither scheme nor host (RFC 3986, section 4.2)."""
     return not re.match(r"[A-Za-z][A-Za-z0-9+.-]*:|//", url)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a URL's host names the machine itself (RFC 6761, section 6.3)."""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
 
 
 def joined(base: Pieces, relative: Pieces) -> Pieces:

@@ -20,7 +20,7 @@ _adapters: dict[type, TypeAdapter[Any]] = {}
 _A_KEY = "[key]"
 """What pydantic ends a location with when it is a key that is wrong, not its value."""
 _TYPES = {
-    "auth": 'write type = "bearer", "basic", "header", "query" or "none"',
+    "auth": 'write type = "bearer", "basic", "header", "query", "oauth2" or "none"',
     "paginate": 'write type = "link_header", "next_url", "cursor", "offset" or "page"',
 }
 """What to do about a table whose type decides which keys it has."""

@@ -126,6 +126,7 @@ Headers = Annotated[dict[FieldName, FieldValue], AfterValidator(checks.one_spell
 Credential = Annotated[FieldValue, AfterValidator(checks.filled_in)]
 UserName = Annotated[Text, AfterValidator(checks.user_name)]
 Password = Annotated[Text, AfterValidator(checks.printable)]
+ClientSecret = Annotated[Password, AfterValidator(checks.filled_in)]
 Parameter = Annotated[
     str | tuple[str, ...],
     PlainValidator(checks.parameter),
@@ -141,6 +142,9 @@ Function = Annotated[
 ]
 FilePath = Annotated[Path, PlainValidator(checks.path), WithJsonSchema({"type": "string"})]
 RootPath = Annotated[Text, AfterValidator(checks.root_path)]
+TokenUrl = Annotated[Text, AfterValidator(checks.token_url)]
+ProxyUrl = Annotated[Text, AfterValidator(checks.proxy_url)]
+HttpxAuth = Annotated[object, PlainValidator(checks.httpx_auth)]
 BaseUrl = Annotated[Text, AfterValidator(checks.base_url)]
 StoreUrl = Annotated[Text, AfterValidator(checks.store_url)]
 Tokens = Annotated[tuple[Visible, ...], BeforeValidator(checks.listed), _ONE_OR_MANY]

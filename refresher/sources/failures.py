@@ -1,5 +1,6 @@
 """Why there was no answer, or not the one asked for, as a failed attempt."""
 
+import math
 import os
 import socket
 import ssl
@@ -11,19 +12,25 @@ import httpx
 from refresher.errors import RefreshFailed
 from refresher.excerpts import clipped
 from refresher.model import Stage
+from refresher.sources.quota import exhausted_for
 from refresher.sources.retry_after import retry_after
 from refresher.urls import shown, shown_origin
 
 _TRANSIENT_STATUSES = frozenset({408, 425, 429})
+_LIMITED = frozenset({403, 429})
 _SERVER_ERRORS = 500
 
 
 def status_failure(response: httpx.Response, *, now: float) -> RefreshFailed:
     """An answer whose status is none that the job takes for data."""
     status = response.status_code
+    advice = _ADVICE.get(status, "")
+    quiet = exhausted_for(response.headers, now=now)
+    if quiet is not None and status in _LIMITED:
+        advice = f"; its rate limit is used up for another {math.ceil(quiet)} s"
     return RefreshFailed(
         Stage.STATUS,
-        f"{shown(response.request.url)} answered {_named(status)}{_ADVICE.get(status, '')}",
+        f"{shown(response.request.url)} answered {_named(status)}{advice}",
         transient=status in _TRANSIENT_STATUSES or status >= _SERVER_ERRORS,
         http_status=status,
         retry_after=retry_after(response.headers.get("retry-after"), now=now),

@@ -14,7 +14,9 @@ from refresher.fields import utf8_fields
 from refresher.model import NotModified, Payload, Stage
 from refresher.reach import EXTENSION, ForbiddenAddress, Reach
 from refresher.sources.body import read_body
+from refresher.sources.explicit_freshness import fresh_for
 from refresher.sources.failures import broken_body, causes, no_answer, status_failure
+from refresher.sources.quota import exhausted_for
 from refresher.sources.redirects import REDIRECTS, Hop, failed, follow
 from refresher.sources.validators import Validators
 from refresher.urls import Params, origin_of, shown, shown_origin, with_params
@@ -31,9 +33,14 @@ _TOLD = (
     "ETag",
     "Last-Modified",
     "Cache-Control",
+    "Expires",
     "Age",
     "Date",
     "Retry-After",
+    "RateLimit",
+    "RateLimit-Policy",
+    "X-RateLimit-Remaining",
+    "X-RateLimit-Reset",
 )
 
 
@@ -57,7 +64,7 @@ class HttpRequest:
     connect_timeout: float = 5.0
     """Seconds, for each connection, from its name to its TLS."""
     now: Callable[[], float] = time.time
-    """The clock that a Retry-After date is measured by."""
+    """The clock that dates and resets of limits are measured by."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +102,8 @@ class HttpSource:
 
     The client brings the connection only: what is configured for the job is put on each request
     here, and is withheld from every origin but the configured one. There is no deadline over the
-    whole; that is the caller's.
+    whole; that is the caller's. `on_exhausted` is called with the seconds for which the upstream
+    says it has no quota left, whatever else it answers.
     """
 
     def __init__(
@@ -104,11 +112,13 @@ class HttpSource:
         *,
         client: httpx.AsyncClient,
         on_exchange: Callable[[Exchange], None] | None = None,
+        on_exhausted: Callable[[float], object] | None = None,
     ) -> None:
         url = httpx.URL(request.url)
         self._request = request
         self._client = client
         self._on_exchange = on_exchange
+        self._on_exhausted = on_exhausted
         self._auth = request.auth or _auth_of(url)
         bare = url.copy_with(userinfo=b"", fragment=None)
         self._conditional = request.conditional and request.method == "GET"
@@ -145,7 +155,9 @@ class HttpSource:
                 status = response.status_code
                 if known and conditions and status == _NOT_MODIFIED:
                     fresh = known.freshened(response.headers, hop.url)
-                    return NotModified(revision=fresh.dump(), http_status=status)
+                    return NotModified(
+                        revision=fresh.dump(), http_status=status, fresh_for=self._fresh(response)
+                    )
                 if status not in REDIRECTS:
                     payload = await self._payload(response, hop, taken)
                     link = response.headers.get("link", "")
@@ -156,7 +168,7 @@ class HttpSource:
 
     async def _payload(self, response: httpx.Response, hop: Hop, taken: int) -> Payload:
         """The answer's body, if its status is one that is taken for data."""
-        status = response.status_code
+        status, fresh = response.status_code, self._fresh(response)
         if status not in self._request.ok_status:
             raise status_failure(response, now=self._request.now())
         try:
@@ -179,7 +191,11 @@ class HttpSource:
             content_type=response.headers.get("content-type"),
             revision=found.dump() if found else None,
             http_status=status,
+            fresh_for=fresh,
         )
+
+    def _fresh(self, response: httpx.Response) -> float | None:
+        return fresh_for(response.headers, now=self._request.now())
 
     @asynccontextmanager
     async def _ask(
@@ -211,6 +227,10 @@ class HttpSource:
         except (httpx.TransportError, httpx.InvalidURL) as error:
             raise _unanswered(error, hop) from error
         try:
+            quiet = exhausted_for(response.headers, now=self._request.now())
+            # A stranger's limits are not the upstream's.
+            if quiet is not None and hop.trusted and self._on_exhausted is not None:
+                self._on_exhausted(quiet)
             if self._on_exchange is not None:
                 duration = time.perf_counter() - began
                 self._on_exchange(_exchange(hop, response, conditions, reach.peer, duration))

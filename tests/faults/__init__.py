@@ -109,6 +109,8 @@ class FaultServer:
     scheme: str = "http"
     requests: list[Request] = field(default_factory=list)
     connections: int = 0
+    most_connections: int = 0
+    """How many were open at once."""
     greeting: Answer = ()
     """Steps before a connection's first request is read."""
     _scripts: dict[str, list[Script]] = field(default_factory=dict)
@@ -132,6 +134,7 @@ class FaultServer:
         assert task is not None
         self.tasks.add(task)
         self.connections += 1
+        self.most_connections = max(self.most_connections, len(self.tasks))
         number = self.connections
         # what the client does to its connection is the test's to assert, not ours to report
         gone = suppress(ConnectionError, asyncio.IncompleteReadError, ssl.SSLError)
@@ -159,10 +162,10 @@ class FaultServer:
 
 
 @asynccontextmanager
-async def serving(*, tls: bool = False) -> AsyncIterator[FaultServer]:
+async def serving(*, tls: bool | ssl.SSLContext = False) -> AsyncIterator[FaultServer]:
     """Run a fault server on a free port of 127.0.0.1."""
-    context = None
-    if tls:
+    context = tls if isinstance(tls, ssl.SSLContext) else None
+    if tls is True:
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.load_cert_chain(CERTIFICATE)
     faults = FaultServer(port=0, scheme="https" if tls else "http")

@@ -1,0 +1,84 @@
+"""Proxies, TLS and OAuth 2.0 as configured; what is wrong with them is in the golden files."""
+
+import shutil
+from base64 import b64encode
+from pathlib import Path
+
+import httpx
+import pytest
+
+from refresher.config.models import CustomAuth, OAuth2Auth
+from tests.config.configs import URL, config, job, problems, written
+from tests.config.test_problems import GOLDEN
+
+IDP = {"type": "oauth2", "token_url": "https://idp/token", "client_id": "me", "client_secret": "pw"}
+
+
+def test_files_are_relative_to_the_one_that_names_them(tmp_path: Path) -> None:
+    path = written(
+        tmp_path, 'include = ["jobs.d/*.toml"]', api='[upstreams.api]\ntls = { ca = "ca.pem" }'
+    )
+    shutil.copy(GOLDEN / "authority.pem", tmp_path / "jobs.d" / "ca.pem")
+    found = config(path, {"REFRESHER__UPSTREAMS__API__PROXY": "none"}).upstreams["api"]
+    assert (found.tls.ca, found.proxy) == (tmp_path / "jobs.d" / "ca.pem", "none")
+
+
+def test_the_password_of_a_proxy_is_secret_and_its_host_is_not() -> None:
+    upstreams = {"api": {"proxy": "${PROXY}"}}
+    found = config({"upstreams": upstreams}, {"PROXY": "http://me:word@proxy.example:3128"})
+    login = b64encode(b"me:word").decode()
+    assert found.secrets == {"me:word", "word", login}
+    assert config({"upstreams": upstreams}, {"PROXY": "http://p.example"}).secrets == frozenset()
+
+
+def test_of_oauth2_the_secret_is_one_and_the_rest_is_not() -> None:
+    auth = {**IDP, "token_url": "${URL}", "client_secret": "p+w", "scope": "read"}
+    found = config({"jobs": {"a": {"url": URL, "auth": auth}}}, {"URL": "https://idp/token"})
+    assert found.secrets == {"p+w", "me:p%2Bw", b64encode(b"me:p%2Bw").decode(), "/token"}
+
+
+def test_a_parameter_called_like_a_url_is_as_secret_as_any() -> None:
+    found = config({"jobs": {"a": {"url": URL, "params": {"url": "${KEY}"}}}}, {"KEY": "k3y"})
+    assert "k3y" in found.secrets
+
+
+@pytest.mark.parametrize(
+    ("url", "token_url"),
+    [
+        ("https://api/x", "https://idp/token"),
+        ("http://api/x", "http://idp/token"),
+        ("https://api/x", "http://localhost:8080/token"),
+        ("https://api/x", "http://127.0.0.1/token?a=b"),
+        ("https://api/x", "http://[::1]/token"),
+        ("http://api/x", "https://idp/token"),
+    ],
+)
+def test_a_token_endpoint_is_asked_in_clear_where_nothing_is_lost(url: str, token_url: str) -> None:
+    auth = job(url=url, auth={**IDP, "token_url": token_url}).config.auth
+    assert isinstance(auth, OAuth2Auth)
+    assert auth.token_url == token_url
+
+
+def test_an_inherited_token_endpoint_that_is_unfit_is_told_once_for_all_its_jobs() -> None:
+    upstreams = {"api": {"base_url": "https://api", "auth": {**IDP, "token_url": "http://idp/t"}}}
+    jobs = {name: {"upstream": "api", "url": "/x"} for name in "abc"}
+    found = problems({"upstreams": upstreams, "jobs": jobs})
+    assert {problem.split(": ")[1] for problem in found} == {"upstreams.api.auth.token_url"}
+    assert len(found) == 1
+
+
+def test_an_httpx_auth_is_taken_as_it_is_wherever_a_table_may_stand() -> None:
+    given = httpx.BasicAuth("me", "word")
+    tables = {
+        "defaults": {"auth": given},
+        "jobs": {"a": {"url": URL}, "b": {"url": URL, "auth": {"type": "none"}}},
+    }
+    found = config(tables)
+    assert found.jobs["a"].config.auth == CustomAuth(auth=given)
+    assert found.jobs["b"].config.auth.type == "none"
+    assert config(tables) == found
+
+
+def test_the_class_of_an_auth_is_none() -> None:
+    [problem] = problems({"defaults": {"auth": httpx.BasicAuth}})
+    assert problem.startswith("config: defaults.auth: is not a table")
