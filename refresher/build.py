@@ -115,6 +115,7 @@ def plan_of(plan: JobPlan) -> Plan:
         ),
         timeout=config.timeout,
         cooldown=config.cooldown,
+        accept_after=config.guard.accept_after,
         enabled=config.enabled,
     )
 
