@@ -6,15 +6,17 @@
     ├── ConfigError            the configuration cannot be used: every problem, one a line
     ├── ServiceError           the service cannot start or go on: port in use, entered twice
     ├── RefreshFailed          an attempt ended without new data, at a stage
+    │   └── GuardRefused       its content is well-formed, and may be let in all the same
     └── ReadError
         ├── UnknownJob         no job has that name
         ├── NoSnapshot         pending, or expired under `on_expired = "fail"`
+        ├── NotQuarantined     no refused candidate of the job is kept
         └── RefreshRefused     a manual refresh cannot be taken now
             ├── NotRefreshable paused or disabled
             └── TooSoon        under cooldown or Retry-After
 """
 
-from refresher.model import Failure, Stage
+from refresher.model import Content, Failure, Stage
 
 
 class RefresherError(Exception):
@@ -59,6 +61,14 @@ class RefreshFailed(RefresherError):
         self.upstream_wide = upstream_wide
 
 
+class GuardRefused(RefreshFailed):
+    """The guard refused `content`, which is otherwise fit to serve."""
+
+    def __init__(self, message: str, content: Content) -> None:
+        super().__init__(Stage.GUARD, message)
+        self.content = content
+
+
 class ReadError(RefresherError):
     """A question about a job has no answer; `job` is its name."""
 
@@ -77,6 +87,10 @@ class NoSnapshot(ReadError):
     def __init__(self, job: str, message: str, *, retry_after: float) -> None:
         super().__init__(job, message)
         self.retry_after = retry_after
+
+
+class NotQuarantined(ReadError):
+    """No candidate of the job is in quarantine, or no longer."""
 
 
 class RefreshRefused(ReadError):

@@ -10,9 +10,16 @@ from typing import TypeVar, TypeVarTuple, Unpack, assert_never
 
 import anyio.to_thread
 
-from refresher import freshness, pipeline, records, representation
+from refresher import freshness, pipeline, quarantine, records, representation
 from refresher.clock import Clock, sleep_until
-from refresher.errors import NotRefreshable, RefreshFailed, RefreshRefused, TooSoon
+from refresher.errors import (
+    GuardRefused,
+    NotQuarantined,
+    NotRefreshable,
+    RefreshFailed,
+    RefreshRefused,
+    TooSoon,
+)
 from refresher.gate import Gate
 from refresher.model import (
     Attempt,
@@ -26,11 +33,12 @@ from refresher.model import (
     NotModified,
     Outcome,
     Payload,
+    Quarantine,
     Record,
     Snapshot,
     Stage,
 )
-from refresher.protocols import Grant, Lease, Observer, SnapshotStore, Source
+from refresher.protocols import Grant, Lease, Observer, QuarantineStore, SnapshotStore, Source
 from refresher.representation import Representation
 from refresher.requests import Requests
 from refresher.schedule import (
@@ -67,6 +75,8 @@ class Plan:
     timeout: float
     """Seconds for everything after the gate: connecting, redirects, body, decoding, validation."""
     cooldown: float = 0.0
+    accept_after: int | None = None
+    """At how many scheduled due moments in a row refused content comes until it is taken."""
     enabled: bool = True
     max_interval: float = 0.0
     """Seconds up to which the source's own word on freshness stretches the interval."""
@@ -85,6 +95,7 @@ class World:
 
     states: StateStore
     store: SnapshotStore
+    quarantine: QuarantineStore
     lease: Lease
     clock: Clock
     observer: Observer
@@ -202,6 +213,48 @@ class Job:
         self._update(partial(replace, paused=False))
         self._wake.set()
 
+    async def quarantined(self) -> Quarantine:
+        """The candidate that the guard refused last.
+
+        Raises:
+            NotQuarantined: there is none.
+        """
+        held = await self._world.quarantine.quarantined(self.name)
+        if held is None:
+            message = f"no refused candidate of {self.name} is in quarantine"
+            raise NotQuarantined(self.name, message)
+        return held
+
+    async def accept(self) -> Snapshot:
+        """Publish the candidate in quarantine as a new version; no attempt, and none is needed.
+
+        Raises:
+            NotQuarantined: there is none, or good data has come meanwhile.
+        """
+        content = (await self.quarantined()).candidate.content
+        ready = await _off_loop(
+            len(content.body), representation.prepare, content.body, content.content_type
+        )
+        grant = await self._world.lease.acquire(self.name)
+        # Looked at again: an attempt may have confirmed it meanwhile, or brought something else.
+        candidate = (await self.quarantined()).candidate
+        if candidate.etag != ready.identity_etag:
+            message = f"another candidate of {self.name} has come meanwhile; look at that first"
+            raise NotQuarantined(self.name, message)
+        snapshot = await self._world.store.commit(grant, candidate, at=self._clock.now())
+        self._renew(snapshot, ready)
+        return snapshot
+
+    async def reject(self) -> None:
+        """Drop the candidate in quarantine; the next request asks with what is served.
+
+        Raises:
+            NotQuarantined: there is none.
+        """
+        await self.quarantined()
+        await self._world.quarantine.release(self.name)
+        self._update(partial(records.quarantined, quarantine=None))
+
     def rest(self) -> None:
         """Swap nothing in any more, not even what an attempt under way is about to bring."""
         self._resting = True
@@ -274,7 +327,10 @@ class Job:
 
     async def _attempt(self) -> None:
         grant = await self._world.lease.acquire(self.name)
-        self._running = running = _Running(grant, self._clock.now())
+        started = self._clock.now()
+        self._running = running = _Running(
+            grant, started, quarantine.is_moment(self._next, started)
+        )
         self._renewed = False
         self._update(partial(records.started, now=running.started))
         try:
@@ -292,8 +348,9 @@ class Job:
         self.crash = None
 
     async def _refresh(self, running: "_Running") -> "_Success":
-        served = self.record.snapshot
-        answer = await self._source.fetch(served.confirmation.revision if served else None)
+        held, served = self.record.quarantine, self.record.snapshot
+        asked = held.candidate if held else served
+        answer = await self._source.fetch(asked.confirmation.revision if asked else None)
         now = self._clock.now()
         due = self.plan.due_after(running.started, now, answer.fresh_for)
         success = partial(_Success, http_status=answer.http_status, due=due)
@@ -305,23 +362,65 @@ class Job:
         )
         match answer:
             case NotModified():
-                if served is None:
+                if asked is None:
                     message = "the source says that nothing changed, but there is nothing yet"
                     raise RefreshFailed(Stage.STATUS, message, http_status=answer.http_status)
-                await self._confirm(running.grant, confirmation)
-                return success(Outcome.UNCHANGED)
-            case Payload():
-                content, etag = await self._refine(answer, served)
-                if served is not None and served.etag == etag:
+                served = self.record.snapshot  # the candidate, if it was accepted meanwhile
+                if held is None or (served is not None and served.etag == asked.etag):
                     await self._confirm(running.grant, confirmation)
                     return success(Outcome.UNCHANGED)
-                candidate = Candidate(content=content, etag=etag, confirmation=confirmation)
-                await self._publish(running.grant, candidate)
+                candidate = replace(held.candidate, confirmation=confirmation)
+                await self._refuse(running, candidate, held.reason, answer.http_status)
+                return success(Outcome.CHANGED)
+            case Payload():
+                verdict = await self._compare(answer)
+                candidate = Candidate(
+                    content=verdict.content, etag=verdict.etag, confirmation=confirmation
+                )
+                if verdict.refused is not None:
+                    reason = self._world.redact(verdict.refused)
+                    await self._refuse(running, candidate, reason, answer.http_status)
+                elif verdict.served is not None and verdict.served.etag == verdict.etag:
+                    await self._confirm(running.grant, confirmation)
+                    return success(Outcome.UNCHANGED)
+                else:
+                    await self._publish(running.grant, candidate)
                 return success(Outcome.CHANGED)
             case _:
                 assert_never(answer)
 
-    async def _refine(self, payload: Payload, served: Snapshot | None) -> tuple[Content, str]:
+    async def _compare(self, payload: Payload) -> "_Verdict":
+        """Refine an answer by comparison with what is served when that is done."""
+        while True:
+            verdict = await self._refine(payload, self.record.snapshot)
+            if verdict.served is self.record.snapshot:
+                return verdict
+            # What was in quarantine has been accepted meanwhile.
+
+    async def _refuse(
+        self, running: "_Running", candidate: Candidate, reason: str, http_status: int | None
+    ) -> None:
+        """Keep aside what the guard refused, or publish it when it has come often enough.
+
+        Raises:
+            RefreshFailed: it is kept aside.
+        """
+        held = quarantine.after_refusal(
+            self.record.quarantine,
+            candidate,
+            reason,
+            started=running.started,
+            on_schedule=running.on_schedule,
+            next_moment=self.plan.due_after(running.started, candidate.confirmation.checked_at),
+        )
+        if quarantine.is_accepted(held, self.plan.accept_after):
+            await self._publish(running.grant, candidate)
+            return
+        await self._world.quarantine.set_aside(running.grant, held)
+        self._update(partial(records.quarantined, quarantine=held))
+        raise RefreshFailed(Stage.GUARD, reason, http_status=http_status)
+
+    async def _refine(self, payload: Payload, served: Snapshot | None) -> "_Verdict":
         try:
             return await _off_loop(len(payload.body), _refine, payload, self.plan.rules, served)
         except RefreshFailed as refusal:
@@ -358,14 +457,17 @@ class Job:
     def _fail(self, running: "_Running", trouble: RefreshFailed) -> None:
         now = self._clock.now()
         self._update(partial(records.failed, now=now))
+        scheduled = self.plan.due_after(running.started, now)
         self._next = next_due(
-            self.plan.due_after(running.started, now),
+            scheduled,
             self.plan.retry,
             self.name,
             ended=now,
             trouble=trouble,
             failures=self.record.consecutive_failures,
         )
+        if quarantine.is_missed(running.on_schedule, trouble.failure.stage, self._next, scheduled):
+            self._update(records.went_without)
         self._held_until = held_until(trouble, now)
         if trouble.upstream_wide:
             self.gate.hold(self._held_until)
@@ -414,6 +516,18 @@ class Job:
 class _Running:
     grant: Grant
     started: float
+    on_schedule: bool
+    """Whether it answers a scheduled due moment, and not only somebody who asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Verdict:
+    content: Content
+    etag: str
+    served: Snapshot | None
+    """What the content was compared with."""
+    refused: str | None
+    """Why the guard refused it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -431,15 +545,18 @@ def _described(error: Exception) -> str:
         return type(error).__name__
 
 
-def _refine(
-    payload: Payload, rules: pipeline.Rules, served: Snapshot | None
-) -> tuple[Content, str]:
+def _refine(payload: Payload, rules: pipeline.Rules, served: Snapshot | None) -> _Verdict:
     known = None
     if served is not None:
         content = served.content
         known = pipeline.Served(content.items, len(content.body), content.format)
-    content = pipeline.refine(payload, rules, known)
-    return content, representation.etag_of(content.body, content.content_type)
+    refused = None
+    try:
+        content = pipeline.refine(payload, rules, known)
+    except GuardRefused as refusal:
+        content, refused = refusal.content, refusal.failure.message
+    etag = representation.etag_of(content.body, content.content_type)
+    return _Verdict(content, etag, served, refused)
 
 
 async def _off_loop(

@@ -144,6 +144,21 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Quarantine:
+    """A candidate that the guard refused, kept aside until a person or its return decides."""
+
+    candidate: Candidate
+    """Its confirmation is of the last time that it came, and has the validators to ask with."""
+    reason: str
+    at: float
+    """When it was refused first."""
+    seen: int
+    """At how many scheduled due moments in a row it came; manual refreshes do not count."""
+    next_moment: float
+    """The scheduled due moment that counts next."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
     """A job's current content, as a store committed it."""
 
@@ -240,5 +255,7 @@ class Record:
     """When the first attempt of the present run of failures ended."""
     fresh_since: float | None = None
     """When a success last ended a time without fresh data."""
+    quarantine: Quarantine | None = None
+    """What the guard refused last, unless good data has come since."""
     paused: bool = False
     enabled: bool = True

@@ -9,6 +9,7 @@ from refresher.model import (
     Confirmation,
     NotModified,
     Payload,
+    Quarantine,
     Record,
     Snapshot,
 )
@@ -52,15 +53,38 @@ class Lease(Protocol):
 class SnapshotStore(Protocol):
     """Where snapshots outlive a process, or at least an attempt."""
 
-    async def commit(self, grant: Grant, candidate: Candidate) -> Snapshot:
+    async def commit(
+        self, grant: Grant, candidate: Candidate, *, at: float | None = None
+    ) -> Snapshot:
         """Make the candidate current under a new version, or confirm it where the bytes are equal.
 
-        The numbers are issued and the snapshot is saved in one step, before anyone sees it.
+        The numbers are issued and the snapshot is saved in one step, before anyone sees it, and
+        whatever of the job is in quarantine leaves it. `at` is when the bytes change; None: when
+        the source was asked for them.
         """
         ...
 
     async def confirm(self, grant: Grant, confirmation: Confirmation) -> Snapshot:
-        """Note that the source confirmed the current snapshot: times, revision and definition."""
+        """Note that the source confirmed the current snapshot: times, revision and definition.
+
+        Whatever of the job is in quarantine leaves it: the source has come back from that.
+        """
+        ...
+
+
+class QuarantineStore(Protocol):
+    """Where candidates that the guard refused are kept, one a job."""
+
+    async def set_aside(self, grant: Grant, quarantine: Quarantine) -> None:
+        """Keep a candidate, in place of the one that was kept before."""
+        ...
+
+    async def quarantined(self, job: str) -> Quarantine | None:
+        """The candidate that is kept of a job."""
+        ...
+
+    async def release(self, job: str) -> None:
+        """Forget the candidate that is kept of a job."""
         ...
 
 

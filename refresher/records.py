@@ -4,7 +4,7 @@ from dataclasses import replace
 
 from refresher import freshness
 from refresher.freshness import Policy
-from refresher.model import Attempt, Due, Record, Snapshot, State
+from refresher.model import Attempt, Due, Quarantine, Record, Snapshot, State
 
 
 def started(record: Record, now: float) -> Record:
@@ -13,7 +13,7 @@ def started(record: Record, now: float) -> Record:
 
 
 def renewed(record: Record, snapshot: Snapshot, policy: Policy, now: float) -> Record:
-    """The source gave or confirmed the snapshot, which ends any run of failures."""
+    """The snapshot is good, which ends any run of failures, and whatever was in quarantine."""
     fresh = freshness.state_of(record, policy, now) is State.FRESH
     return replace(
         record,
@@ -21,7 +21,19 @@ def renewed(record: Record, snapshot: Snapshot, policy: Policy, now: float) -> R
         fresh_since=record.fresh_since if fresh else now,
         failing_since=None,
         consecutive_failures=0,
+        quarantine=None,
     )
+
+
+def quarantined(record: Record, quarantine: Quarantine | None) -> Record:
+    """A candidate is kept aside, or no longer."""
+    return replace(record, quarantine=quarantine)
+
+
+def went_without(record: Record) -> Record:
+    """A due moment is over without the candidate in quarantine: its row begins anew."""
+    held = record.quarantine
+    return replace(record, quarantine=held and replace(held, seen=0))
 
 
 def failed(record: Record, now: float) -> Record:

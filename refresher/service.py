@@ -99,6 +99,7 @@ class Service:
                 self.states,
                 self._store,
                 self._store,
+                self._store,
                 self.clock,
                 _Observers(self.metrics, LogObserver()),
                 self.redact,

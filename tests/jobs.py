@@ -43,6 +43,7 @@ class Scene:
         rules: Rules = NO_RULES,
         timeout: float = 10.0,
         cooldown: float = 0.0,
+        accept_after: int | None = None,
         enabled: bool = True,
         gate: Gate | None = None,
         max_interval: float = 0.0,
@@ -57,11 +58,13 @@ class Scene:
             freshness=freshness.Policy(timeout=timeout),
             timeout=timeout,
             cooldown=cooldown,
+            accept_after=accept_after,
             enabled=enabled,
             max_interval=max_interval,
         )
         world = World(
             self.states,
+            self.store,
             self.store,
             self.store,
             self.clock,

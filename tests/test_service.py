@@ -31,10 +31,12 @@ class BreakingStore(MemoryStore):
 
     broken = True
 
-    async def commit(self, grant: Grant, candidate: Candidate) -> Snapshot:
+    async def commit(
+        self, grant: Grant, candidate: Candidate, *, at: float | None = None
+    ) -> Snapshot:
         if self.broken and grant.job == "a":
             raise ZeroDivisionError("nobody foresaw s3cret-token")
-        return await super().commit(grant, candidate)
+        return await super().commit(grant, candidate, at=at)
 
 
 def make_cache(

@@ -27,6 +27,10 @@ class _LastAttempt(msgspec.Struct):
     error: _Error | None
 
 
+class _Quarantine(msgspec.Struct):
+    reason: str
+
+
 class _Job(msgspec.Struct):
     """Of a job's status, what the table shows (contract, 3.2)."""
 
@@ -39,6 +43,7 @@ class _Job(msgspec.Struct):
     due_at: datetime | None
     due_reason: str
     last_attempt: _LastAttempt | None
+    quarantine: _Quarantine | None = None
 
 
 class _Jobs(msgspec.Struct):
@@ -105,10 +110,14 @@ def refreshed(service: RunningService, jobs: Sequence[str], wait: float) -> Refr
 
 
 def _row(job: _Job, now: float) -> tuple[str, ...]:
-    flags = ("" if job.enabled else ", disabled") + (", paused" if job.paused else "")
+    flags = {
+        "disabled": not job.enabled,
+        "paused": job.paused,
+        "quarantine": job.quarantine is not None,
+    }
     return (
         job.name,
-        job.state + flags,
+        ", ".join([job.state, *(word for word, applies in flags.items() if applies)]),
         _NOTHING if job.version is None else str(job.version),
         _NOTHING if job.age_seconds is None else written_duration(int(job.age_seconds)),
         _due(job, now),

@@ -222,6 +222,9 @@ class GuardConfig:
     """Whether an empty body is content, published as zero bytes."""
     duplicate_keys: Literal["accept", "reject"] = "accept"
     """Whether an object may have the same key twice."""
+    accept_after: Annotated[v.Number, Field(ge=1, le=1_000_000)] | None = None
+    """At how many scheduled due moments in a row the same refused content comes until it is taken;
+    none: it waits for a person."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

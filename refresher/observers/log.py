@@ -2,7 +2,7 @@
 
 import logging
 
-from refresher.model import Attempt, Failure, Record
+from refresher.model import Attempt, Failure, Record, Stage
 
 logger = logging.getLogger("refresher")
 
@@ -16,7 +16,7 @@ class LogObserver:
         known = None if last is None else last.failure
         if attempt.failure is not None:
             if known is None or known.stage is not attempt.failure.stage:
-                _warn(attempt, attempt.failure)
+                _warn(attempt, attempt.failure, kept=before.quarantine is not None)
         elif last is None or known is not None:
             verb = "serving" if last is None else "recovered, serving"
             ms = attempt.duration * 1000
@@ -27,9 +27,11 @@ class LogObserver:
         logger.error("%s: the refresh broke and goes on", job, exc_info=error)
 
 
-def _warn(attempt: Attempt, failure: Failure) -> None:
+def _warn(attempt: Attempt, failure: Failure, *, kept: bool) -> None:
     served = attempt.version
     serving = "nothing to serve yet" if served is None else f"still serving version {served}"
+    if failure.stage is Stage.GUARD and kept:
+        serving += "; the answer is in quarantine, to be accepted or rejected"
     logger.warning(
         "%s: %s at stage %s: %s; %s",
         attempt.job,

@@ -6,6 +6,7 @@ Every step is a pure function of plain, picklable values, so a worker process ca
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
+from refresher.errors import GuardRefused, RefreshFailed
 from refresher.model import Content, Format, Payload
 from refresher.pipeline.charsets import is_empty
 from refresher.pipeline.decode import FormatRule, as_it_came, decode, pass_empty
@@ -34,7 +35,8 @@ def refine(payload: Payload, rules: Rules, served: Served | None) -> Content:
     """Decode, select, validate and guard; `served` is what a reader gets at present.
 
     Raises:
-        RefreshFailed: the content was refused, at stage `decode`, `select`, `schema` or `guard`.
+        RefreshFailed: the content was refused, at stage `decode`, `select` or `schema`.
+        GuardRefused: it was refused at stage `guard`.
     """
     return refine_telling(payload, rules, served, _tell_nobody)
 
@@ -45,7 +47,8 @@ def refine_telling(
     """Do as `refine` does, and say after each step what came of it.
 
     Raises:
-        RefreshFailed: the content was refused, at stage `decode`, `select`, `schema` or `guard`.
+        RefreshFailed: the content was refused, at stage `decode`, `select` or `schema`.
+        GuardRefused: it was refused at stage `guard`.
     """
     fixed = served.format if served is not None else None
     if rules.guard.allow_empty and is_empty(payload.body):
@@ -67,9 +70,12 @@ def refine_telling(
         validate(data, rules.schema)
         tell("schema: satisfied")
     content = as_it_came(data, payload) if rules.raw else data
-    guard(data, rules.guard, served, size=len(content.body))
-    if rules.guard.duplicate_keys == "reject":
-        guard_keys(decoded, repeated_key)
+    try:
+        guard(data, rules.guard, served, size=len(content.body))
+        if rules.guard.duplicate_keys == "reject":
+            guard_keys(decoded, repeated_key)
+    except RefreshFailed as refusal:
+        raise GuardRefused(refusal.failure.message, content) from refusal
     if rules.guard != GuardRules():
         tell("guard: let through")
     if content.raw:

@@ -11,11 +11,11 @@ from refresher.model import Record, Snapshot, State
 from refresher.representation import Representation
 from refresher.web.answer import RawHeaders
 
-# Upstream bytes never run as a page of ours, whatever media type they claim.
-_HARMLESS: RawHeaders = [
+HARMLESS: RawHeaders = [
     (b"x-content-type-options", b"nosniff"),
     (b"content-security-policy", b"default-src 'none'; style-src 'unsafe-inline'; sandbox"),
 ]
+"""Upstream bytes never run as a page of ours, whatever media type they claim."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ def render(
     common = [
         (b"cache-control", cache_control.encode()),
         (b"refresher-version", b"%d" % snapshot.version),
-        *_HARMLESS,
+        *HARMLESS,
     ]
     if snapshot.dated:
         common.append((b"last-modified", http_date(snapshot.changed_at).encode()))

@@ -2,12 +2,13 @@
 
 import inspect
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Request, Response
+from fastapi.params import Depends as Dependency
 
-from refresher.web import admin
+from refresher.web import admin, quarantine
 from refresher.web.answer import Answer, unauthorized, unknown_path
 from refresher.web.endpoints import Endpoints
 from refresher.web.reads import PREFIX
@@ -170,7 +171,51 @@ def _add_admin(router: APIRouter, running: Running, guard: Callable[..., object]
     ):
         checks = [*guarded, takes_only("POST")]
         add_path(router, path, endpoint, method="POST", checks=checks, tags=["Admin"], **shown)
+    _add_quarantine(router, running, guarded)
     add_hidden(router, "/admin/{rest:path}", nothing, guarded)
+
+
+def _add_quarantine(router: APIRouter, running: Running, guarded: Sequence[Dependency]) -> None:
+    async def shown_quarantine(request: Request, job: str) -> Response:
+        """What the guard refused last, why, and how it differs; with `body=1`, its bytes."""
+        whole = request.query_params.get("body") == "1"
+        show = quarantine.show_body if whole else quarantine.show
+        return as_response(request, await show(running().service, job))
+
+    async def accept(request: Request, job: str) -> Response:
+        """Publish what the guard refused as a new version."""
+        return as_response(request, await quarantine.accept(running().service, job))
+
+    async def reject(request: Request, job: str) -> Response:
+        """Drop what the guard refused."""
+        return as_response(request, await quarantine.reject(running().service, job))
+
+    kept = "/admin/jobs/{job}/quarantine"
+    body = {"name": "body", "in": "query", "schema": {"type": "string", "enum": ["1"]}}
+    add_path(
+        router,
+        kept,
+        shown_quarantine,
+        method="GET",
+        checks=[*guarded, takes_only(*_READ)],
+        summary="The refused candidate",
+        tags=["Admin"],
+        openapi_extra={"parameters": [body]},
+    )
+    for verb, endpoint, summary in (
+        ("accept", accept, "Publish the refused candidate"),
+        ("reject", reject, "Drop the refused candidate"),
+    ):
+        checks = [*guarded, takes_only("POST")]
+        add_path(
+            router,
+            f"{kept}/{verb}",
+            endpoint,
+            method="POST",
+            checks=checks,
+            summary=summary,
+            tags=["Admin"],
+        )
 
 
 def _target(request: Request, rest: str) -> bytes:

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 from refresher import freshness
 from refresher.config import JobPlan
-from refresher.model import Attempt, Failure
+from refresher.model import Attempt, Failure, Quarantine
 from refresher.state import Entry
 
 
@@ -49,6 +49,7 @@ def job_status(entry: Entry, plan: JobPlan, now: float) -> dict[str, object]:
         "last_attempt": record.last_attempt and _last_attempt(record.last_attempt),
         "source": {"kind": plan.kind, "url": plan.shown},
         "tags": plan.config.tags,
+        "quarantine": record.quarantine and _quarantine(record.quarantine),
     }
 
 
@@ -71,6 +72,10 @@ def _last_attempt(attempt: Attempt) -> dict[str, object]:
         "http_status": attempt.http_status,
         "error": attempt.failure and _error(attempt.failure),
     }
+
+
+def _quarantine(quarantine: Quarantine) -> dict[str, object]:
+    return {"reason": quarantine.reason, "at": rfc3339(quarantine.at)}
 
 
 def _error(failure: Failure) -> dict[str, str]:

@@ -122,6 +122,7 @@ def test_files_and_callables_are_known_by_what_is_written(tmp_path: Path) -> Non
         {"guard": {"required": ["x"]}},
         {"raw": True},
         {"guard": {"max_items": 1}},
+        {"guard": {"accept_after": 3}},
         {"guard": {"max_growth": "300%"}},
         {"guard": {"duplicate_keys": "reject"}},
         {"paginate": {"type": "link_header"}},

@@ -3,7 +3,19 @@ from collections.abc import Sequence
 
 import pytest
 
-from refresher.model import Attempt, Failure, Outcome, Record, Stage
+from refresher.model import (
+    Attempt,
+    Candidate,
+    Confirmation,
+    Content,
+    Definition,
+    Failure,
+    Format,
+    Outcome,
+    Quarantine,
+    Record,
+    Stage,
+)
 from refresher.observers.log import LogObserver
 
 
@@ -75,3 +87,26 @@ def test_a_crash_is_told_with_its_traceback(caplog: pytest.LogCaptureFixture) ->
     assert "rates" in record.getMessage()
     assert record.exc_info is not None
     assert record.exc_info[1] is error
+
+
+def test_what_the_guard_keeps_aside_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    content = Content(body=b"[]", content_type="application/json", format=Format.JSON, items=0)
+    confirmation = Confirmation(
+        checked_at=0.0, lifetime=1.0, revision=None, definition=Definition("source", "rules")
+    )
+    kept = Quarantine(
+        candidate=Candidate(content=content, etag='"e"', confirmation=confirmation),
+        reason="too few",
+        at=0.0,
+        seen=1,
+        next_moment=1.0,
+    )
+    LogObserver().attempted(
+        bad(Stage.GUARD, 1, "too few"), Record(job="rates", since=0.0, quarantine=kept)
+    )
+    assert caplog.messages == [
+        (
+            "rates: rejected at stage guard: too few; still serving version 1; "
+            "the answer is in quarantine, to be accepted or rejected"
+        )
+    ]

@@ -8,14 +8,22 @@ from typing import Protocol
 import pytest
 
 from refresher import representation
-from refresher.model import Candidate, Confirmation, Content, Definition, Format, Snapshot
-from refresher.protocols import Grant, Lease, SnapshotStore
+from refresher.model import (
+    Candidate,
+    Confirmation,
+    Content,
+    Definition,
+    Format,
+    Quarantine,
+    Snapshot,
+)
+from refresher.protocols import Grant, Lease, QuarantineStore, SnapshotStore
 from refresher.stores.memory import MemoryStore
 from tests.fakes import START
 
 
-class Store(SnapshotStore, Lease, Protocol):
-    """The one object that is both."""
+class Store(SnapshotStore, QuarantineStore, Lease, Protocol):
+    """The one object that is all three."""
 
 
 Opening = Callable[[], AbstractAsyncContextManager[Store]]
@@ -121,3 +129,38 @@ async def test_every_grant_has_a_higher_fence(store: Store) -> None:
     fences = [grant.fence for grant in grants]
     assert fences == sorted(set(fences))
     assert [grant.job for grant in grants] == ["rates", "rates", "other"]
+
+
+def refused(body: bytes = b"[9]") -> Quarantine:
+    return Quarantine(
+        candidate=candidate(body), reason="too few", at=START, seen=1, next_moment=START + 100
+    )
+
+
+async def test_one_candidate_a_job_is_kept_in_quarantine_until_released(store: Store) -> None:
+    await put(store)
+    for body in (b"[8]", b"[9]"):
+        await store.set_aside(await store.acquire("rates"), refused(body))
+    assert await store.quarantined("rates") == refused(b"[9]")
+    assert await store.quarantined("other") is None
+    await store.release("rates")
+    await store.release("rates")
+    assert await store.quarantined("rates") is None
+
+
+async def test_good_data_ends_the_quarantine_of_its_job_alone(store: Store) -> None:
+    for job in ("rates", "other"):
+        await put(store, job=job)
+        await store.set_aside(await store.acquire(job), refused())
+    await put(store, b"[2]")
+    assert await store.quarantined("rates") is None
+    await store.set_aside(await store.acquire("rates"), refused())
+    await store.confirm(await store.acquire("rates"), confirmation(START + 60))
+    assert await store.quarantined("rates") is None
+    assert await store.quarantined("other") == refused()
+
+
+async def test_bytes_may_change_later_than_they_were_checked(store: Store) -> None:
+    await put(store)
+    made = await store.commit(await store.acquire("rates"), candidate(b"[2]", START), at=START + 9)
+    assert (made.checked_at, made.changed_at, made.dated) == (START, START + 9, True)

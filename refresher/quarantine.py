@@ -1,0 +1,57 @@
+"""Quarantine: when a candidate that the guard refused has come back often enough to be taken."""
+
+from refresher.model import Candidate, Due, DueReason, Outcome, Quarantine, Stage
+
+
+def is_moment(due: Due, started: float) -> bool:
+    """Whether an attempt that starts now answers a scheduled due moment, or tries it again.
+
+    `due` is what the schedule says, whoever else may have asked for the attempt.
+    """
+    return due.at is not None and due.at <= started and due.reason is not DueReason.STARTUP
+
+
+def after_refusal(
+    held: Quarantine | None,
+    candidate: Candidate,
+    reason: str,
+    *,
+    started: float,
+    on_schedule: bool,
+    next_moment: float,
+) -> Quarantine:
+    """The quarantine once the guard has refused `candidate`, where there was `held` before.
+
+    Between two scheduled moments an answer may be fetched more than once (by hand, or because a
+    refusal is looked at again after an hour): each moment counts the candidate once.
+    """
+    counts = on_schedule and (held is None or started >= held.next_moment)
+    if held is not None and not counts:
+        next_moment = held.next_moment
+    if held is None or held.candidate.etag != candidate.etag:
+        at, seen = candidate.confirmation.checked_at, 0
+    else:
+        at, seen = held.at, held.seen
+    return Quarantine(
+        candidate=candidate,
+        reason=reason,
+        at=at,
+        seen=seen + counts,
+        next_moment=next_moment,
+    )
+
+
+def is_accepted(quarantine: Quarantine, accept_after: int | None) -> bool:
+    """Whether what came back so often is the truth of its source, and no accident."""
+    return accept_after is not None and quarantine.seen >= accept_after
+
+
+def is_missed(on_schedule: bool, stage: Stage, next_: Due, scheduled: float) -> bool:  # noqa: FBT001
+    """Whether a scheduled moment is over without the candidate, once an attempt ended at `stage`.
+
+    One that failed is not, while it is still to be tried again before the moment that follows.
+    """
+    if stage is Stage.GUARD or not on_schedule:
+        return False
+    answered = stage.outcome is Outcome.REJECTED
+    return answered or next_.at is None or next_.at >= scheduled

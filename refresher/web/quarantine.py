@@ -1,0 +1,108 @@
+"""The quarantine endpoints: what the guard refused last, and what a person decides of it."""
+
+import logging
+from dataclasses import asdict
+
+import anyio.to_thread
+
+from refresher.difference import difference
+from refresher.errors import NotQuarantined
+from refresher.model import Content, Quarantine, Snapshot
+from refresher.service import Service
+from refresher.web.answer import Answer, json_answer, problem, unknown_job
+from refresher.web.rendering import HARMLESS
+from refresher.web.status import rfc3339
+
+logger = logging.getLogger("refresher")
+
+
+async def show(service: Service, name: str) -> Answer:
+    """Answer `GET /admin/jobs/{job}/quarantine`."""
+    job = service.jobs.get(name)
+    if job is None:
+        return unknown_job(name)
+    try:
+        held = await job.quarantined()
+    except NotQuarantined as error:
+        return _nothing(error)
+    served = job.record.snapshot
+    # In a thread: rows by the hundred thousand take a while to compare.
+    summary = await anyio.to_thread.run_sync(_summary, held.candidate.content, served)
+    return json_answer(
+        {
+            "job": name,
+            "reason": held.reason,
+            "at": rfc3339(held.at),
+            "checked_at": rfc3339(held.candidate.confirmation.checked_at),
+            "seen": held.seen,
+            "accept_after": job.plan.accept_after,
+            "etag": held.candidate.etag,
+            "content_type": held.candidate.content.content_type,
+            "served_version": served and served.version,
+            "difference": summary,
+        }
+    )
+
+
+async def show_body(service: Service, name: str) -> Answer:
+    """Answer `GET /admin/jobs/{job}/quarantine?body=1`: the bytes that would be served."""
+    job = service.jobs.get(name)
+    if job is None:
+        return unknown_job(name)
+    try:
+        held = await job.quarantined()
+    except NotQuarantined as error:
+        return _nothing(error)
+    return _body(held)
+
+
+async def accept(service: Service, name: str) -> Answer:
+    """Answer `POST /admin/jobs/{job}/quarantine/accept`."""
+    job = service.jobs.get(name)
+    if job is None:
+        return unknown_job(name)
+    try:
+        snapshot = await job.accept()
+    except NotQuarantined as error:
+        return _nothing(error)
+    logger.info("%s: accepted out of quarantine, serving version %s", name, snapshot.version)
+    return json_answer({"job": name, "version": snapshot.version, "etag": snapshot.etag})
+
+
+async def reject(service: Service, name: str) -> Answer:
+    """Answer `POST /admin/jobs/{job}/quarantine/reject`."""
+    job = service.jobs.get(name)
+    if job is None:
+        return unknown_job(name)
+    try:
+        await job.reject()
+    except NotQuarantined as error:
+        return _nothing(error)
+    logger.info("%s: what was in quarantine has been dropped", name)
+    return json_answer({"job": name, "quarantine": None})
+
+
+def _nothing(error: NotQuarantined) -> Answer:
+    return problem(404, "no-quarantine", str(error))
+
+
+def _summary(after: Content, served: Snapshot | None) -> dict[str, object]:
+    before = None if served is None else served.content
+    found = None if before is None else difference(before, after)
+    return {
+        "bytes": {"before": before and len(before.body), "after": len(after.body)},
+        "items": {"before": before and before.items, "after": after.items},
+        **({} if found is None else asdict(found)),
+    }
+
+
+def _body(held: Quarantine) -> Answer:
+    content = held.candidate.content
+    headers = [
+        (b"content-type", content.content_type.encode("latin-1")),
+        (b"content-length", b"%d" % len(content.body)),
+        (b"etag", held.candidate.etag.encode()),
+        (b"cache-control", b"no-store"),
+        *HARMLESS,
+    ]
+    return Answer(200, headers, content.body)
