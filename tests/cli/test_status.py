@@ -29,6 +29,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         [jobs.off]
         file = "menu.json"
         enabled = false
+        [jobs.thin]
+        file = "menu.json"
+        guard = {{ min_items = 9 }}
         [jobs.slow]
         python = "slow:wait"
         timeout = "1m"
@@ -52,7 +55,7 @@ def row(ended: Ended, job: str) -> str:
 def test_status_is_a_table_for_a_person(url: str, folder: Path) -> None:
     ended = refresher("status", "--url", url, folder=folder)
     assert (ended.status, ended.err) == (0, "")
-    assert [words[0] for words in ended.lines] == ["JOB", "menu", "bad", "off", "slow"]
+    assert [words[0] for words in ended.lines] == ["JOB", "menu", "bad", "off", "thin", "slow"]
     menu = row(ended, "menu").split()
     assert menu[1:3] == ["fresh", "1"]
     assert menu[3].endswith("s")
@@ -61,6 +64,7 @@ def test_status_is_a_table_for_a_person(url: str, folder: Path) -> None:
     assert "pending" in row(ended, "bad")
     assert "failed, connect: cannot connect" in row(ended, "bad")
     assert "pending, disabled" in row(ended, "off")
+    assert "pending, quarantine" in row(ended, "thin")
 
 
 def test_status_of_one_job_is_its_row(url: str, folder: Path) -> None:
@@ -71,7 +75,7 @@ def test_status_of_one_job_is_its_row(url: str, folder: Path) -> None:
 def test_status_as_json_is_what_the_service_answers(url: str, folder: Path) -> None:
     every = refresher("status", "--json", "--url", url, folder=folder).json
     one = refresher("status", "menu", "--json", "--url", url, folder=folder).json
-    assert [job["name"] for job in every["jobs"]] == ["menu", "bad", "off", "slow"]
+    assert [job["name"] for job in every["jobs"]] == ["menu", "bad", "off", "thin", "slow"]
     assert one["name"] == "menu"
     assert one["attempts"]["changed"] == 1
     assert one["source"]["kind"] == "file"

@@ -473,6 +473,9 @@ class TestEmbedded:
             "/admin/refresh": ["post"],
             "/admin/jobs/{job}/pause": ["post"],
             "/admin/jobs/{job}/resume": ["post"],
+            "/admin/jobs/{job}/quarantine": ["get"],
+            "/admin/jobs/{job}/quarantine/accept": ["post"],
+            "/admin/jobs/{job}/quarantine/reject": ["post"],
         }
         body: Mapping[str, Any] = schema["paths"]["/admin/refresh"]["post"]["requestBody"]
         described = body["content"]["application/json"]["schema"]
@@ -484,4 +487,4 @@ class TestEmbedded:
             for operation in path.values()
             for parameter in operation.get("parameters", [])
         ]
-        assert set(parameters) == {"job"}
+        assert set(parameters) == {"job", "body"}

@@ -33,6 +33,7 @@ KEYS = {
     "last_attempt",
     "source",
     "tags",
+    "quarantine",
 }
 
 
@@ -97,6 +98,7 @@ async def test_a_pending_job_has_every_key_and_null_where_there_is_nothing() -> 
         },
         "source": {"kind": "python", "url": found["source"]["url"]},
         "tags": ["x", "y"],
+        "quarantine": None,
     }
 
 
