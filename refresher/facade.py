@@ -59,7 +59,8 @@ class JobKeys(TypedDict, total=False):
     ok_status: Sequence[int]
     conditional: bool
     max_redirects: int
-    format: Literal["auto", "json", "text", "bytes"]
+    format: Literal["auto", "json", "ndjson", "csv", "xml", "yaml", "toml", "text", "bytes"]
+    raw: bool
     select: str
     schema: str | PathLike[str]
     guard: Mapping[str, object]
