@@ -1,5 +1,6 @@
 """What is configured, as it is put together."""
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from functools import partial
@@ -9,10 +10,14 @@ import anyio.to_thread
 import pytest
 
 from refresher import build
+from refresher.build import rules_of
 from refresher.clock import SystemClock
 from refresher.config import load
+from refresher.config.models import GuardConfig
 from refresher.model import Payload
+from refresher.pipeline import GuardRules, Rules
 from refresher.sources import PageRead
+from tests.config.configs import job as configured
 from tests.faults import Answer, Request, json_answer, serving
 
 
@@ -65,3 +70,35 @@ async def test_a_paged_job_asks_as_its_table_says(
     assert found.body == b"[0,1,2]"
     assert [urlsplit(sent.target).query for sent in server.requests] == queries
     assert len(told) == len(queries)
+
+
+def test_every_rule_of_a_job_reaches_the_pipeline() -> None:
+    guard = {
+        "min_items": 1,
+        "max_items": 9,
+        "max_shrink": "50%",
+        "max_growth": "200%",
+        "required": ["a"],
+        "allow_empty": True,
+        "duplicate_keys": "reject",
+    }
+    assert rules_of(configured(format="csv", raw=True, guard=guard)) == Rules(
+        format="csv",
+        raw=True,
+        guard=GuardRules(
+            min_items=1,
+            max_items=9,
+            max_shrink=0.5,
+            max_growth=2.0,
+            required=("a",),
+            allow_empty=True,
+            duplicate_keys="reject",
+        ),
+    )
+    assert rules_of(configured(select="a")) == Rules(select="a")
+
+
+def test_what_is_not_written_rules_nothing() -> None:
+    assert rules_of(configured()) == Rules()
+    fields = {field.name for field in dataclasses.fields(GuardRules)}
+    assert fields <= {field.name for field in dataclasses.fields(GuardConfig)}

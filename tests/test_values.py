@@ -55,6 +55,15 @@ def test_text_and_bytes_are_what_they_are() -> None:
     assert Values().of(raw, None) == Values().of(raw, bytes) == b"\x00\xff"
 
 
+def test_what_was_made_json_is_json_and_what_is_raw_is_bytes() -> None:
+    made = snapshot(b'[{"a":"1"}]', form=Format.CSV)
+    assert Values().of(made, None) == [{"a": "1"}]
+    assert Values().of(made, list[Flags]) == [Flags(a=1)]
+    content = dataclasses.replace(made.content, body=b"a\n1", content_type="text/csv", raw=True)
+    raw = dataclasses.replace(made, content=content)
+    assert Values().of(raw, None) == Values().of(raw, bytes) == b"a\n1"
+
+
 def test_a_version_is_validated_once_and_shared() -> None:
     values, counting = Values(), Counting()
     first = values.of(snapshot(), counting.type)

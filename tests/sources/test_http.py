@@ -278,6 +278,15 @@ class TestAStatus:
         assert not failed.transient
         assert str(status) in str(failed)
 
+    @pytest.mark.parametrize("length", ["", "Content-Length: 0\r\n"])
+    async def test_of_no_content_is_an_empty_body_where_it_is_taken(
+        self, length: str, upstream: FaultServer, client: httpx.AsyncClient
+    ) -> None:
+        head = f"HTTP/1.1 204 No Content\r\n{length}\r\n".encode()
+        request = HttpRequest(url=upstream.script("/x", (head,)), ok_status=frozenset({200, 204}))
+        found = await payload(HttpSource(request, client=client))
+        assert (found.body, found.http_status) == (b"", 204)
+
     @pytest.mark.parametrize("status", [401, 403])
     async def test_of_refused_credentials_names_the_auth(
         self, status: int, upstream: FaultServer, client: httpx.AsyncClient
