@@ -149,8 +149,9 @@ def source_of(
     *,
     now: Callable[[], float],
     on_exchange: Callable[[Exchange], None] | None = None,
+    spool_from: int | None = None,
 ) -> Source:
-    """Where the job's data comes from.
+    """Where the job's data comes from; what comes over HTTP is put in a file from that size on.
 
     Raises:
         ConfigError: it is a function that cannot be imported, or not be called.
@@ -171,7 +172,9 @@ def source_of(
             connect_timeout=job.connect_timeout,
             now=now,
         )
-        return HttpSource(request, client=upstream.client, on_exchange=on_exchange)
+        return HttpSource(
+            request, client=upstream.client, on_exchange=on_exchange, spool_from=spool_from
+        )
     if job.file is not None:
         return FileSource(job.file, max_bytes=job.max_bytes, now=now)
     client = _client_of(job, upstream, config)

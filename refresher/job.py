@@ -6,11 +6,9 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TypeVar, TypeVarTuple, Unpack, assert_never
+from typing import assert_never
 
-import anyio.to_thread
-
-from refresher import freshness, pipeline, records, representation
+from refresher import freshness, pipeline, records
 from refresher.clock import Clock, sleep_until
 from refresher.errors import NotRefreshable, RefreshFailed, RefreshRefused, TooSoon
 from refresher.gate import Gate
@@ -18,7 +16,6 @@ from refresher.model import (
     Attempt,
     Candidate,
     Confirmation,
-    Content,
     Definition,
     Due,
     DueReason,
@@ -41,17 +38,13 @@ from refresher.schedule import (
     held_until,
     next_due,
 )
+from refresher.spool import Spooled
 from refresher.state import Entry, StateStore
-
-# Below this many bytes the loop decodes, hashes and compresses in less time than a thread is handed
-# the work and hands it back (measured: sha256 0.6 ms, gzip 17 ms for a MiB).
-_SMALL = 64 * 1024
+from refresher.tasks import Refined
+from refresher.workshop import Workshop
 
 # Seconds before a loop that broke outside an attempt tries again.
 _AFTER_CRASH = 1.0
-
-_Inputs = TypeVarTuple("_Inputs")
-_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +70,7 @@ class World:
     states: StateStore
     store: SnapshotStore
     lease: Lease
+    workshop: Workshop
     clock: Clock
     observer: Observer
     redact: Callable[[str], str]
@@ -289,27 +283,28 @@ class Job:
                     raise RefreshFailed(Stage.STATUS, message, http_status=answer.http_status)
                 await self._confirm(running.grant, confirmation)
                 return Outcome.UNCHANGED, answer.http_status
-            case Payload():
-                content, etag = await self._refine(answer, served)
-                if served is not None and served.etag == etag:
+            case Payload() | Spooled():
+                refined = await self._refine(answer, served)
+                if refined is None:
                     await self._confirm(running.grant, confirmation)
                     return Outcome.UNCHANGED, answer.http_status
-                candidate = Candidate(content=content, etag=etag, confirmation=confirmation)
-                await self._publish(running.grant, candidate)
+                await self._publish(running.grant, refined, confirmation)
                 return Outcome.CHANGED, answer.http_status
             case _:
                 assert_never(answer)
 
-    async def _refine(self, payload: Payload, served: Snapshot | None) -> tuple[Content, str]:
+    async def _refine(self, answer: Payload | Spooled, served: Snapshot | None) -> Refined | None:
         try:
-            return await _off_loop(len(payload.body), _refine, payload, self.plan.rules, served)
+            return await self._world.workshop.refine(answer, self.plan.rules, served)
         except RefreshFailed as refusal:
-            refusal.http_status = payload.http_status
+            refusal.http_status = answer.http_status
             raise
 
-    async def _publish(self, grant: Grant, candidate: Candidate) -> None:
-        body, content_type = candidate.content.body, candidate.content.content_type
-        ready = await _off_loop(len(body), representation.prepare, body, content_type)
+    async def _publish(self, grant: Grant, refined: Refined, confirmation: Confirmation) -> None:
+        ready = refined.representation
+        candidate = Candidate(
+            content=refined.content, etag=ready.identity_etag, confirmation=confirmation
+        )
         self._renew(await self._world.store.commit(grant, candidate), ready)
 
     async def _confirm(self, grant: Grant, confirmation: Confirmation) -> None:
@@ -402,22 +397,3 @@ def _described(error: Exception) -> str:
         return f"{type(error).__name__}: {error}"
     except Exception:  # noqa: BLE001  somebody's error, whose __str__ is broken as well
         return type(error).__name__
-
-
-def _refine(
-    payload: Payload, rules: pipeline.Rules, served: Snapshot | None
-) -> tuple[Content, str]:
-    known = None
-    if served is not None:
-        content = served.content
-        known = pipeline.Served(content.items, len(content.body), content.format)
-    content = pipeline.refine(payload, rules, known)
-    return content, representation.etag_of(content.body, content.content_type)
-
-
-async def _off_loop(
-    size: int, work: Callable[[Unpack[_Inputs]], _Result], *inputs: *_Inputs
-) -> _Result:
-    if size <= _SMALL:
-        return work(*inputs)
-    return await anyio.to_thread.run_sync(work, *inputs, abandon_on_cancel=True)

@@ -32,6 +32,7 @@ from refresher.sources.callable import payload_of
 from refresher.state import StateStore
 from refresher.stores.memory import MemoryStore
 from refresher.watchdog import Watchdog
+from refresher.workshop import LARGE, Workshop
 
 logger = logging.getLogger("refresher")
 
@@ -91,6 +92,7 @@ class Service:
                 self.states,
                 self._store,
                 self._store,
+                await stack.enter_async_context(Workshop()),
                 self.clock,
                 _Observers(self.metrics, LogObserver()),
                 self.redact,
@@ -206,7 +208,9 @@ class Service:
         return self._upstreams[key]
 
     def _source_of(self, plan: JobPlan) -> Source:
-        return build.source_of(plan, self._upstream(plan), self.config, now=self.clock.now)
+        return build.source_of(
+            plan, self._upstream(plan), self.config, now=self.clock.now, spool_from=LARGE
+        )
 
     def _upstream_of(self, job: str) -> str:
         return build.upstream_key(self.config.jobs[job])

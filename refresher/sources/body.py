@@ -5,11 +5,13 @@ httpx's own decoder hands out 194 KB of gzip as one chunk of 200 MB; here each s
 
 import asyncio
 import io
+import sys
 import zlib
 from collections.abc import AsyncIterable, Iterator, Sequence
 
 from refresher.errors import RefreshFailed
 from refresher.model import Stage
+from refresher.spool import Spool
 
 _PIECE = 64 * 1024
 _PAUSE = 256 * 1024
@@ -24,8 +26,13 @@ _ZLIB_METHOD = 8
 
 
 async def read_body(
-    chunks: AsyncIterable[bytes], *, codings: str, length: int | None, max_bytes: int
-) -> bytes:
+    chunks: AsyncIterable[bytes],
+    *,
+    codings: str,
+    length: int | None,
+    max_bytes: int,
+    spool_from: int | None = None,
+) -> bytes | Spool:
     """Read a body and take its content codings off (RFC 9110, section 8.4).
 
     Args:
@@ -33,6 +40,7 @@ async def read_body(
         codings: The Content-Encoding field, in the order in which they were applied.
         length: The Content-Length, where one is known.
         max_bytes: The most that may come out.
+        spool_from: The size from which the body lies in a file, and not in memory; None: never.
 
     Raises:
         RefreshFailed: stage `body`, for more than `max_bytes`, a coding that is unknown, and data
@@ -41,7 +49,18 @@ async def read_body(
     decoders = _decoders(codings)
     if length is not None and length > max_bytes and not decoders:
         raise _refused(f"the body has {length} bytes, more than max_bytes = {max_bytes}")
-    body = io.BytesIO()  # the one buffer whose bytes can be had without a copy
+    body = _Body(sys.maxsize if spool_from is None else spool_from)
+    try:
+        await _fill(body, chunks, decoders, max_bytes)
+    except BaseException:
+        body.drop()
+        raise
+    return body.taken()
+
+
+async def _fill(
+    body: "_Body", chunks: AsyncIterable[bytes], decoders: Sequence["_Decoder"], max_bytes: int
+) -> None:
     unpaused = 0
     async for chunk in chunks:
         for piece in _through(decoders, chunk):
@@ -49,13 +68,40 @@ async def read_body(
             if unpaused >= _PAUSE:
                 unpaused = 0
                 await asyncio.sleep(0)
-            if body.tell() + len(piece) > max_bytes:
+            if body.size + len(piece) > max_bytes:
                 after = " after decompression" if decoders else ""
                 raise _refused(f"the body has more than max_bytes = {max_bytes} bytes{after}")
             body.write(piece)
     for decoder in decoders:
         decoder.finish()
-    return body.getvalue()
+
+
+class _Body:
+    """What has come of a body, in memory as long as it is small."""
+
+    def __init__(self, spool_from: int) -> None:
+        self.size = 0
+        self._spool_from = spool_from
+        # the one buffer whose bytes can be had without a copy
+        self._held: io.BytesIO | Spool = io.BytesIO()
+
+    def write(self, piece: bytes) -> None:
+        """Take some more."""
+        self.size += len(piece)
+        if isinstance(self._held, io.BytesIO) and self.size >= self._spool_from:
+            spool = Spool()
+            spool.write(self._held.getbuffer())
+            self._held = spool
+        self._held.write(piece)
+
+    def drop(self) -> None:
+        """Have none of it."""
+        if isinstance(self._held, Spool):
+            self._held.close()
+
+    def taken(self) -> bytes | Spool:
+        """All of it."""
+        return self._held if isinstance(self._held, Spool) else self._held.getvalue()
 
 
 def _through(decoders: Sequence["_Decoder"], data: bytes) -> Iterator[bytes]:

@@ -17,6 +17,7 @@ from refresher.sources.body import read_body
 from refresher.sources.failures import broken_body, causes, no_answer, status_failure
 from refresher.sources.redirects import REDIRECTS, Hop, failed, follow
 from refresher.sources.validators import Validators
+from refresher.spool import Spool, Spooled
 from refresher.urls import Params, origin_of, shown, shown_origin, with_params
 
 _NOT_MODIFIED = 304
@@ -84,7 +85,7 @@ class HttpSource:
 
     The client brings the connection only: what is configured for the job is put on each request
     here, and is withheld from every origin but the configured one. There is no deadline over the
-    whole; that is the caller's.
+    whole; that is the caller's. A body of `spool_from` bytes and more is put into a file.
     """
 
     def __init__(
@@ -93,16 +94,18 @@ class HttpSource:
         *,
         client: httpx.AsyncClient,
         on_exchange: Callable[[Exchange], None] | None = None,
+        spool_from: int | None = None,
     ) -> None:
         url = httpx.URL(request.url)
         self._request = request
         self._client = client
         self._on_exchange = on_exchange
+        self._spool_from = spool_from
         self._auth = request.auth or _auth_of(url)
         bare = url.copy_with(userinfo=b"", fragment=None)
         self._start = Hop(request.method, with_params(bare, request.params), request.content)
 
-    async def fetch(self, since: str | None) -> Payload | NotModified:
+    async def fetch(self, since: str | None) -> Payload | Spooled | NotModified:
         """Ask the upstream for content other than that of the revision `since`.
 
         Raises:
@@ -127,7 +130,9 @@ class HttpSource:
                 hop = follow(hop, status, location, max_redirects=asked.max_redirects)
             reach.depart()
 
-    async def _payload(self, response: httpx.Response, found: Validators | None) -> Payload:
+    async def _payload(
+        self, response: httpx.Response, found: Validators | None
+    ) -> Payload | Spooled:
         """The answer's body, if its status is one that is taken for data."""
         status = response.status_code
         if status not in self._request.ok_status:
@@ -139,15 +144,17 @@ class HttpSource:
                     codings=response.headers.get("content-encoding", ""),
                     length=_length(response.headers),
                     max_bytes=self._request.max_bytes,
+                    spool_from=self._spool_from,
                 )
         except httpx.TransportError as error:
             raise broken_body(error, http_status=status) from error
-        return Payload(
-            body=body,
-            content_type=response.headers.get("content-type"),
-            revision=found.dump() if found else None,
-            http_status=status,
-        )
+        content_type = response.headers.get("content-type")
+        revision = found.dump() if found else None
+        if isinstance(body, Spool):
+            return Spooled(
+                body=body, content_type=content_type, revision=revision, http_status=status
+            )
+        return Payload(body=body, content_type=content_type, revision=revision, http_status=status)
 
     @asynccontextmanager
     async def _ask(

@@ -37,7 +37,9 @@ async def wire(chunks: Iterable[bytes]) -> AsyncIterator[bytes]:
 async def read(
     *chunks: bytes, codings: str = "", length: int | None = None, max_bytes: int = MIB
 ) -> bytes:
-    return await read_body(wire(chunks), codings=codings, length=length, max_bytes=max_bytes)
+    body = await read_body(wire(chunks), codings=codings, length=length, max_bytes=max_bytes)
+    assert isinstance(body, bytes)
+    return body
 
 
 async def refused(
