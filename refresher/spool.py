@@ -12,10 +12,10 @@ from refresher.model import Payload
 class Spool:
     """Bytes in a file that nobody else can open, gone once every process has let go of it.
 
-    Close it as soon as it has been of use: a traceback may keep the object for long. On Linux the file is memory that belongs to no process: it needs no directory, a write to it
-    waits for no disk, and whoever is killed leaves nothing behind. Elsewhere it is a temporary file
-    whose name is gone as soon as it is made. `descriptor` is one to take over, instead of a new
-    file.
+    Close it as soon as it has been of use: a traceback may keep the object for long. On Linux the
+    file is memory that belongs to no process: it needs no directory, a write to it waits for no
+    disk, and whoever is killed leaves nothing behind. Elsewhere it is a temporary file whose name
+    is gone as soon as it is made. `descriptor` is one to take over, instead of a new file.
     """
 
     __slots__ = ("_descriptor",)

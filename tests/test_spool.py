@@ -1,11 +1,16 @@
-import os
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from refresher.spool import Spool, Spooled
 
 DESCRIPTORS = Path("/proc/self/fd")
+
+
+def open_files() -> int:
+    return len(list(DESCRIPTORS.iterdir()))
 
 
 def test_what_is_written_is_read() -> None:
@@ -18,23 +23,28 @@ def test_what_is_written_is_read() -> None:
 
 
 def test_nothing_is_left_of_it() -> None:
-    before = len(os.listdir(DESCRIPTORS))
+    before = open_files()
     spool = Spool()
     spool.write(b"x")
-    assert len(os.listdir(DESCRIPTORS)) == before + 1
-    del spool
-    assert len(os.listdir(DESCRIPTORS)) == before
+    assert open_files() == before + 1
+    spool.close()
+    assert open_files() == before
+    spool.close()
+    with pytest.raises(ValueError, match="let go"):
+        spool.write(b"x")
+    forgotten = Spool()
+    del forgotten
+    assert open_files() == before
 
 
 def test_it_has_no_name_and_no_other_program_inherits_it() -> None:
     spool = Spool()
     assert "(deleted)" in str((DESCRIPTORS / str(spool.fileno())).readlink())
     look = f"import os; os.fstat({spool.fileno()})"
-    child = [sys.executable, "-c", look]
-    assert (
-        b"Bad file"
-        in subprocess.run(child, capture_output=True, check=False, close_fds=False).stderr
-    )  # noqa: S603, E501  our own words
+    seen = subprocess.run(  # noqa: S603  our own words
+        [sys.executable, "-c", look], capture_output=True, check=False, close_fds=False
+    )
+    assert b"Bad file descriptor" in seen.stderr
 
 
 def test_an_answer_can_be_had_as_a_payload() -> None:

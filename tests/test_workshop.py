@@ -3,13 +3,12 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable, Set
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
 
 import anyio
 import anyio.to_thread
-import msgspec
 import pytest
 
 from refresher.errors import RefreshFailed
@@ -23,74 +22,29 @@ from refresher.model import (
     Stage,
 )
 from refresher.pipeline import GuardRules, Rules
-from refresher.spool import Spool, Spooled
+from refresher.spool import Spooled
 from refresher.tasks import Refined, Task
-from refresher.workshop import LARGE, Workshop
-
-PLAIN = Rules()
-LARGE_BODY = msgspec.json.encode([{"id": n, "price": n / 3} for n in range(LARGE // 25)])
-SMALL_BODY = b'[{"id": 1, "price": 0.10}]'
-ENDLESS = Rules(select="|".join(["[@,@]"] * 60))
-"""Makes 2^60 lists."""
-
-
-def in_memory(body: bytes, content_type: str = "application/json") -> Payload:
-    return Payload(body=body, content_type=content_type)
-
-
-def in_a_file(body: bytes, content_type: str = "application/json") -> Spooled:
-    spool = Spool()
-    spool.write(body)
-    return Spooled(body=spool, content_type=content_type)
+from refresher.workshop import Workshop
+from tests.workers import (
+    ENDLESS,
+    LARGE_BODY,
+    MIDDLING_BODY,
+    PLAIN,
+    SMALL_BODY,
+    a_busy_worker,
+    children,
+    in_a_file,
+    in_memory,
+    oom_score,
+    open_files,
+    until,
+)
 
 
 def refined_here(body: bytes, rules: Rules) -> Refined | None:
     return Task(content_type="application/json", rules=rules, served=None, etag=None).carry_out(
         body
     )
-
-
-def children(of: int | None = None) -> set[int]:
-    """The worker processes that a process has."""
-    parent = os.getpid() if of is None else of
-    found = set()
-    for status in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            told = status.read_text().rpartition(")")[2].split()
-            command = status.with_name("cmdline").read_bytes()
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-        if int(told[1]) == parent and told[0] != "Z" and b"refresher.worker" in command:
-            found.add(int(status.parent.name))
-    return found
-
-
-async def until(condition: Callable[[], object]) -> None:
-    """Wait for another process to do something; how long that takes is the machine's affair."""
-    with anyio.fail_after(30):
-        while not await anyio.to_thread.run_sync(condition):
-            await anyio.sleep(0.01)
-
-
-async def a_worker(other_than: Set[int] = frozenset()) -> int:
-    """The one worker at work, once it is."""
-    found: set[int] = set()
-
-    def look() -> bool:
-        found.clear()
-        found.update(children() - other_than)
-        return bool(found)
-
-    await until(look)
-    (pid,) = found
-    return pid
-
-
-def is_busy(pid: int) -> bool:
-    """Whether a worker has had time enough to be in the middle of something."""
-    ticks = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11]
-    modules = Path(f"/proc/{pid}/maps").read_text()
-    return int(ticks) > 60 and "msgspec" in modules  # over half a second; it starts in a third
 
 
 @pytest.fixture
@@ -109,15 +63,14 @@ async def test_a_worker_makes_of_a_large_body_what_would_be_made_of_it_here(
     assert len(children()) == 1
 
 
-@pytest.mark.parametrize("body", [SMALL_BODY, LARGE_BODY[: LARGE // 2].rpartition(b",")[0] + b"]"])
+@pytest.mark.parametrize("body", [SMALL_BODY, MIDDLING_BODY])
 async def test_a_small_body_starts_no_process(workshop: Workshop, body: bytes) -> None:
     assert await workshop.refine(in_memory(body), PLAIN, None) == refined_here(body, PLAIN)
     assert not children()
 
 
 async def test_what_is_to_be_parsed_is_large_sooner(workshop: Workshop) -> None:
-    body = LARGE_BODY[: LARGE // 2].rpartition(b",")[0] + b"]"
-    await workshop.refine(in_memory(body), Rules(guard=GuardRules(required=("id",))), None)
+    await workshop.refine(in_memory(MIDDLING_BODY), Rules(guard=GuardRules(required=("id",))), None)
     assert children()
 
 
@@ -173,9 +126,7 @@ async def test_what_nobody_foresaw_is_a_failure_and_the_worker_goes_on(workshop:
 
 async def test_a_worker_that_dies_is_a_failed_attempt_and_replaced(workshop: Workshop) -> None:
     async def die() -> None:
-        pid = await a_worker()
-        await until(lambda: is_busy(pid))
-        os.kill(pid, signal.SIGKILL)
+        os.kill(await a_busy_worker(), signal.SIGKILL)
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(die)
@@ -190,15 +141,14 @@ async def test_a_worker_that_died_at_rest_is_replaced_unnoticed(workshop: Worksh
     await workshop.refine(in_a_file(LARGE_BODY), PLAIN, None)
     (pid,) = children()
     os.kill(pid, signal.SIGKILL)
-    await until(lambda: not children())
+    await until(lambda: os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT))
     assert await workshop.refine(in_a_file(LARGE_BODY), PLAIN, None)
     assert pid not in children()
 
 
 async def test_a_worker_whose_time_is_over_is_killed_and_replaced(workshop: Workshop) -> None:
     async def give_up(scope: anyio.CancelScope) -> None:
-        pid = await a_worker()
-        await until(lambda: is_busy(pid))
+        await a_busy_worker()
         scope.cancel()
 
     async with anyio.create_task_group() as tasks:
@@ -234,7 +184,7 @@ async def test_workers_yield_to_the_service(workshop: Workshop) -> None:
     (pid,) = children()
     ours = os.getpriority(os.PRIO_PROCESS, 0)
     assert os.getpriority(os.PRIO_PROCESS, pid) == min(19, ours + 10)
-    assert Path(f"/proc/{pid}/oom_score_adj").read_text() == "1000\n"
+    assert oom_score(pid) == 1000
 
 
 async def test_a_worker_without_work_goes_and_comes_back_when_there_is_some() -> None:
@@ -245,8 +195,7 @@ async def test_a_worker_without_work_goes_and_comes_back_when_there_is_some() ->
 
 
 async def test_no_file_is_kept_once_it_has_been_of_use() -> None:
-    descriptors = Path("/proc/self/fd")
-    before = set(os.listdir(descriptors))
+    before = open_files()
     async with Workshop() as workshop:
         for make in (in_a_file, in_memory):
             await workshop.refine(make(LARGE_BODY), PLAIN, None)
@@ -254,13 +203,13 @@ async def test_no_file_is_kept_once_it_has_been_of_use() -> None:
                 await workshop.refine(make(LARGE_BODY), Rules(select="nothing"), None)
             with anyio.move_on_after(0.1):
                 await workshop.refine(make(LARGE_BODY), ENDLESS, None)
-    assert set(os.listdir(descriptors)) <= before
+    assert open_files() <= before
 
 
 PROGRAM = """
 import asyncio, sys
 print("imported", flush=True)
-from tests.test_workshop import ENDLESS, LARGE_BODY, in_a_file
+from tests.workers import ENDLESS, LARGE_BODY, in_a_file
 from refresher.errors import RefreshFailed
 from refresher.workshop import Workshop
 sys.executable = sys.argv[1]
@@ -279,9 +228,7 @@ async def test_workers_end_with_a_service_that_is_killed(tmp_path: Path) -> None
     program.write_text(PROGRAM)
     process = await anyio.to_thread.run_sync(start, program, sys.executable)
     try:
-        await until(lambda: children(process.pid))
-        (pid,) = children(process.pid)
-        await until(lambda: is_busy(pid))
+        pid = await a_busy_worker(process.pid)
     finally:
         process.kill()
         out, _ = await anyio.to_thread.run_sync(process.communicate)
