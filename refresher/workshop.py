@@ -91,17 +91,25 @@ class Workshop:
             if len(answer.body) < _AT_ONCE:
                 return task.carry_out(answer.body)
             return await to_thread.run_sync(task.carry_out, answer.body, abandon_on_cancel=True)
-        errand = _Errand(task, answer.body)
-        work, result = handover(errand.carry_out)
+        outcome = await self._outcome_elsewhere(task, answer.body)
+        if not isinstance(outcome, RefreshFailed):
+            return outcome
+        try:
+            raise outcome
+        finally:
+            del outcome  # its traceback leads here, and to the body
+
+    async def _outcome_elsewhere(self, task: Task, body: bytes | Spool) -> tasks.Outcome:
+        errand = _Errand(task, body)
+        work, outcome = handover(errand.carry_out)
         self._open += 1
         self._work.put(work)
         self._staff()
         try:
-            return await result
+            return await outcome
         finally:
             self._open -= 1
             errand.abandon()
-            del result  # it leads to an error whose traceback leads here
 
     def _staff(self) -> None:
         """Have a worker for each task, as far as there may be one."""
@@ -149,16 +157,15 @@ class _Errand:
         self._worker: _Worker | None = None
         self._abandoned = False
 
-    def carry_out(self, hand: "_Worker") -> Refined | None:
+    def carry_out(self, hand: "_Worker") -> tasks.Outcome:
         """Have it done by a worker, in the worker's thread."""
         try:
-            outcome = self._outcome(hand)
+            return self._outcome(hand)
+        except RefreshFailed as failure:
+            return failure.with_traceback(None)  # which would lead here, and to the body
         finally:
             if isinstance(self._body, Spool):
                 self._body.close()
-        if isinstance(outcome, RefreshFailed):
-            raise outcome
-        return outcome
 
     def _outcome(self, hand: "_Worker") -> tasks.Outcome:
         hand.be_there()

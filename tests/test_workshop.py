@@ -1,4 +1,6 @@
 import asyncio
+import contextlib
+import gc
 import os
 import signal
 import subprocess
@@ -204,6 +206,19 @@ async def test_no_file_is_kept_once_it_has_been_of_use() -> None:
             with anyio.move_on_after(0.1):
                 await workshop.refine(make(LARGE_BODY), ENDLESS, None)
     assert open_files() <= before
+
+
+@pytest.mark.parametrize("rules", [PLAIN, Rules(select="nothing"), ENDLESS])
+async def test_no_body_is_kept_once_it_has_been_of_use(workshop: Workshop, rules: Rules) -> None:
+    answer = in_memory(LARGE_BODY)
+    gc.disable()
+    try:
+        before = sys.getrefcount(LARGE_BODY)
+        with contextlib.suppress(RefreshFailed), anyio.move_on_after(2):
+            await workshop.refine(answer, rules, None)
+        await until(lambda: sys.getrefcount(LARGE_BODY) == before)
+    finally:
+        gc.enable()
 
 
 PROGRAM = """

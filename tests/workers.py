@@ -20,8 +20,6 @@ MIDDLING_BODY = msgspec.json.encode([{"id": n, "price": n / 3} for n in range(LA
 SMALL_BODY = b'[{"id": 1, "price": 0.10}]'
 ENDLESS = Rules(select="|".join(["[@,@]"] * 60))
 """Makes 2^60 lists."""
-STARTING = 1.0
-"""Seconds of computing that take a worker past its imports, which need a third of that."""
 
 
 def in_memory(body: bytes, content_type: str = "application/json") -> Payload:
@@ -61,7 +59,7 @@ async def a_busy_worker(of: int | None = None) -> int:
     busy: set[int] = set()
 
     def look() -> bool:
-        busy.update(pid for pid in children(of) if seconds_run(pid) > STARTING)
+        busy.update(pid for pid in children(of) if has_a_task(pid))
         return bool(busy)
 
     await until(look)
@@ -69,10 +67,10 @@ async def a_busy_worker(of: int | None = None) -> int:
     return pid
 
 
-def seconds_run(pid: int) -> float:
-    """Seconds of computing that a process has had."""
-    ticks = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[11]
-    return int(ticks) / os.sysconf("SC_CLK_TCK")
+def has_a_task(pid: int) -> bool:
+    """Whether a worker holds the files of a task."""
+    files = Path(f"/proc/{pid}/fd").iterdir()
+    return any("memfd:refresher" in str(file.readlink()) for file in files)
 
 
 def oom_score(pid: int) -> int:
