@@ -212,8 +212,9 @@ def source_of(
     now: Callable[[], float],
     on_exchange: Callable[[Exchange], None] | None = None,
     on_page: Callable[[PageRead], None] | None = None,
+    spool_from: int | None = None,
 ) -> Source:
-    """Where the job's data comes from.
+    """Where the job's data comes from; what comes over HTTP is put in a file from that size on.
 
     Raises:
         ConfigError: it is a function that cannot be imported, or not be called.
@@ -239,6 +240,7 @@ def source_of(
             client=upstream.client,
             on_exchange=on_exchange,
             on_exhausted=upstream.held_for,
+            spool_from=spool_from,
         )
         if job.paginate is None:
             return source

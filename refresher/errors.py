@@ -20,7 +20,18 @@ from refresher.model import Content, Failure, Stage
 
 
 class RefresherError(Exception):
-    """Base of all errors that this package raises."""
+    """Base of all errors that this package raises; each can be pickled, whatever it takes."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return _revived, (type(self), self.args, self.__dict__)
+
+
+def _revived(
+    kind: type[RefresherError], args: tuple[object, ...], facts: dict[str, object]
+) -> RefresherError:
+    error = kind.__new__(kind, *args)
+    error.__dict__.update(facts)
+    return error
 
 
 class ConfigError(RefresherError):

@@ -13,12 +13,13 @@ from refresher.model import (
     Record,
     Snapshot,
 )
+from refresher.spool import Spooled
 
 
 class Source(Protocol):
     """Where a job's data comes from."""
 
-    async def fetch(self, since: str | None) -> Payload | NotModified:
+    async def fetch(self, since: str | None) -> Payload | Spooled | NotModified:
         """Ask for content newer than the revision `since` (None: whatever there is).
 
         Raises:

@@ -33,6 +33,7 @@ from refresher.sources.callable import payload_of
 from refresher.state import StateStore
 from refresher.stores.memory import MemoryStore
 from refresher.watchdog import Watchdog
+from refresher.workshop import LARGE, Workshop
 
 logger = logging.getLogger("refresher")
 
@@ -100,6 +101,7 @@ class Service:
                 self._store,
                 self._store,
                 self._store,
+                await stack.enter_async_context(Workshop()),
                 self.clock,
                 _Observers(self.metrics, LogObserver()),
                 self.redact,
@@ -223,7 +225,9 @@ class Service:
         self._stack.push_async_callback(upstream.transport.aclose)
 
     def _source_of(self, plan: JobPlan) -> Source:
-        return build.source_of(plan, self._upstream(plan), self.config, now=self.clock.now)
+        return build.source_of(
+            plan, self._upstream(plan), self.config, now=self.clock.now, spool_from=LARGE
+        )
 
     def _upstream_of(self, job: str) -> str:
         return build.upstream_key(self.config.jobs[job])

@@ -11,11 +11,12 @@ import queue
 import threading
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import ParamSpec, TypeVar
 
 from refresher.errors import RefreshFailed
 from refresher.model import Stage
 
+P = ParamSpec("P")
 T = TypeVar("T")
 
 
@@ -48,7 +49,7 @@ class SoloThread:
             finally:
                 self._started_at = None
 
-        work, result = _handover(alone)
+        work, result = handover(alone)
         try:
             threading.Thread(target=work, name=self._name, daemon=True).start()
         except RuntimeError:  # the machine has no thread left: nothing was started
@@ -67,7 +68,7 @@ class ThreadPool:
 
     async def run(self, call: Callable[[], T]) -> T:
         """Call it in one of the threads, once one is free."""
-        work, result = _handover(call)
+        work, result = handover(call)
         if self._vacant:
             self._vacant -= 1
             threading.Thread(target=self._serve, name=self._name, daemon=True).start()
@@ -79,15 +80,15 @@ class ThreadPool:
             self._work.get()()
 
 
-def _handover(call: Callable[[], T]) -> tuple[Callable[[], None], "asyncio.Future[T]"]:
-    """The call as a thread runs it, and the future that its outcome arrives at."""
+def handover(call: Callable[P, T]) -> tuple[Callable[P, None], "asyncio.Future[T]"]:
+    """The call as a thread runs it, and the future that its outcome arrives at in this loop."""
     loop = asyncio.get_running_loop()
     result: asyncio.Future[T] = loop.create_future()
     context = contextvars.copy_context()
 
-    def work() -> None:
+    def work(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
-            value = context.run(call)
+            value = context.run(call, *args, **kwargs)
         except StopIteration as error:  # a future cannot carry it; a coroutine turns it into this
             arrival = _settling(result, RuntimeError(f"StopIteration: {error}"))
         except BaseException as error:  # noqa: BLE001  whatever it is belongs to who waits for it
@@ -96,6 +97,7 @@ def _handover(call: Callable[[], T]) -> tuple[Callable[[], None], "asyncio.Futur
             arrival = _settled(result, value)
         with contextlib.suppress(RuntimeError):  # the loop has closed: nobody waits any more
             loop.call_soon_threadsafe(arrival)
+        del arrival  # it leads to an error whose traceback leads here
 
     return work, result
 

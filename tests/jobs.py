@@ -16,6 +16,7 @@ from refresher.pipeline import Rules
 from refresher.schedule import Interval, Retry, Schedule
 from refresher.state import Entry, StateStore
 from refresher.stores.memory import MemoryStore
+from refresher.workshop import Workshop
 from tests.fakes import Answer, FakeClock, FakeObserver, FakeSource, payload
 
 SECRET = "s3cr3t-t0k3n"
@@ -31,6 +32,7 @@ class Scene:
     states: StateStore = field(default_factory=StateStore)
     store: MemoryStore = field(default_factory=MemoryStore)
     observer: FakeObserver = field(default_factory=FakeObserver)
+    workshop: Workshop = field(default_factory=Workshop)
 
     def gate(self, *, max_concurrency: int = 4, rate: Rate | None = None) -> Gate:
         return Gate("up", max_concurrency=max_concurrency, rate=rate, clock=self.clock)
@@ -67,6 +69,7 @@ class Scene:
             self.store,
             self.store,
             self.store,
+            self.workshop,
             self.clock,
             self.observer,
             lambda text: text.replace(SECRET, "***"),

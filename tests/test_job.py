@@ -11,6 +11,7 @@ from refresher.pipeline import GuardRules, Rules
 from refresher.schedule import due_from
 from tests.fakes import START, payload, payloads
 from tests.jobs import SECRET, Scene, down, running
+from tests.workers import ENDLESS, LARGE_BODY, children, in_a_file, in_memory, until
 
 
 async def test_a_pending_job_is_attempted_at_once() -> None:
@@ -388,3 +389,24 @@ async def test_what_has_been_frozen_is_not_replaced_by_an_attempt_under_way() ->
         source.hold.set()
         await answer
     assert scene.body() == b"[0]"
+
+
+async def test_a_worker_that_takes_longer_than_the_timeout_is_a_failed_attempt() -> None:
+    scene = Scene()
+    job, _ = scene.job(in_memory(LARGE_BODY), payload(), rules=ENDLESS, timeout=0.5)
+    async with scene.workshop, running(job):
+        await scene.observer.told.wait()
+        failure = scene.record().last_attempt.failure  # type: ignore[union-attr]
+        assert failure.stage is Stage.TIMEOUT  # type: ignore[union-attr]
+        await until(lambda: not children())
+
+
+async def test_a_large_answer_is_served_byte_for_byte_and_known_again() -> None:
+    scene = Scene()
+    job, _ = scene.job(in_a_file(LARGE_BODY), in_a_file(LARGE_BODY), in_a_file(LARGE_BODY[:-1]))
+    async with scene.workshop, running(job):
+        for _ in range(2):  # and one at the start
+            await job.answer_to(await job.request())
+        assert scene.observer.outcomes == ["changed", "unchanged", "rejected"]
+        assert scene.body() == LARGE_BODY
+        assert scene.record().last_attempt.http_status == 200  # type: ignore[union-attr]

@@ -1,16 +1,22 @@
 """What a job does with content that the guard refuses."""
 
+from collections.abc import Awaitable, Callable
+
 import anyio
 import pytest
 
 from refresher import freshness
 from refresher.errors import NotQuarantined
 from refresher.job import Job
-from refresher.model import NotModified, Outcome, Quarantine, State
+from refresher.model import NotModified, Outcome, Payload, Quarantine, Snapshot, State
 from refresher.pipeline import GuardRules, Rules
 from refresher.schedule import Interval
+from refresher.spool import Spooled
+from refresher.tasks import Verdict
+from refresher.workshop import LARGE, Workshop
 from tests.fakes import FakeSource, payload, settled
 from tests.jobs import Scene, down, running
+from tests.workers import LARGE_BODY, in_a_file
 
 RULES = Rules(guard=GuardRules(max_shrink=0.5))
 FULL = payload(b"[1,2,3,4]", "full")
@@ -18,6 +24,7 @@ SMALL = payload(b"[1]", "small")
 OTHER = payload(b"[2]", "other")
 GOOD = payload(b"[1,2,3,5]", "good")
 SAME = NotModified(revision="small", http_status=304)
+LARGE_ITEM = b'["' + b"x" * LARGE + b'"]'
 
 
 def guarded(
@@ -235,3 +242,44 @@ async def test_the_reason_holds_no_secret() -> None:
     async with running(job):
         assert "***" in held(scene).reason
         assert "s3cr3t" not in held(scene).reason
+
+
+async def test_large_content_is_kept_whole_and_known_again_once_it_is_accepted() -> None:
+    scene = Scene()
+    answers = [in_a_file(body) for body in (LARGE_BODY, LARGE_ITEM, LARGE_ITEM)]
+    job, _ = scene.job(*answers, rules=RULES)
+    async with scene.workshop, running(job):
+        await job.answer_to(await job.request())
+        assert scene.observer.outcomes == ["changed", "rejected"]
+        assert scene.body() == LARGE_BODY
+        assert held(scene).candidate.content.body == LARGE_ITEM
+        assert (await job.accept()).version == 2
+        await job.answer_to(await job.request())
+        assert scene.observer.outcomes[-1] == "unchanged"
+        assert scene.body() == LARGE_ITEM
+    with pytest.raises(ValueError, match="let go"):
+        answers[-1].body.fileno()
+
+
+async def test_accepting_while_a_worker_is_at_it_has_the_answer_refined_again() -> None:
+    class Interrupted(Workshop):
+        meanwhile: Callable[[], Awaitable[object]] | None = None
+
+        async def refine(
+            self, answer: Payload | Spooled, rules: Rules, served: Snapshot | None
+        ) -> Verdict:
+            verdict = await super().refine(answer, rules, served)
+            interrupt, self.meanwhile = self.meanwhile, None
+            if interrupt is not None:
+                await interrupt()
+            return verdict
+
+    workshop = Interrupted()
+    scene = Scene(workshop=workshop)
+    job, _ = scene.job(*map(in_a_file, (LARGE_BODY, LARGE_ITEM, LARGE_ITEM)), rules=RULES)
+    async with workshop, running(job):
+        await job.answer_to(await job.request())
+        workshop.meanwhile = job.accept
+        await job.answer_to(await job.request())
+        assert scene.observer.outcomes == ["changed", "rejected", "unchanged"]
+        assert (scene.body(), scene.record().quarantine) == (LARGE_ITEM, None)

@@ -13,6 +13,7 @@ from refresher.model import Attempt, Candidate, Snapshot, State
 from refresher.protocols import Grant
 from refresher.stores.memory import MemoryStore
 from tests.fakes import FakeClock
+from tests.workers import LARGE_BODY, children
 
 
 class Upstream:
@@ -83,6 +84,16 @@ async def test_a_crash_in_a_job_is_logged_with_its_traceback_named_and_survived(
             await clock.advance(3)
             assert cache.service.crashed() == {}
             assert cache.get("a").state is State.FRESH
+
+
+async def test_a_large_body_is_served_as_it_came_and_its_workers_end_with_the_service() -> None:
+    transport = httpx.MockTransport(lambda _: httpx.Response(200, content=LARGE_BODY))
+    jobs = {"a": {"url": "http://up/a", "format": "json"}}
+    async with Refresher({"jobs": jobs}, transport=transport) as cache:
+        await cache.refresh("a")
+        assert cache.get("a").body == LARGE_BODY
+        assert children()
+    assert not children()
 
 
 async def test_ready_stays_ready() -> None:

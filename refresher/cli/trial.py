@@ -22,6 +22,7 @@ from refresher.protocols import Source
 from refresher.redacted_logs import redacted
 from refresher.redaction import Redactor
 from refresher.sources import Exchange, PageRead
+from refresher.spool import Spooled
 from refresher.threads import SoloThread
 from refresher.watchdog import Watchdog
 
@@ -172,19 +173,21 @@ async def _bounded(source: Source, job: Plan, tell: Tell) -> tuple[Payload, Cont
 
 
 async def _fetched(source: Source, job: Plan, tell: Tell) -> tuple[Payload, Content]:
-    match await source.fetch(None):
+    answer = await source.fetch(None)
+    match answer:
         case NotModified(http_status=status):
             message = "the source says that nothing changed, but there is nothing yet"
             raise RefreshFailed(Stage.STATUS, message, http_status=status)
-        case Payload() as payload:
+        case Payload() | Spooled():
+            payload = answer.loaded() if isinstance(answer, Spooled) else answer
             declared = payload.content_type or "nothing said of what it is"
             tell(f"body: {len(payload.body):,} bytes, {declared}")
             # In a thread that is left behind if the time is over: none of this can be interrupted.
             refining = SoloThread(f"refresher-try-{job.name}")
             refine = partial(refine_telling, payload, job.rules, None, tell)
             return payload, await refining.run(refine)
-        case other:
-            assert_never(other)
+        case _:
+            assert_never(answer)
 
 
 def _broken(error: Exception) -> RefreshFailed:

@@ -5,11 +5,14 @@ httpx's own decoder hands out 194 KB of gzip as one chunk of 200 MB; here each s
 
 import asyncio
 import io
+import sys
 import zlib
 from collections.abc import AsyncIterable, Iterator, Sequence
+from typing import overload
 
 from refresher.errors import RefreshFailed
 from refresher.model import Stage
+from refresher.spool import Spool
 
 _PIECE = 64 * 1024
 _PAUSE = 256 * 1024
@@ -17,10 +20,34 @@ _PAUSE = 256 * 1024
 _PIECE_COST = 1024
 """What a piece counts for however short it is, so that empty gzip members add up too."""
 _MOST_CODINGS = 4
+_TOGETHER = " together with the pages before it"
 _GZIP = 16 + zlib.MAX_WBITS
 _ZLIB = zlib.MAX_WBITS
 _RAW_DEFLATE = -zlib.MAX_WBITS
 _ZLIB_METHOD = 8
+
+
+@overload
+async def read_body(
+    chunks: AsyncIterable[bytes],
+    *,
+    codings: str,
+    length: int | None,
+    max_bytes: int,
+    taken: int = 0,
+) -> bytes: ...
+
+
+@overload
+async def read_body(
+    chunks: AsyncIterable[bytes],
+    *,
+    codings: str,
+    length: int | None,
+    max_bytes: int,
+    taken: int = 0,
+    spool_from: int | None,
+) -> bytes | Spool: ...
 
 
 async def read_body(
@@ -30,7 +57,8 @@ async def read_body(
     length: int | None,
     max_bytes: int,
     taken: int = 0,
-) -> bytes:
+    spool_from: int | None = None,
+) -> bytes | Spool:
     """Read a body and take its content codings off (RFC 9110, section 8.4).
 
     Args:
@@ -39,17 +67,34 @@ async def read_body(
         length: The Content-Length, where one is known.
         max_bytes: The most that may come out.
         taken: How much of that came out of the bodies before this one.
+        spool_from: The size from which the body lies in a file, and not in memory; None: never.
 
     Raises:
         RefreshFailed: stage `body`, for more than `max_bytes`, a coding that is unknown, and data
             that is not what its coding says. What `chunks` raises passes through.
     """
     decoders = _decoders(codings)
-    together = " together with the pages before it" if taken else ""
+    together = _TOGETHER if taken else ""
     if length is not None and taken + length > max_bytes and not decoders:
         message = f"the body has {length} bytes, more than max_bytes = {max_bytes}{together}"
         raise _refused(message)
-    body = io.BytesIO()  # the one buffer whose bytes can be had without a copy
+    body = _Body(sys.maxsize if spool_from is None else spool_from)
+    try:
+        await _fill(body, chunks, decoders, max_bytes=max_bytes, taken=taken)
+    except BaseException:
+        body.drop()
+        raise
+    return body.taken()
+
+
+async def _fill(
+    body: "_Body",
+    chunks: AsyncIterable[bytes],
+    decoders: Sequence["_Decoder"],
+    *,
+    max_bytes: int,
+    taken: int,
+) -> None:
     unpaused = 0
     async for chunk in chunks:
         for piece in _through(decoders, chunk):
@@ -57,14 +102,42 @@ async def read_body(
             if unpaused >= _PAUSE:
                 unpaused = 0
                 await asyncio.sleep(0)
-            if taken + body.tell() + len(piece) > max_bytes:
+            if taken + body.size + len(piece) > max_bytes:
                 after = " after decompression" if decoders else ""
+                together = _TOGETHER if taken else ""
                 message = f"the body has more than max_bytes = {max_bytes} bytes{together}{after}"
                 raise _refused(message)
             body.write(piece)
     for decoder in decoders:
         decoder.finish()
-    return body.getvalue()
+
+
+class _Body:
+    """What has come of a body, in memory as long as it is small."""
+
+    def __init__(self, spool_from: int) -> None:
+        self.size = 0
+        self._spool_from = spool_from
+        # the one buffer whose bytes can be had without a copy
+        self._held: io.BytesIO | Spool = io.BytesIO()
+
+    def write(self, piece: bytes) -> None:
+        """Take some more."""
+        self.size += len(piece)
+        if isinstance(self._held, io.BytesIO) and self.size >= self._spool_from:
+            spool = Spool()
+            spool.write(self._held.getbuffer())
+            self._held = spool
+        self._held.write(piece)
+
+    def drop(self) -> None:
+        """Have none of it."""
+        if isinstance(self._held, Spool):
+            self._held.close()
+
+    def taken(self) -> bytes | Spool:
+        """All of it."""
+        return self._held if isinstance(self._held, Spool) else self._held.getvalue()
 
 
 def _through(decoders: Sequence["_Decoder"], data: bytes) -> Iterator[bytes]:

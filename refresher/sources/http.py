@@ -19,6 +19,7 @@ from refresher.sources.failures import broken_body, causes, no_answer, status_fa
 from refresher.sources.quota import exhausted_for
 from refresher.sources.redirects import REDIRECTS, Hop, failed, follow
 from refresher.sources.validators import Validators
+from refresher.spool import Spool, Spooled
 from refresher.urls import Params, origin_of, shown, shown_origin, with_params
 
 _NOT_MODIFIED = 304
@@ -90,7 +91,7 @@ class Exchange:
 class Answer:
     """A complete answer with an ok status."""
 
-    payload: Payload
+    payload: Payload | Spooled
     hop: Hop
     """The request that it answers, after all redirects."""
     link: str
@@ -102,8 +103,9 @@ class HttpSource:
 
     The client brings the connection only: what is configured for the job is put on each request
     here, and is withheld from every origin but the configured one. There is no deadline over the
-    whole; that is the caller's. `on_exhausted` is called with the seconds for which the upstream
-    says it has no quota left, whatever else it answers.
+    whole; that is the caller's. A body of `spool_from` bytes and more is put into a file.
+    `on_exhausted` is called with the seconds for which the upstream says it has no quota left,
+    whatever else it answers.
     """
 
     def __init__(
@@ -113,19 +115,21 @@ class HttpSource:
         client: httpx.AsyncClient,
         on_exchange: Callable[[Exchange], None] | None = None,
         on_exhausted: Callable[[float], object] | None = None,
+        spool_from: int | None = None,
     ) -> None:
         url = httpx.URL(request.url)
         self._request = request
         self._client = client
         self._on_exchange = on_exchange
         self._on_exhausted = on_exhausted
+        self._spool_from = spool_from
         self._auth = request.auth or _auth_of(url)
         bare = url.copy_with(userinfo=b"", fragment=None)
         self._conditional = request.conditional and request.method == "GET"
         self.start = Hop(request.method, with_params(bare, request.params), request.content)
         """What is asked for as it is configured."""
 
-    async def fetch(self, since: str | None) -> Payload | NotModified:
+    async def fetch(self, since: str | None) -> Payload | Spooled | NotModified:
         """Ask the upstream for content other than that of the revision `since`.
 
         Raises:
@@ -166,7 +170,7 @@ class HttpSource:
                 hop = follow(hop, status, location, max_redirects=self._request.max_redirects)
             reach.depart()
 
-    async def _payload(self, response: httpx.Response, hop: Hop, taken: int) -> Payload:
+    async def _payload(self, response: httpx.Response, hop: Hop, taken: int) -> Payload | Spooled:
         """The answer's body, if its status is one that is taken for data."""
         status, fresh = response.status_code, self._fresh(response)
         if status not in self._request.ok_status:
@@ -179,17 +183,28 @@ class HttpSource:
                     length=_length(response.headers),
                     max_bytes=self._request.max_bytes,
                     taken=taken,
+                    spool_from=self._spool_from,
                 )
         except httpx.TransportError as error:
             raise broken_body(error, http_status=status) from error
         except RefreshFailed as error:
             error.http_status = status
             raise
+        content_type = response.headers.get("content-type")
         found = Validators.of(response.headers, hop.url) if self._conditional else None
+        revision = found.dump() if found else None
+        if isinstance(body, Spool):
+            return Spooled(
+                body=body,
+                content_type=content_type,
+                revision=revision,
+                http_status=status,
+                fresh_for=fresh,
+            )
         return Payload(
             body=body,
-            content_type=response.headers.get("content-type"),
-            revision=found.dump() if found else None,
+            content_type=content_type,
+            revision=revision,
             http_status=status,
             fresh_for=fresh,
         )

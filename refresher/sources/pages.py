@@ -25,6 +25,7 @@ from refresher.pipeline.pages import Page, read_page
 from refresher.sources.http import Answer, HttpSource
 from refresher.sources.links import next_link
 from refresher.sources.redirects import Hop
+from refresher.spool import Spooled
 from refresher.urls import origin_of, resolved, shown, shown_origin, with_param
 
 _JSON = "application/json"
@@ -131,7 +132,7 @@ class PagedSource:
                 answer = await self._source.ask(hop, since, reach, taken=taken)
                 if isinstance(answer, NotModified):
                     return answer
-                payload, since = answer.payload, None
+                payload, since = await _loaded(answer.payload), None
                 if number == 1 and is_empty(payload.body):
                     return self._marked(payload, number)  # not a page but an empty answer
                 page = await self._read(payload)
@@ -206,6 +207,15 @@ class PagedSource:
             onward = shown(following.url) if following else None
             told = PageRead(number=number, size=size, items=page.count, following=onward)
             self._on_page(told)
+
+
+async def _loaded(payload: Payload | Spooled) -> Payload:
+    if isinstance(payload, Payload):
+        return payload
+    try:
+        return await anyio.to_thread.run_sync(payload.loaded)
+    finally:
+        payload.body.close()
 
 
 def _linked(answer: Answer) -> str | None:

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from refresher.errors import RefreshFailed
 from refresher.model import Stage
 from refresher.sources.body import read_body
+from refresher.spool import Spool
+from tests.workers import open_files
 
 MIB = 1 << 20
 
@@ -37,7 +39,9 @@ async def wire(chunks: Iterable[bytes]) -> AsyncIterator[bytes]:
 async def read(
     *chunks: bytes, codings: str = "", length: int | None = None, max_bytes: int = MIB
 ) -> bytes:
-    return await read_body(wire(chunks), codings=codings, length=length, max_bytes=max_bytes)
+    body = await read_body(wire(chunks), codings=codings, length=length, max_bytes=max_bytes)
+    assert isinstance(body, bytes)
+    return body
 
 
 async def refused(
@@ -158,6 +162,47 @@ async def test_a_bomb_never_takes_more_memory_than_the_limit(*, stacked: bool) -
     finally:
         tracemalloc.stop()
     assert peak < 6 * MIB
+
+
+@pytest.mark.parametrize("coding", ["", "gzip"])
+async def test_a_large_body_takes_no_memory_of_this_process(coding: str) -> None:
+    data = b"0123456789abcdef" * (MIB // 2)
+    packed = gzip.compress(data, compresslevel=1) if coding else data
+    chunks = cut(packed, 1 << 16)
+    tracemalloc.start()
+    try:
+        body = await read_body(
+            wire(chunks), codings=coding, length=None, max_bytes=8 * MIB, spool_from=MIB // 4
+        )
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert isinstance(body, Spool)
+    assert peak < MIB
+    assert body.read() == data
+
+
+@given(size=st.integers(0, 40), spool_from=st.integers(1, 40), step=st.integers(1, 40))
+async def test_a_body_is_the_same_in_a_file(size: int, spool_from: int, step: int) -> None:
+    data = bytes(range(size))
+    body = await read_body(
+        wire(cut(data, step)), codings="", length=size, max_bytes=40, spool_from=spool_from
+    )
+    if size < spool_from:
+        assert body == data
+    else:
+        assert isinstance(body, Spool)
+        assert body.read() == data
+
+
+async def test_the_file_of_a_body_that_is_refused_goes_at_once() -> None:
+    before = open_files()
+    with pytest.raises(RefreshFailed) as refusal:
+        await read_body(
+            wire([b"1", b"2", b"3"]), codings="", length=None, max_bytes=2, spool_from=1
+        )
+    assert open_files() == before
+    del refusal  # it held on to all there was
 
 
 async def test_decoding_lets_others_have_their_turn() -> None:

@@ -10,6 +10,7 @@ from refresher.auth import BearerAuth, QueryAuth
 from refresher.errors import RefreshFailed
 from refresher.model import Stage
 from refresher.sources import Exchange, HttpRequest, HttpSource
+from refresher.spool import Spooled
 from refresher.urls import origin_of
 from tests.faults import (
     HANG_UP,
@@ -66,6 +67,23 @@ class TestAnAnswer:
     ) -> None:
         url = upstream.script("/x", json_answer(b"[]"))
         assert (await payload(HttpSource(HttpRequest(url=url), client=client))).revision is None
+
+    async def test_whose_body_is_large_lies_in_a_file_where_that_is_asked_for(
+        self, upstream: FaultServer, client: httpx.AsyncClient
+    ) -> None:
+        body = b"[%s]" % (b"1," * 50_000 + b"1")
+        coded = {"Content-Encoding": "gzip", "ETag": '"a"', "Cache-Control": "max-age=30"}
+        url = upstream.script(
+            "/x", answer(200, gzip.compress(body), coded), json_answer(b"[1]"), json_answer(body)
+        )
+        source = HttpSource(HttpRequest(url=url), client=client, spool_from=len(body))
+        found = await source.fetch(None)
+        assert isinstance(found, Spooled)
+        assert found.body.read() == body
+        assert (found.http_status, found.revision is None, found.fresh_for) == (200, False, 30.0)
+        assert (await payload(source)).body == b"[1]"
+        in_memory = HttpSource(HttpRequest(url=url), client=client)
+        assert (await payload(in_memory)).body == body
 
     @pytest.mark.parametrize(
         "steps",

@@ -47,10 +47,13 @@ def paged(
     items: str = "items",
     max_pages: int = 100,
     on_page: Callable[[PageRead], None] | None = None,
+    spool_from: int | None = None,
 ) -> PagedSource:
     request = HttpRequest(url=request) if isinstance(request, str) else request
     pagination = Pagination(style=style, items=items, max_pages=max_pages)
-    return PagedSource(HttpSource(request, client=client), pagination, on_page=on_page)
+    return PagedSource(
+        HttpSource(request, client=client, spool_from=spool_from), pagination, on_page=on_page
+    )
 
 
 def with_items(*items: object, following: object = None) -> Answer:
@@ -101,6 +104,16 @@ class TestAllPages:
         found = await payload(paged(client, url, LinkHeader(), items="@"))
         assert found.body == b'[{"n": 1.10, "n": 12345678901234567890},"\\u00e4"\t,2]'
         assert targets(upstream) == ["/x", "/x?2", "/x?3"]
+
+    async def test_are_the_same_where_a_large_one_comes_in_a_file(
+        self, upstream: FaultServer, client: httpx.AsyncClient
+    ) -> None:
+        long = "x" * 1000
+        url = upstream.script(
+            "/x", with_items(1, following="/x?2"), with_items(long, following=None)
+        )
+        found = await payload(paged(client, url, NEXT, spool_from=1000))
+        assert json.loads(found.body) == [1, long]
 
     async def test_may_be_large_and_coded(
         self, upstream: FaultServer, client: httpx.AsyncClient

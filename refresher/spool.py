@@ -1,0 +1,94 @@
+"""A body in a file without a name, for what is too large to lie in the memory of a server."""
+
+import os
+import sys
+import tempfile
+from dataclasses import dataclass
+from io import FileIO
+
+from refresher.model import Payload
+
+
+class Spool:
+    """Bytes in a file that nobody else can open, gone once every process has let go of it.
+
+    Close it as soon as it has been of use: a traceback may keep the object for long. On Linux the
+    file is memory that belongs to no process: it needs no directory, a write to it waits for no
+    disk, and whoever is killed leaves nothing behind. Elsewhere it is a temporary file whose name
+    is gone as soon as it is made. `descriptor` is one to take over, instead of a new file.
+    """
+
+    __slots__ = ("_descriptor",)
+
+    def __init__(self, descriptor: int | None = None) -> None:
+        self._descriptor: int | None = _nameless() if descriptor is None else descriptor
+
+    def __del__(self) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the file; once more is no error."""
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def shared(self) -> "Spool":
+        """The same file again, to be let go of on its own."""
+        return Spool(os.dup(self.fileno()))
+
+    def fileno(self) -> int:
+        """The descriptor, which stays this object's.
+
+        Raises:
+            ValueError: the file has been let go of.
+        """
+        if self._descriptor is None:
+            raise ValueError("the file has been let go of")
+        return self._descriptor
+
+    def __len__(self) -> int:
+        return os.fstat(self.fileno()).st_size
+
+    def write(self, piece: bytes | memoryview) -> int:
+        """Append, all of it."""
+        rest = memoryview(piece)
+        while rest:
+            rest = rest[os.write(self.fileno(), rest) :]
+        return len(piece)
+
+    def reader(self) -> FileIO:
+        """The file from its beginning; where it is read or written next is known to the file."""
+        os.lseek(self.fileno(), 0, os.SEEK_SET)
+        return FileIO(self.fileno(), closefd=False)
+
+    def read(self) -> bytes:
+        """All of it, in memory."""
+        return self.reader().readall()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Spooled:
+    """A complete answer of a source, as `Payload` is one, whose body is large."""
+
+    body: Spool
+    content_type: str | None
+    revision: str | None = None
+    http_status: int | None = None
+    fresh_for: float | None = None
+
+    def loaded(self) -> Payload:
+        """The same with its body in memory; reading that takes a while."""
+        return Payload(
+            body=self.body.read(),
+            content_type=self.content_type,
+            revision=self.revision,
+            http_status=self.http_status,
+            fresh_for=self.fresh_for,
+        )
+
+
+def _nameless() -> int:
+    if sys.platform == "linux":
+        return os.memfd_create("refresher")
+    with tempfile.TemporaryFile(buffering=0) as file:
+        return os.dup(file.fileno())

@@ -1,0 +1,63 @@
+"""A worker process: refines large answers for the service that started it, one after the other.
+
+`python -m refresher.worker` has a socket for its standard input, and ends when that does: at the
+latest with whoever started it.
+"""
+
+import contextlib
+import gc
+import os
+import select
+import socket
+import threading
+from pathlib import Path
+
+from refresher.errors import RefreshFailed
+from refresher.model import Stage
+from refresher.tasks import Outcome, Task, pack_outcome, receive, send, unpack_task
+
+_NICE = 10
+
+
+def main() -> None:
+    """Work until standard input ends."""
+    os.nice(_NICE)
+    with contextlib.suppress(OSError):  # where memory runs out, it is better us than the service
+        Path("/proc/self/oom_score_adj").write_text("1000", "ascii")
+    gc.disable()  # what is parsed has no cycles; looking for them over and over takes its time
+    with socket.socket(fileno=0) as channel, contextlib.suppress(ConnectionError):
+        threading.Thread(target=_end_with, args=(channel,), daemon=True).start()
+        while _work(channel):
+            gc.collect()
+
+
+def _work(channel: socket.socket) -> bool:
+    """Carry out one task; False where none will come."""
+    files = receive(channel)
+    if not files:
+        return False
+    task, body = unpack_task(files[0]), files[1].read()
+    send(channel, pack_outcome(_outcome(task, body), body))
+    return True
+
+
+def _outcome(task: Task, body: bytes) -> Outcome:
+    try:
+        return task.carry_out(body)
+    except RefreshFailed as refusal:
+        return refusal
+    except Exception as error:  # noqa: BLE001  nobody foresaw it; the attempt says what it was
+        message = f"the refresh broke: {type(error).__name__}: {error}"
+        return RefreshFailed(Stage.SOURCE, message, transient=True)
+
+
+def _end_with(channel: socket.socket) -> None:
+    """End the process, in the middle of its work, once nobody waits for it any more."""
+    poll = select.poll()
+    poll.register(channel, 0)  # a hang-up is told unasked
+    poll.poll()
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()
