@@ -63,12 +63,25 @@ class Upstream:
 
 
 def upstream_key(plan: JobPlan) -> str:
-    """The name of the job's upstream: its table's, else its host's, else `local`."""
+    """What the job shares an upstream by: its table's name, else its host, else nothing.
+
+    No table can have the name of a host or a job here. A file, and a function that names no table,
+    has an upstream to itself: one that hangs must not be in the way of another.
+    """
     if plan.config.upstream is not None:
         return plan.config.upstream
-    if plan.url is None:
-        return _LOCAL
-    return httpx.URL(plan.url).netloc.decode("ascii")
+    return f"job:{plan.name}" if plan.url is None else f"//{_host(plan.url)}"
+
+
+def upstream_label(plan: JobPlan) -> str:
+    """The upstream as metrics name it: its table's name, else its host, else `local`."""
+    if plan.config.upstream is not None:
+        return plan.config.upstream
+    return _LOCAL if plan.url is None else _host(plan.url)
+
+
+def _host(url: str) -> str:
+    return httpx.URL(url).netloc.decode("ascii")
 
 
 def open_upstream(

@@ -226,7 +226,7 @@ class Service:
         return build.source_of(plan, self._upstream(plan), self.config, now=self.clock.now)
 
     def _upstream_of(self, job: str) -> str:
-        return build.upstream_key(self.config.jobs[job])
+        return build.upstream_label(self.config.jobs[job])
 
     def _reopen(self, old: Config) -> Iterator[str]:
         """Open anew the upstreams whose proxies want another password than before; their keys."""

@@ -342,6 +342,8 @@ def _text(value: bytes) -> str:
 
 
 def _content(request: httpx.Request) -> bytes | AsyncIterator[bytes] | None:
+    if isinstance(request.stream, httpx.ByteStream):  # a redirected request is not read either
+        return b"".join(request.stream) or None
     try:
         return request.content or None
     except httpx.RequestNotRead:
