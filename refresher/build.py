@@ -37,7 +37,7 @@ from refresher.sources.pages import (
     Style,
 )
 from refresher.sources.quota import exhausted_for
-from refresher.transport import AiohttpTransport, new_tls, open_client
+from refresher.transport import AiohttpTransport, HomeTransport, new_tls, open_client
 from refresher.urls import Origin, origin_of
 
 _LOCAL = "local"
@@ -285,11 +285,16 @@ def _pagination(given: models.Paginate, format_: FormatRule) -> Pagination:
 def _client_of(job: JobConfig, upstream: Upstream, config: Config) -> httpx.AsyncClient:
     """The client that a callable gets: its upstream's connections, base_url, headers and auth."""
     table = config.upstreams.get(job.upstream or "", UpstreamConfig())
+    carrier = upstream.transport
+    if table.base_url is not None:
+        secret = {job.auth.name} if isinstance(job.auth, models.HeaderAuth) else set()
+        home = origin_of(httpx.URL(table.base_url))
+        carrier = HomeTransport(carrier, home, names={*job.headers, *secret})
     client = open_client(
         base_url=table.base_url or "",
         headers=job.headers,
         connect_timeout=job.connect_timeout,
-        transport=upstream.transport,
+        transport=carrier,
     )
     match job.auth:
         case models.CustomAuth(auth=custom) if table.base_url is None:
