@@ -37,7 +37,7 @@ from refresher.sources.pages import (
     Style,
 )
 from refresher.sources.quota import exhausted_for
-from refresher.transport import AiohttpTransport, new_tls, open_client
+from refresher.transport import AiohttpTransport, HomeTransport, new_tls, open_client
 from refresher.urls import Origin, origin_of
 
 _LOCAL = "local"
@@ -63,12 +63,25 @@ class Upstream:
 
 
 def upstream_key(plan: JobPlan) -> str:
-    """The name of the job's upstream: its table's, else its host's, else `local`."""
+    """What the job shares an upstream by: its table's name, else its host, else nothing.
+
+    No table can have the name of a host or a job here. A file, and a function that names no table,
+    has an upstream to itself: one that hangs must not be in the way of another.
+    """
     if plan.config.upstream is not None:
         return plan.config.upstream
-    if plan.url is None:
-        return _LOCAL
-    return httpx.URL(plan.url).netloc.decode("ascii")
+    return f"job:{plan.name}" if plan.url is None else f"//{_host(plan.url)}"
+
+
+def upstream_label(plan: JobPlan) -> str:
+    """The upstream as metrics name it: its table's name, else its host, else `local`."""
+    if plan.config.upstream is not None:
+        return plan.config.upstream
+    return _LOCAL if plan.url is None else _host(plan.url)
+
+
+def _host(url: str) -> str:
+    return httpx.URL(url).netloc.decode("ascii")
 
 
 def open_upstream(
@@ -274,11 +287,16 @@ def _pagination(given: models.Paginate, format_: FormatRule) -> Pagination:
 def _client_of(job: JobConfig, upstream: Upstream, config: Config) -> httpx.AsyncClient:
     """The client that a callable gets: its upstream's connections, base_url, headers and auth."""
     table = config.upstreams.get(job.upstream or "", UpstreamConfig())
+    carrier = upstream.transport
+    if table.base_url is not None:
+        secret = {job.auth.name} if isinstance(job.auth, models.HeaderAuth) else set()
+        home = origin_of(httpx.URL(table.base_url))
+        carrier = HomeTransport(carrier, home, names={*job.headers, *secret})
     client = open_client(
         base_url=table.base_url or "",
         headers=job.headers,
         connect_timeout=job.connect_timeout,
-        transport=upstream.transport,
+        transport=carrier,
     )
     match job.auth:
         case models.CustomAuth(auth=custom) if table.base_url is None:

@@ -1,6 +1,7 @@
 """Parts of foreign text, fit for a sentence.
 
-A cut never goes through a word: half a secret would be one that no redaction knows.
+A cut never goes through a word, and is marked by `…`: half a secret would be one that no redaction
+knows, unless it knows where to look for it.
 """
 
 import re
@@ -28,4 +29,5 @@ def excerpt(body: bytes, start: int, stop: int) -> str:
         part = _LAST_IN_BYTES.sub(b"", part)
     if start and _WORD_IN_BYTES.match(body, start - 1) and (cut := _FIRST_IN_BYTES.match(part)):
         part = part[cut.end() :]
-    return part.decode(errors="replace")
+    before, after = "…" if start else "", "…" if stop < len(body) else ""
+    return f"{before}{part.decode(errors='replace')}{after}"

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from urllib.parse import quote, quote_plus
 
 MASK = "***"
+CUT = "…"
+"""Marks where a quotation leaves something out."""
 
 # What httpx leaves as it is in a query and in a path: the forms in which a secret stands in a
 # request line and in httpx's own log.
@@ -74,7 +76,16 @@ class Redactor:
                         shown += text[done:at], MASK
                     done = max(done, at + len(form))
                     break
-        return "".join((*shown, text[done:])) if shown else text
+        whole = "".join((*shown, text[done:])) if shown else text
+        return self._without_cut_ones(whole) if CUT in whole else whole
+
+    def _without_cut_ones(self, text: str) -> str:
+        """The text without what a quotation's end, marked by `…`, has left of a secret."""
+        first, *rest = text.split(CUT)
+        secrets = [one for one in (*self._secrets, *self._learned) if len(one) > _SHORTEST]
+        parts = [first, *(_without_end_of(secrets, part) for part in rest)]
+        begun = [_without_beginning_of(secrets, part) for part in parts[:-1]]
+        return CUT.join((*begun, parts[-1]))
 
     def redact_url(self, url: str) -> str:
         """The same for a URL, its userinfo (RFC 3986, section 3.2.1) masked whatever it is."""
@@ -96,3 +107,20 @@ def _forms(secret: str) -> set[str]:
         repr(secret)[1:-1],
         repr(secret.encode())[2:-1],
     }
+
+
+def _without_beginning_of(secrets: Iterable[str], text: str) -> str:
+    """The text, which something was cut off from, with a secret's beginning at its end masked."""
+    begins = len(text)
+    for secret in secrets:
+        at = text.find(secret[:_SHORTEST], max(0, len(text) - len(secret)))
+        while at >= 0 and not secret.startswith(text[at:]):
+            at = text.find(secret[:_SHORTEST], at + 1)
+        begins = min(begins, at) if at >= 0 else begins
+    return text if begins == len(text) else text[:begins] + MASK
+
+
+def _without_end_of(secrets: Iterable[str], text: str) -> str:
+    """The same of a text that something was cut off from at its start."""
+    backwards = _without_beginning_of((secret[::-1] for secret in secrets), text[::-1])
+    return backwards[::-1]

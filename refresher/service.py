@@ -230,7 +230,7 @@ class Service:
         )
 
     def _upstream_of(self, job: str) -> str:
-        return build.upstream_key(self.config.jobs[job])
+        return build.upstream_label(self.config.jobs[job])
 
     def _reopen(self, old: Config) -> Iterator[str]:
         """Open anew the upstreams whose proxies want another password than before; their keys."""

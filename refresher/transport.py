@@ -10,7 +10,7 @@ failure apart.
 import functools
 import socket
 import ssl
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncIterator, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from http.cookiejar import CookieJar, DefaultCookiePolicy
@@ -29,6 +29,7 @@ from refresher import reach as reaches
 from refresher.fields import utf8_fields
 from refresher.reach import Reach
 from refresher.threads import ThreadPool
+from refresher.urls import Origin, origin_of
 from refresher.version import VERSION
 from refresher.wire import Wire
 
@@ -147,6 +148,27 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         """Close every connection."""
         if self._session is not None:
             await self._session.close()
+
+
+class HomeTransport(httpx.AsyncBaseTransport):
+    """Takes header fields off every request that leaves the origin they were configured for.
+
+    A function may follow redirects with its client, and httpx takes along all but Authorization.
+    """
+
+    def __init__(
+        self, carrier: httpx.AsyncBaseTransport, home: Origin, *, names: Collection[str]
+    ) -> None:
+        self._carrier = carrier
+        self._home = home
+        self._names = names
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send one request over what carries it, with what may be seen where it goes."""
+        if origin_of(request.url) != self._home:
+            for name in self._names:
+                request.headers.pop(name, None)
+        return await self._carrier.handle_async_request(request)
 
 
 class _Body(httpx.AsyncByteStream):
@@ -342,6 +364,8 @@ def _text(value: bytes) -> str:
 
 
 def _content(request: httpx.Request) -> bytes | AsyncIterator[bytes] | None:
+    if isinstance(request.stream, httpx.ByteStream):  # a redirected request is not read either
+        return b"".join(request.stream) or None
     try:
         return request.content or None
     except httpx.RequestNotRead:

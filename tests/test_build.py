@@ -4,9 +4,11 @@ import dataclasses
 import json
 from collections.abc import Mapping
 from functools import partial
+from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import anyio.to_thread
+import httpx
 import pytest
 
 from refresher import build
@@ -18,7 +20,7 @@ from refresher.model import Payload
 from refresher.pipeline import GuardRules, Rules
 from refresher.sources import PageRead
 from tests.config.configs import job as configured
-from tests.faults import Answer, Request, json_answer, serving
+from tests.faults import Answer, Request, json_answer, redirect, serving
 
 
 def three_numbers(request: Request) -> Answer:
@@ -102,3 +104,53 @@ def test_what_is_not_written_rules_nothing() -> None:
     assert rules_of(configured()) == Rules()
     fields = {field.name for field in dataclasses.fields(GuardRules)}
     assert fields <= {field.name for field in dataclasses.fields(GuardConfig)}
+
+
+async def test_what_a_function_s_client_is_configured_with_stays_at_home() -> None:
+    async with serving() as home, serving() as abroad:
+        elsewhere = abroad.script("/there", json_answer(b"[1]"))
+        home.script("/api/names", redirect(elsewhere))
+        upstreams = {
+            "api": {
+                "base_url": home.url("/api"),
+                "headers": {"X-Key": "hush-hush"},
+                "auth": {"type": "header", "name": "X-Auth", "value": "s3cret-value"},
+            }
+        }
+
+        async def names(client: httpx.AsyncClient) -> object:
+            return (await client.get("/names", follow_redirects=True)).json()
+
+        jobs = {"names": {"upstream": "api", "python": names}}
+        read = partial(load, {"upstreams": upstreams}, environ={}, jobs=jobs)
+        config = await anyio.to_thread.run_sync(read)
+        plan = config.jobs["names"]
+        upstream = build.open_upstream(
+            "api", config, clock=SystemClock(), transport=None, learn=str
+        )
+        try:
+            found = await build.source_of(plan, upstream, config, now=lambda: 0.0).fetch(None)
+        finally:
+            await upstream.transport.aclose()
+    assert isinstance(found, Payload)
+    assert found.body == b"[1]"
+    assert home.requests[0].header("x-key") == "hush-hush"
+    assert home.requests[0].header("x-auth") == "s3cret-value"
+    there = abroad.requests[0]
+    assert [there.header(name) for name in ("x-key", "x-auth", "transfer-encoding")] == [None] * 3
+
+
+def test_no_table_can_be_mistaken_for_a_host_or_a_job(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text("[]")
+    tables = {name: {"rate": "1/1h"} for name in ("local", "localhost", "disk")}
+    jobs = {
+        "web": {"url": "http://localhost/x"},
+        "disk": {"file": str(tmp_path / "a.json")},
+        "drive": {"file": str(tmp_path / "a.json")},
+    }
+    config = load({"upstreams": tables, "jobs": jobs}, environ={})
+    keys = {build.upstream_key(plan) for plan in config.jobs.values()}
+    assert len(keys) == 3
+    assert keys.isdisjoint(tables)
+    labels = [build.upstream_label(plan) for plan in config.jobs.values()]
+    assert labels == ["localhost", "local", "local"]

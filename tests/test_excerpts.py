@@ -16,7 +16,7 @@ def words(text: str) -> set[str]:
 @given(texts, ends, ends)
 def test_no_word_is_in_an_excerpt_in_part(text: str, start: int, stop: int) -> None:
     found = excerpt(text.encode(), start, stop)
-    assert found in text
+    assert found.strip("…") in text
     assert words(found) <= words(text)
 
 
@@ -31,5 +31,5 @@ def test_what_is_clipped_says_so_and_has_whole_words(text: str, most: int) -> No
 def test_half_a_secret_is_not_shown() -> None:
     assert clipped("<<key=Zq7query-tail>>", 12) == "<<…"
     assert clipped("see Zq7query-tail there", 17) == "see Zq7query-tail…"
-    assert excerpt(b'{"a": "Zq7query-tail"}', 9, 30) == '"}'
-    assert excerpt(b'{"a": "Zq7query-tail"}', 0, 12) == '{"a": "'
+    assert excerpt(b'{"a": "Zq7query-tail"}', 9, 30) == '…"}'
+    assert excerpt(b'{"a": "Zq7query-tail"}', 0, 12) == '{"a": "…'

@@ -122,3 +122,22 @@ def test_of_secrets_that_begin_alike_the_longest_is_replaced_whenever_it_came() 
     redactor.learn("token")
     redactor.learn("token-long-er-still")
     assert redactor.redact("token-long-er-still token-long-er token") == "*** *** ***"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "near 'x correct horse battery …'",
+        "near '…horse battery staple'",
+        "correct horse …; then … battery staple, and corr…",
+    ],
+)
+def test_what_a_cut_has_left_of_a_secret_is_hidden(text: str) -> None:
+    hidden = Redactor({"correct horse battery staple"}).redact(text)
+    assert "***" in hidden
+    assert not any(word in hidden for word in ("corr", "horse", "battery", "staple"))
+
+
+def test_a_cut_hides_nothing_else() -> None:
+    text = "the correction of a horse…or a staple"
+    assert Redactor({"correct horse battery staple"}).redact(text) == text

@@ -5,6 +5,7 @@
 import io
 import json
 import os
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -113,6 +114,7 @@ def serve(
     ] = None,
 ) -> None:
     """Keep every job fresh and serve it, until a signal."""
+    _leave_on_signals()
     path = _found(config)
     from refresher.serve import serve
 
@@ -257,9 +259,16 @@ def demo(
     A real service keeps jobs fresh against an upstream that misbehaves in every way that upstreams
     do, and says what to look at.
     """
+    _leave_on_signals()
     from refresher.demo import run
 
     raise typer.Exit(run(port, typer.echo))
+
+
+def _leave_on_signals() -> None:
+    """End at once with status 0, for as long as nothing runs: importing it all takes a second."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: sys.exit(0))
 
 
 def _where(config: Path | None) -> Path | None:

@@ -87,12 +87,10 @@ def _within_interval(draft: Draft, key: str, seconds: float) -> float:
 
 def _check_backoff(draft: Draft) -> None:
     first, longest = draft.config.backoff, draft.config.backoff_max
-    if first > longest and draft.written.own("backoff_max"):
+    # A pause is cut to backoff_max in any case: only who writes both has mistaken one.
+    if first > longest and draft.written.own("backoff") and draft.written.own("backoff_max"):
         wrong = f'is shorter than backoff ("{written_duration(first)}")'
         draft.note("backoff_max", wrong, "lengthen it or shorten backoff")
-    elif first > longest:
-        wrong = f'is longer than backoff_max ("{written_duration(longest)}")'
-        draft.note("backoff", wrong, "shorten it or lengthen backoff_max")
 
 
 def _check_max_interval(draft: Draft) -> None:

@@ -3,10 +3,12 @@
 import inspect
 import logging
 from collections.abc import Callable, Sequence
+from typing import Annotated
 from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.params import Depends as Dependency
+from fastapi.security import HTTPBearer
 
 from refresher.web import admin, quarantine
 from refresher.web.answer import Answer, unauthorized, unknown_path
@@ -30,6 +32,10 @@ Running = Callable[[], Endpoints]
 """The endpoints of the service that runs; raises while none does."""
 
 _READ = ("GET", "HEAD")
+_IN_OPENAPI = HTTPBearer(
+    auto_error=False, scheme_name="admin token", description="As kept in the file `admin-token`."
+)
+"""What /docs offers a field for; who may is decided by `Access`, in constant time."""
 
 
 def make_router(running: Running, *, admin_guard: Callable[..., object] | None) -> APIRouter:
@@ -129,7 +135,7 @@ def _add_health(router: APIRouter, running: Running) -> None:
 
 
 def _add_admin(router: APIRouter, running: Running, guard: Callable[..., object] | None) -> None:
-    async def admin_token(request: Request) -> None:
+    async def admin_token(request: Request, _: Annotated[object, Depends(_IN_OPENAPI)]) -> None:
         if not running().service.access.may_administer(field_of(request, "authorization")):
             client = request.client.host if request.client else "somebody"
             logger.warning(
