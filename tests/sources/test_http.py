@@ -491,9 +491,9 @@ class TestADeadline:
         self, upstream: FaultServer, client: httpx.AsyncClient
     ) -> None:
         url = upstream.script("/x", (STALL,))
-        source = HttpSource(HttpRequest(url=url, connect_timeout=0.01), client=client)
+        source = HttpSource(HttpRequest(url=url, connect_timeout=0.2), client=client)
         with pytest.raises(TimeoutError):
-            async with asyncio.timeout(0.1):
+            async with asyncio.timeout(0.5):
                 await source.fetch(None)
 
 
