@@ -130,12 +130,14 @@ def test_only_a_get_is_conditional() -> None:
     assert "jobs.a.conditional: is for GET" in problem
 
 
-def test_backoff_may_not_begin_above_its_end() -> None:
-    assert "jobs.a.backoff: is longer than backoff_max" in job_problems(backoff="1h")[0]
-    assert "jobs.a.backoff_max: is shorter than backoff" in job_problems(backoff_max="10ms")[0]
-    tables = {"defaults": {"backoff": "1h"}, "jobs": {"a": {"url": URL}, "b": {"url": URL}}}
-    [problem] = problems(tables)
-    assert problem.startswith("config: defaults.backoff: is longer than backoff_max")
+def test_backoff_may_not_begin_above_its_end_where_both_are_written() -> None:
+    [problem] = job_problems(backoff="1h", backoff_max="5m")
+    assert "jobs.a.backoff_max: is shorter than backoff" in problem
+
+
+def test_one_of_the_two_pauses_alone_is_right_whatever_it_is() -> None:
+    assert job(backoff="1h").config.backoff_max == 300
+    assert job(backoff_max="10ms").config.backoff == 1
 
 
 def test_the_place_of_an_inherited_problem_is_where_it_was_written(tmp_path: Path) -> None:
