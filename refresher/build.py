@@ -1,6 +1,7 @@
 """The composition root: the only module that knows every kind of source, auth and schedule."""
 
 import json
+import ssl
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -110,14 +111,24 @@ def reopened(upstream: Upstream, config: Config) -> Upstream:
     return replace(upstream, transport=carrier, client=open_client(transport=carrier), tokens={})
 
 
+def tls_context(tls: models.TlsConfig) -> ssl.SSLContext | None:
+    """How connections are secured; None for the usual way.
+
+    Raises:
+        Unfit: a file is no longer what it was when the configuration was read.
+    """
+    if tls == models.TlsConfig():
+        return None
+    context = new_tls(trusting=tls.ca is None)  # whom it names is trusted instead of the usual
+    apply_tls(context, tls)
+    return context
+
+
 def _carrier(name: str, table: UpstreamConfig) -> AiohttpTransport:
-    tls = None
-    if table.tls != models.TlsConfig():
-        tls = new_tls(trusting=table.tls.ca is None)
-        try:
-            apply_tls(tls, table.tls)
-        except Unfit as error:
-            raise ConfigError([f"upstreams.{name}.tls: {error}"]) from error
+    try:
+        tls = tls_context(table.tls)
+    except Unfit as error:
+        raise ConfigError([f"upstreams.{name}.tls: {error}"]) from error
     match table.proxy:
         case "env":
             return AiohttpTransport(tls=tls)

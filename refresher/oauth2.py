@@ -63,7 +63,7 @@ class TokenSource:
 
     Args:
         credentials: Whom the token is for.
-        client: Brings the connection.
+        client: Brings the connection, and nothing of its own.
         now: The clock.
         learn: Is told every token, so that nobody else will be.
     """
@@ -159,9 +159,7 @@ class TokenSource:
         """
         request = self._request()
         try:
-            response = await self._client.send(
-                request, auth=httpx.Auth(), stream=True, follow_redirects=False
-            )
+            response = await self._client.send(request, stream=True, follow_redirects=False)
         except (httpx.TransportError, httpx.InvalidURL) as error:
             raise no_answer(error, "it") from error
         try:

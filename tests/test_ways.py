@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 import trustme
 
-from refresher import Refresher
+from refresher import Refresher, build
+from refresher.config.models import TlsConfig
 from refresher.errors import ConfigError
 from refresher.model import Attempt, Stage
 from refresher.transport import AiohttpTransport, open_client
@@ -89,6 +90,12 @@ class TestTls:
     async def test_trusts_the_authority_it_is_given(self, pki: Pki, upstream: FaultServer) -> None:
         found = await attempt(pki.folder, upstream, 'tls = { ca = "ca.pem" }')
         assert found.outcome == "changed"
+
+    def test_trusts_nobody_else_then(self, pki: Pki) -> None:
+        context = build.tls_context(TlsConfig(ca=pki.folder / "ca.pem"))
+        assert context is not None
+        assert len(context.get_ca_certs()) == 1
+        assert build.tls_context(TlsConfig()) is None
 
     async def test_still_wants_the_right_name(self, pki: Pki, upstream: FaultServer) -> None:
         url = upstream.url("/x", host="localhost")

@@ -9,6 +9,7 @@ are of the body, and a 304 need not repeat the link that has come to be there si
 """
 
 import io
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -127,12 +128,14 @@ class PagedSource:
         array = io.BytesIO()  # the one buffer whose bytes can be had without a copy
         array.write(b"[")
         taken = items = 0
+        fresh = math.inf
         for number in range(1, self._pagination.max_pages + 1):
             with _on_page(number):
                 answer = await self._source.ask(hop, since, reach, taken=taken)
                 if isinstance(answer, NotModified):
                     return answer
                 payload, since = await _loaded(answer.payload), None
+                fresh = min(fresh, payload.fresh_for or 0.0)
                 if number == 1 and is_empty(payload.body):
                     return self._marked(payload, number)  # not a page but an empty answer
                 page = await self._read(payload)
@@ -142,7 +145,10 @@ class PagedSource:
                 self._tell(number, len(payload.body), page, following)
                 if following is None:
                     array.write(b"]")
-                    whole = replace(payload, body=array.getvalue(), content_type=_JSON)
+                    # The whole is current for as long as every one of its pages is.
+                    whole = replace(
+                        payload, body=array.getvalue(), content_type=_JSON, fresh_for=fresh or None
+                    )
                     return self._marked(whole, number)
                 if following.url in asked:
                     raise _failed(f"the next page has come before: {shown(following.url)}, a loop")

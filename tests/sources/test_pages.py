@@ -115,6 +115,24 @@ class TestAllPages:
         found = await payload(paged(client, url, NEXT, spool_from=1000))
         assert json.loads(found.body) == [1, long]
 
+    @pytest.mark.parametrize(
+        ("last", "fresh_for"), [("max-age=5", 5), ("max-age=50", 9), ("", None)]
+    )
+    async def test_are_current_as_long_as_each_of_them_is(
+        self,
+        last: str,
+        fresh_for: float | None,
+        upstream: FaultServer,
+        client: httpx.AsyncClient,
+    ) -> None:
+        pages = [
+            json_answer(b"[1]", {"Link": '</x?2>; rel="next"', "Cache-Control": "max-age=9"}),
+            json_answer(b"[2]", {"Cache-Control": last}),
+        ]
+        url = upstream.script("/x", *pages)
+        found = await payload(paged(client, url, LinkHeader(), items="@"))
+        assert found.fresh_for == fresh_for
+
     async def test_may_be_large_and_coded(
         self, upstream: FaultServer, client: httpx.AsyncClient
     ) -> None:
