@@ -97,7 +97,6 @@ def handover(call: Callable[P, T]) -> tuple[Callable[P, None], "asyncio.Future[T
             arrival = _settled(result, value)
         with contextlib.suppress(RuntimeError):  # the loop has closed: nobody waits any more
             loop.call_soon_threadsafe(arrival)
-        del arrival  # it leads to an error whose traceback leads here
 
     return work, result
 

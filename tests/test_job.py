@@ -403,10 +403,14 @@ async def test_a_worker_that_takes_longer_than_the_timeout_is_a_failed_attempt()
 
 async def test_a_large_answer_is_served_byte_for_byte_and_known_again() -> None:
     scene = Scene()
-    job, _ = scene.job(in_a_file(LARGE_BODY), in_a_file(LARGE_BODY), in_a_file(LARGE_BODY[:-1]))
+    answers = [in_a_file(LARGE_BODY), in_a_file(LARGE_BODY), in_a_file(LARGE_BODY[:-1])]
+    job, _ = scene.job(*answers)
     async with scene.workshop, running(job):
         for _ in range(2):  # and one at the start
             await job.answer_to(await job.request())
         assert scene.observer.outcomes == ["changed", "unchanged", "rejected"]
         assert scene.body() == LARGE_BODY
         assert scene.record().last_attempt.http_status == 200  # type: ignore[union-attr]
+    for answer in answers:
+        with pytest.raises(ValueError, match="let go"):
+            answer.body.fileno()

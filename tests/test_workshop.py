@@ -249,13 +249,14 @@ async def test_what_is_given_up_before_it_began_takes_nobody_elses_worker(
     workshop: Workshop,
 ) -> None:
     tasks = [
-        asyncio.ensure_future(workshop.refine(in_a_file(LARGE_BODY), PLAIN, None))
-        for _ in range(12)
+        asyncio.ensure_future(workshop.refine(in_a_file(LARGE_BODY), rules, None))
+        for rules in [PLAIN] * 4 + [ENDLESS] * 4 + [PLAIN] * 4
     ]
     await asyncio.sleep(0)
     for task in tasks[4:8]:
         task.cancel()
-    done = await asyncio.gather(*tasks, return_exceptions=True)
+    with anyio.fail_after(30):
+        done = await asyncio.gather(*tasks, return_exceptions=True)
     assert [isinstance(one, Refined) for one in done] == [True] * 4 + [False] * 4 + [True] * 4
 
 
@@ -293,12 +294,11 @@ async def test_no_file_is_kept_once_it_has_been_of_use() -> None:
 
 @pytest.mark.parametrize("rules", [PLAIN, Rules(select="nothing"), CROWDED, ENDLESS])
 async def test_no_body_is_kept_once_it_has_been_of_use(workshop: Workshop, rules: Rules) -> None:
-    answer = in_memory(LARGE_BODY)
     gc.disable()
     try:
         before = sys.getrefcount(LARGE_BODY)
         with contextlib.suppress(RefreshFailed), anyio.move_on_after(2):
-            await workshop.refine(answer, rules, None)
+            await workshop.refine(in_memory(LARGE_BODY), rules, None)
         await until(lambda: sys.getrefcount(LARGE_BODY) == before)
     finally:
         gc.enable()

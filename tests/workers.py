@@ -1,6 +1,5 @@
 """What tests of worker processes share: what keeps one busy, and how it is seen from outside."""
 
-import contextlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -70,11 +69,11 @@ async def a_busy_worker(of: int | None = None) -> int:
 
 def has_a_task(pid: int) -> bool:
     """Whether a worker holds the files of a task."""
-    for file in Path(f"/proc/{pid}/fd").iterdir():
-        with contextlib.suppress(FileNotFoundError):  # it has been closed since it was listed
-            if "memfd:refresher" in str(file.readlink()):
-                return True
-    return False
+    try:
+        files = [file.readlink() for file in Path(f"/proc/{pid}/fd").iterdir()]
+    except OSError:  # one was closed since they were listed, or the process has ended
+        return False
+    return any("memfd:refresher" in str(file) for file in files)
 
 
 def oom_score(pid: int) -> int:
