@@ -5,6 +5,7 @@
     RefresherError
     ├── ConfigError            the configuration cannot be used: every problem, one a line
     ├── ServiceError           the service cannot start or go on: port in use, entered twice
+    ├── StoreUnavailable       the store does not answer, or cannot be written
     ├── RefreshFailed          an attempt ended without new data, at a stage
     │   └── GuardRefused       its content is well-formed, and may be let in all the same
     └── ReadError
@@ -44,6 +45,10 @@ class ConfigError(RefresherError):
 
 class ServiceError(RefresherError):
     """The service cannot start, or was used in a way it cannot serve."""
+
+
+class StoreUnavailable(RefresherError):
+    """The store does not answer, or cannot be written; it may heal. Says what was tried and why."""
 
 
 class RefreshFailed(RefresherError):
