@@ -202,9 +202,9 @@ class Backend(Documents, Bodies, Presence, Protocol):
     folder, not permitted, written by a newer release) and nothing where it is merely away.
     """
 
-    async def __aenter__(self) -> Self: ...  # noqa: D105
+    async def __aenter__(self) -> Self: ...
 
-    async def __aexit__(  # noqa: D105
+    async def __aexit__(
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
