@@ -83,8 +83,9 @@ def call_failure(error: BaseException, *, now: float) -> RefreshFailed:
         case httpx.DecodingError():
             return RefreshFailed(Stage.BODY, _line(error))
         case _:
-            said = f": {_line(error)}" if str(error) else ""
-            return _failed(Stage.SOURCE, f"{type(error).__name__}{said}")
+            said = _said(error)
+            name = type(error).__name__
+            return _failed(Stage.SOURCE, f"{name}: {_one_line(said)}" if said else name)
 
 
 def causes(error: BaseException | None) -> Iterator[BaseException]:
@@ -121,9 +122,19 @@ def _failed(stage: Stage, message: str) -> RefreshFailed:
 
 
 def _line(error: BaseException) -> str:
-    """What an error says, as one short line."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    return clipped(text, _LINE)
+    """What an error says, or else what it is, as one short line."""
+    return _one_line(_said(error)) or type(error).__name__
+
+
+def _one_line(text: str) -> str:
+    return clipped(" ".join(text.split()), _LINE)
+
+
+def _said(error: BaseException) -> str:
+    try:
+        return str(error)
+    except BaseException:  # noqa: BLE001  somebody's error, whose __str__ is broken as well
+        return ""
 
 
 def _named(status: int) -> str:
