@@ -34,8 +34,10 @@ from refresher.sources.pages import (
     PagedSource,
     PageNumber,
     PageRead,
+    PageReader,
     Pagination,
     Style,
+    read_here,
 )
 from refresher.sources.quota import exhausted_for
 from refresher.transport import AiohttpTransport, HomeTransport, new_tls, open_client
@@ -236,9 +238,12 @@ def source_of(
     now: Callable[[], float],
     on_exchange: Callable[[Exchange], None] | None = None,
     on_page: Callable[[PageRead], None] | None = None,
+    read_page: PageReader = read_here,
     spool_from: int | None = None,
 ) -> Source:
     """Where the job's data comes from; what comes over HTTP is put in a file from that size on.
+
+    `read_page` is who looks into the pages of a paginated answer.
 
     Raises:
         ConfigError: it is a function that cannot be imported, or not be called.
@@ -268,7 +273,13 @@ def source_of(
         )
         if job.paginate is None:
             return source
-        return PagedSource(source, _pagination(job.paginate, job.format), on_page=on_page)
+        return PagedSource(
+            source,
+            _pagination(job.paginate, job.format),
+            read=read_page,
+            on_page=on_page,
+            spool_from=spool_from,
+        )
     if job.file is not None:
         return FileSource(job.file, max_bytes=job.max_bytes, now=now)
     client = _client_of(job, upstream, config)

@@ -96,12 +96,13 @@ class Service:
             if any(plan.kind == "python" for plan in plans):
                 build.import_functions(self.config)
                 stack.enter_context(Watchdog())
+            self._workshop = await stack.enter_async_context(Workshop())
             world = World(
                 self.states,
                 self._store,
                 self._store,
                 self._store,
-                await stack.enter_async_context(Workshop()),
+                self._workshop,
                 self.clock,
                 _Observers(self.metrics, LogObserver()),
                 self.redact,
@@ -226,7 +227,12 @@ class Service:
 
     def _source_of(self, plan: JobPlan) -> Source:
         return build.source_of(
-            plan, self._upstream(plan), self.config, now=self.clock.now, spool_from=LARGE
+            plan,
+            self._upstream(plan),
+            self.config,
+            now=self.clock.now,
+            read_page=self._workshop.read_page,
+            spool_from=LARGE,
         )
 
     def _upstream_of(self, job: str) -> str:

@@ -23,6 +23,23 @@ _SPACE = b" \t\r\n"
 _SHOWN = 60
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageRule:
+    """What is looked for in a page, in plain values that any process understands."""
+
+    format: FormatRule = "auto"
+    items: str = _WHOLE
+    """The JMESPath expression of the array of items."""
+    path: str | None = None
+    """The one of what leads to the next page; None where that does not stand in the body."""
+
+    @property
+    def builds_values(self) -> bool:
+        """Whether all of a page becomes objects on the way."""
+        sought = (self.items, self.path or _WHOLE)
+        return any(one != _WHOLE and not _PLAIN_PATH.fullmatch(one) for one in sought)
+
+
 @dataclass(frozen=True, slots=True)
 class Page:
     """One page, read."""
@@ -34,28 +51,22 @@ class Page:
     """The text or the digits that lead to the next page; None where nothing does."""
 
 
-def read_page(payload: Payload, rule: FormatRule, *, items: str, path: str | None) -> Page:
+def read_page(payload: Payload, rule: PageRule) -> Page:
     """Read one page.
-
-    Args:
-        payload: The page as it came.
-        rule: The format that the job asks for.
-        items: The JMESPath expression of the array of items.
-        path: The one of what leads to the next page; None where that does not stand in the body.
 
     Raises:
         RefreshFailed: at stage `decode` for a page that is not JSON, `select` for one without an
             array of items, and `body` for one that does not tell whether another follows.
     """
-    page, _ = decode(payload, rule, None)
+    page, _ = decode(payload, rule.format, None)
     if page.format is not Format.JSON:
         message = f"paginate looks into JSON, but the page is {page.format} ({page.content_type})"
         raise RefreshFailed(Stage.DECODE, message)
-    array = _array(page, items)
+    array = _array(page, rule.items)
     return Page(
         items=array.body.strip(_SPACE)[1:-1].strip(_SPACE),
         count=array.items or 0,
-        following=None if path is None else _following(page, path),
+        following=None if rule.path is None else _following(page, rule.path),
     )
 
 

@@ -7,14 +7,15 @@ from hypothesis import strategies as st
 
 from refresher.errors import RefreshFailed
 from refresher.model import Payload, Stage
-from refresher.pipeline.pages import Page, read_page
+from refresher.pipeline.pages import Page, PageRule, read_page
 from tests.pipeline.answers import JSON, json_values
 
 
 def page(
     body: bytes, items: str = "@", path: str | None = None, content_type: str | None = JSON
 ) -> Page:
-    return read_page(Payload(body=body, content_type=content_type), "auto", items=items, path=path)
+    rule = PageRule(items=items, path=path)
+    return read_page(Payload(body=body, content_type=content_type), rule)
 
 
 def refused(
