@@ -20,7 +20,7 @@ from refresher.config.units import Unfit
 from refresher.errors import ConfigError
 from refresher.gate import Gate
 from refresher.job import Plan
-from refresher.pipeline import FormatRule, GuardRules, Rules
+from refresher.pipeline import GuardRules, Rules
 from refresher.protocols import Source
 from refresher.redaction import Redactor
 from refresher.sources.callable import CallableSource, check_signature, import_callable
@@ -275,7 +275,7 @@ def source_of(
             return source
         return PagedSource(
             source,
-            _pagination(job.paginate, job.format),
+            _pagination(job.paginate, job),
             read=read_page,
             on_page=on_page,
             spool_from=spool_from,
@@ -286,7 +286,7 @@ def source_of(
     return CallableSource(_function(job), max_bytes=job.max_bytes, client=client, now=now)
 
 
-def _pagination(given: models.Paginate, format_: FormatRule) -> Pagination:
+def _pagination(given: models.Paginate, job: JobConfig) -> Pagination:
     style: Style
     match given:
         case models.LinkHeaderPages():
@@ -303,7 +303,13 @@ def _pagination(given: models.Paginate, format_: FormatRule) -> Pagination:
             style = PageNumber(param, start)
         case _:
             assert_never(given)
-    return Pagination(style=style, items=given.items, max_pages=given.max_pages, format=format_)
+    return Pagination(
+        style=style,
+        items=given.items,
+        max_pages=given.max_pages,
+        format=job.format,
+        duplicate_keys=job.guard.duplicate_keys,
+    )
 
 
 def _client_of(job: JobConfig, upstream: Upstream, config: Config) -> httpx.AsyncClient:

@@ -6,14 +6,16 @@ way, and what stands there is taken as it came. Any other one is evaluated as by
 
 import re
 from dataclasses import dataclass
+from typing import Literal
 
 import msgspec
 
 from refresher.errors import RefreshFailed
 from refresher.excerpts import clipped
 from refresher.model import Content, Format, Payload, Stage
-from refresher.pipeline import media
+from refresher.pipeline import jsontext, media
 from refresher.pipeline.decode import FormatRule, decode
+from refresher.pipeline.guard import guard_keys
 from refresher.pipeline.select import select
 
 _WHOLE = "@"
@@ -33,9 +35,14 @@ class PageRule:
     path: str | None = None
     """The one of what leads to the next page; None where that does not stand in the body."""
 
+    duplicate_keys: Literal["accept", "reject"] = "accept"
+    """Whether an object may have a key twice that will no longer be seen in the items."""
+
     @property
     def builds_values(self) -> bool:
         """Whether all of a page becomes objects on the way."""
+        if self.duplicate_keys == "reject":
+            return True
         sought = (self.items, self.path or _WHOLE)
         return any(one != _WHOLE and not _PLAIN_PATH.fullmatch(one) for one in sought)
 
@@ -56,13 +63,16 @@ def read_page(payload: Payload, rule: PageRule) -> Page:
 
     Raises:
         RefreshFailed: at stage `decode` for a page that is not JSON, `select` for one without an
-            array of items, and `body` for one that does not tell whether another follows.
+            array of items, `body` for one that does not tell whether another follows, and `guard`
+            for a repeated key that its items do not have any more.
     """
     page, _ = decode(payload, rule.format, None)
     if page.format is not Format.JSON:
         message = f"paginate looks into JSON, but the page is {page.format} ({page.content_type})"
         raise RefreshFailed(Stage.DECODE, message)
     array = _array(page, rule.items)
+    if rule.duplicate_keys == "reject":
+        _guard_keys(page, array)
     return Page(
         items=array.body.strip(_SPACE)[1:-1].strip(_SPACE),
         count=array.items or 0,
@@ -84,6 +94,19 @@ def _array(page: Content, expression: str) -> Content:
         message = f"paginate.items: {expression} is no array here but {_excerpt(found.body)}"
         raise RefreshFailed(Stage.SELECT, message)
     return found
+
+
+def _guard_keys(page: Content, array: Content) -> None:
+    """Require that what was taken of a page has lost no key that stood twice.
+
+    What stands twice in the items themselves is left to the guard of the whole, which keeps aside
+    what it refuses.
+    """
+    try:
+        guard_keys(page, None)
+    except RefreshFailed:
+        if jsontext.repeated_key(array.body) is None:
+            raise
 
 
 def _following(page: Content, path: str) -> str | None:

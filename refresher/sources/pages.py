@@ -12,7 +12,7 @@ import math
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TypeAlias, assert_never
+from typing import Literal, TypeAlias, assert_never
 
 import anyio.to_thread
 
@@ -87,6 +87,8 @@ class Pagination:
     max_pages: int
     """The most that are asked for; an empty one that ends them is one of them."""
     format: FormatRule = "auto"
+    duplicate_keys: Literal["accept", "reject"] = "accept"
+    """Whether an object of a page may have a key twice."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,7 +136,12 @@ class PagedSource:
         self._on_page = on_page
         self._spool_from = spool_from
         path = self._style.path if isinstance(self._style, NextUrl | Cursor) else None
-        self._rule = PageRule(format=pagination.format, items=pagination.items, path=path)
+        self._rule = PageRule(
+            format=pagination.format,
+            items=pagination.items,
+            path=path,
+            duplicate_keys=pagination.duplicate_keys,
+        )
 
     async def fetch(self, since: str | None) -> Payload | Spooled | NotModified:
         """Ask for all pages.
