@@ -267,12 +267,20 @@ def _seconds(expires_in: object) -> float:
     match expires_in:
         case bool():
             return math.inf
-        case int() | float() if math.isfinite(expires_in):
-            return float(expires_in)
+        case int() | float():
+            return _as_life(expires_in)
         case str() if re.fullmatch("[0-9]{1,15}", expires_in):
             return float(expires_in)
         case _:
             return math.inf
+
+
+def _as_life(seconds: float) -> float:
+    try:
+        return float(seconds) if math.isfinite(seconds) else math.inf
+    except OverflowError as error:  # only an integer has that many digits
+        message = "its expires_in has more digits than a number of seconds can have"
+        raise RefreshFailed(Stage.DECODE, message) from error
 
 
 def _complaint(body: bytes) -> str:

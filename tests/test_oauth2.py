@@ -200,6 +200,11 @@ async def test_without_a_life_it_is_good_until_it_is_refused(
     assert len(bench.asked("/token")) == 2
 
 
+async def test_a_life_of_more_digits_than_a_number_can_have_is_refused(bench: Bench) -> None:
+    failed = await refusal(bench.tokens(issue("t1", 10**310)))
+    assert "expires_in" in str(failed)
+
+
 async def test_one_that_is_dead_on_arrival_serves_once(bench: Bench) -> None:
     tokens = bench.tokens(issue("t1", 0), issue("t2", -5))
     assert [await tokens.get(), await tokens.get()] == ["t1", "t2"]

@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias, assert_never
 
 import anyio.to_thread
+import httpx
 
 from refresher.errors import RefreshFailed
 from refresher.model import Failure, NotModified, Payload, Stage
@@ -244,7 +245,11 @@ class PagedSource:
         """The configured request with these parameters in place of those of the same names."""
         url = self._source.start.url
         for name, given in filter(None, (limit, (param, value))):
-            url = with_param(url, name, str(given))
+            try:
+                url = with_param(url, name, str(given))
+            except httpx.InvalidURL as error:
+                message = f"no URL can have what asks for the next page as {name}: {error}"
+                raise _failed(message) from error
         return replace(self._source.start, url=url)
 
     def _tell(self, number: int, size: int, page: Page, following: Hop | None) -> None:

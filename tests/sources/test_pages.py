@@ -304,6 +304,14 @@ class TestTheNextPage:
         assert failed.failure.stage is Stage.BODY
         assert "not a URL" in str(failed)
 
+    async def test_whose_cursor_no_url_can_hold_ends_the_attempt(
+        self, upstream: FaultServer, client: httpx.AsyncClient
+    ) -> None:
+        url = upstream.script("/x", with_items(1, following="c" * 70_000))
+        failed = await refusal(paged(client, url, CURSOR))
+        assert (failed.failure.stage, failed.transient) == (Stage.BODY, False)
+        assert "as after: URL too long" in str(failed)
+
     async def test_where_a_redirect_led_to_another_origin_goes_on_there_without_secrets(
         self, upstream: FaultServer, client: httpx.AsyncClient
     ) -> None:
