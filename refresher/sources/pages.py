@@ -26,7 +26,7 @@ from refresher.sources.http import Answer, HttpSource
 from refresher.sources.links import next_link
 from refresher.sources.redirects import Hop
 from refresher.spool import Gathering, Spooled, answer_of
-from refresher.urls import origin_of, resolved, shown, shown_origin, with_param
+from refresher.urls import Origin, origin_of, resolved, shown, shown_origin, with_param
 
 _JSON = "application/json"
 _SMALL = 64 * 1024
@@ -165,6 +165,7 @@ class PagedSource:
         asked = {hop.url}
         since = since if self._conditional else None
         array.write(b"[")
+        home = None
         taken = items = 0
         fresh = math.inf
         for number in range(1, self._pagination.max_pages + 1):
@@ -178,7 +179,8 @@ class PagedSource:
                 if number == 1 and isinstance(payload, Payload) and is_empty(payload.body):
                     # not a page but an empty answer
                     return payload if self._conditional else replace(payload, revision=None)
-                page = await self._page(payload)
+                page = await self._page(answer, home)
+                home = origin_of(answer.hop.url)
                 await _join(array, page, first=not items)
                 taken, items = taken + size, items + page.count
                 following = self._following(answer, page, number, items)
@@ -204,8 +206,13 @@ class PagedSource:
             "empty page in where only that is the end"
         )
 
-    async def _page(self, payload: Payload | Spooled) -> Page:
+    async def _page(self, answer: Answer, home: Origin | None) -> Page:
+        """What a page brings; `home` is where those before it came from."""
+        payload = answer.payload
         try:
+            if home not in {None, origin_of(answer.hop.url)}:
+                where = shown_origin(answer.hop.url)
+                raise _failed(f"it was redirected to {where}, which is another origin")
             return await self._read(payload, self._rule)
         finally:
             if isinstance(payload, Spooled):

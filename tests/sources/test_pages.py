@@ -310,7 +310,7 @@ class TestTheNextPage:
         url = upstream.script("/x", with_items(1, following="c" * 70_000))
         failed = await refusal(paged(client, url, CURSOR))
         assert (failed.failure.stage, failed.transient) == (Stage.BODY, False)
-        assert "as after: URL too long" in str(failed)
+        assert "as after: URL component" in str(failed)
 
     async def test_where_a_redirect_led_to_another_origin_goes_on_there_without_secrets(
         self, upstream: FaultServer, client: httpx.AsyncClient
@@ -327,6 +327,25 @@ class TestTheNextPage:
             assert (await payload(paged(client, request, NEXT))).body == b"[1,2]"
             assert targets(other) == ["/x", "/y"]
             assert all(b"SECRET" not in sent.raw for sent in other.requests)
+
+    @pytest.mark.parametrize("style", [NEXT, CURSOR, PAGE])
+    async def test_may_not_be_redirected_to_another_origin(
+        self, style: Style, upstream: FaultServer, client: httpx.AsyncClient
+    ) -> None:
+        async with serving() as other:
+            other.script("/y", with_items(2))
+            url = upstream.script("/x", with_items(1, following="x?2"), redirect(other.url("/y")))
+            failed = await refusal(paged(client, url, style, spool_from=1))
+            assert (failed.failure.stage, failed.transient) == (Stage.BODY, False)
+            assert str(failed).startswith("page 2: it was redirected to http://127.0.0.1:")
+
+    async def test_may_be_redirected_as_the_first_one_was(
+        self, upstream: FaultServer, client: httpx.AsyncClient
+    ) -> None:
+        async with serving() as other:
+            other.script("/y", with_items(1, following=2), with_items(2))
+            url = upstream.script("/x", redirect(other.url("/y")))
+            assert (await payload(paged(client, url, CURSOR))).body == b"[1,2]"
 
     async def test_may_not_lead_back_from_where_a_redirect_led(
         self, upstream: FaultServer, client: httpx.AsyncClient
