@@ -16,6 +16,7 @@ from refresher.model import NotModified, Payload, Stage
 from refresher.sources.failures import call_failure
 from refresher.sources.solo_task import SoloTask
 from refresher.threads import SoloThread
+from refresher.urls import origin_of
 
 
 class _Unchanged(Enum):
@@ -63,6 +64,7 @@ class CallableSource:
         self._call = call
         self._max_bytes = max_bytes
         self._now = now
+        self._home = origin_of(client.base_url) if client and client.base_url.host else None
         self._arguments = {_CLIENT: client} if _takes_client(call) else {}
         self._task: SoloTask[_Outcome] = SoloTask()
         self._thread = SoloThread(f"refresher-{getattr(call, '__name__', 'callable')}")
@@ -80,7 +82,7 @@ class CallableSource:
             case _Raised(RefreshFailed() as failure):
                 raise failure
             case _Raised(error):
-                raise call_failure(error, now=self._now()) from error
+                raise call_failure(error, now=self._now(), home=self._home) from error
             case Payload() as found:
                 return found
             case None if since is None:

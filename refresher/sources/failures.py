@@ -14,15 +14,20 @@ from refresher.excerpts import clipped
 from refresher.model import Stage
 from refresher.sources.quota import exhausted_for
 from refresher.sources.retry_after import retry_after
-from refresher.urls import shown, shown_origin
+from refresher.urls import Origin, origin_of, shown, shown_origin
 
 _TRANSIENT_STATUSES = frozenset({408, 425, 429})
 _LIMITED = frozenset({403, 429})
 _SERVER_ERRORS = 500
 
 
-def status_failure(response: httpx.Response, *, now: float) -> RefreshFailed:
-    """An answer whose status is none that the job takes for data."""
+def status_failure(
+    response: httpx.Response, *, now: float, of_upstream: bool = True
+) -> RefreshFailed:
+    """An answer whose status is none that the job takes for data.
+
+    Where it is not `of_upstream` but of whoever a redirect led to, no limit in it is the upstream's.
+    """
     status = response.status_code
     advice = _ADVICE.get(status, "")
     quiet = exhausted_for(response.headers, now=now)
@@ -34,7 +39,7 @@ def status_failure(response: httpx.Response, *, now: float) -> RefreshFailed:
         transient=status in _TRANSIENT_STATUSES or status >= _SERVER_ERRORS,
         http_status=status,
         retry_after=retry_after(response.headers.get("retry-after"), now=now),
-        upstream_wide=status == HTTPStatus.TOO_MANY_REQUESTS,
+        upstream_wide=of_upstream and status == HTTPStatus.TOO_MANY_REQUESTS,
     )
 
 
@@ -71,11 +76,15 @@ def broken_body(error: httpx.TransportError, *, http_status: int) -> RefreshFail
     )
 
 
-def call_failure(error: BaseException, *, now: float) -> RefreshFailed:
-    """A user's function that raised; what httpx raised in it counts as it would for a url job."""
+def call_failure(error: BaseException, *, now: float, home: Origin | None = None) -> RefreshFailed:
+    """A user's function that raised; what httpx raised in it counts as it would for a url job.
+
+    `home` is the origin of the function's upstream, where it has one.
+    """
     match error:
-        case httpx.HTTPStatusError():
-            return status_failure(error.response, now=now)
+        case httpx.HTTPStatusError(response=response):
+            of_upstream = home in {None, origin_of(response.url)}
+            return status_failure(response, now=now, of_upstream=of_upstream)
         case httpx.TransportError() | httpx.InvalidURL():
             return no_answer(error, _where(error))
         case httpx.TooManyRedirects():

@@ -174,7 +174,7 @@ class HttpSource:
         """The answer's body, if its status is one that is taken for data."""
         status, fresh = response.status_code, self._fresh(response)
         if status not in self._request.ok_status:
-            raise status_failure(response, now=self._request.now())
+            raise status_failure(response, now=self._request.now(), of_upstream=hop.trusted)
         try:
             async with _raw(response) as chunks:
                 body = await read_body(

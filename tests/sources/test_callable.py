@@ -197,6 +197,17 @@ class TestWhatIsRaised:
             failed = await refusal(CallableSource(call, max_bytes=9, client=client))
             assert (failed.failure.stage, failed.transient) == (Stage.CONNECT, True)
 
+    async def test_is_no_word_of_the_upstream_where_a_stranger_said_it(
+        self, upstream: FaultServer
+    ) -> None:
+        async def call(client: httpx.AsyncClient) -> object:
+            return (await client.get(url)).raise_for_status().json()
+
+        url = upstream.script("/x", answer(429, headers={"Retry-After": "9"}))
+        async with open_client(base_url="http://api.example") as client:
+            failed = await refusal(CallableSource(call, max_bytes=9, client=client))
+        assert (failed.retry_after, failed.upstream_wide) == (9.0, False)
+
     @pytest.mark.parametrize(
         ("error", "stage"),
         [

@@ -318,6 +318,14 @@ class TestAStatus:
         failed = await failure(client, upstream, answer(status, headers={"Retry-After": "17"}))
         assert (failed.retry_after, failed.upstream_wide) == (17.0, wide)
 
+    async def test_of_a_stranger_speaks_for_no_upstream(
+        self, upstream: FaultServer, client: httpx.AsyncClient
+    ) -> None:
+        async with serving() as stranger:
+            there = stranger.script("/", answer(429, headers={"Retry-After": "17"}))
+            failed = await failure(client, upstream, redirect(there))
+        assert (failed.retry_after, failed.upstream_wide) == (17.0, False)
+
     async def test_with_a_retry_after_date_is_measured_by_the_given_clock(
         self, upstream: FaultServer, client: httpx.AsyncClient
     ) -> None:
