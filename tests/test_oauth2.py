@@ -307,6 +307,19 @@ async def test_an_endpoint_that_gives_no_token_fails_at_stage_auth(
     assert len(bench.upstream.requests) == 1
 
 
+@pytest.mark.parametrize(
+    "script",
+    [
+        issue("t1", token_type=f"mac {'Zq7' * 80}"),
+        answer(401, json.dumps({"error": f"see {'Zq7' * 80}"}).encode()),
+    ],
+)
+async def test_no_part_of_a_secret_is_quoted(bench: Bench, script: Answer) -> None:
+    said = str(await refusal(bench.tokens(script)))
+    assert "…" in said
+    assert "Zq7" not in said
+
+
 async def test_an_endpoint_that_cannot_be_reached_fails_at_stage_auth(bench: Bench) -> None:
     failure = await refusal(bench.tokens(url=f"http://127.0.0.1:{closed_port()}/token"))
     assert failure.transient

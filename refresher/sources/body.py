@@ -9,6 +9,7 @@ from collections.abc import AsyncIterable, Iterator, Sequence
 from typing import overload
 
 from refresher.errors import RefreshFailed
+from refresher.excerpts import clipped
 from refresher.model import Stage
 from refresher.spool import Gathering, Spool
 
@@ -18,6 +19,7 @@ _PAUSE = 256 * 1024
 _PIECE_COST = 1024
 """What a piece counts for however short it is, so that empty gzip members add up too."""
 _MOST_CODINGS = 4
+_SHOWN = 40
 _TOGETHER = " together with the pages before it"
 _GZIP = 16 + zlib.MAX_WBITS
 _ZLIB = zlib.MAX_WBITS
@@ -179,8 +181,9 @@ def _decoders(codings: str) -> list[_Decoder]:
             case "deflate":
                 decoders.append(_Decoder(name, members=False))
             case _:
+                named = repr(clipped(name, _SHOWN))
                 raise _refused(
-                    f"the body has the content coding {name[:40]!r}, which was not asked for; "
+                    f"the body has the content coding {named}, which was not asked for; "
                     "only gzip and deflate are"
                 )
     return decoders

@@ -26,7 +26,7 @@ def status_failure(
 ) -> RefreshFailed:
     """An answer whose status is none that the job takes for data.
 
-    Where it is not `of_upstream` but of whoever a redirect led to, no limit in it is the upstream's.
+    Where it is not `of_upstream` but of whoever a redirect led to, it speaks for nobody else.
     """
     status = response.status_code
     advice = _ADVICE.get(status, "")

@@ -318,6 +318,15 @@ class TestAStatus:
         failed = await failure(client, upstream, answer(status, headers={"Retry-After": "17"}))
         assert (failed.retry_after, failed.upstream_wide) == (17.0, wide)
 
+    @pytest.mark.parametrize("field", ["Content-Encoding", "Transfer-Encoding"])
+    async def test_is_quoted_without_parts_of_secrets(
+        self, field: str, upstream: FaultServer, client: httpx.AsyncClient
+    ) -> None:
+        failed = await failure(client, upstream, answer(200, b"[1]", {field: "zq7" * 80}))
+        assert failed.failure.stage is Stage.BODY
+        assert "…" in str(failed)
+        assert "zq7" not in str(failed)
+
     async def test_of_a_stranger_speaks_for_no_upstream(
         self, upstream: FaultServer, client: httpx.AsyncClient
     ) -> None:
