@@ -53,7 +53,7 @@ def no_answer(error: httpx.TransportError | httpx.InvalidURL, where: str) -> Ref
         case httpx.ConnectError() | httpx.ProxyError():
             return _no_connection(error, where)
         case httpx.NetworkError():
-            return _failed(Stage.CONNECT, f"{where} closed the connection before it answered")
+            return _hung_up(error, where)
         case httpx.RemoteProtocolError():
             return _failed(Stage.BODY, f"{where} answered with broken HTTP: {_line(error)}")
         case _:  # a URL, header or proxy that no request can be made of: trying again is no help
@@ -116,14 +116,33 @@ def _no_connection(error: httpx.TransportError, where: str) -> RefreshFailed:
         match cause:
             case ssl.SSLCertVerificationError(verify_message=str(text)):
                 return _failed(Stage.TLS, f"the certificate of {where} is not trusted: {text}")
-            case ssl.SSLError(reason=reason):
-                text = (reason or _line(cause)).replace("_", " ").lower()
-                return _failed(Stage.TLS, f"TLS with {where} failed: {text}")
+            case ssl.SSLError():
+                return _no_tls(cause, where)
+            case ConnectionResetError() | ConnectionAbortedError() | BrokenPipeError() if (
+                where.startswith("https:") and not isinstance(error, httpx.ProxyError)
+            ):  # what has been connected can be reset
+                return _failed(
+                    Stage.TLS,
+                    f"TLS with {where} failed: the connection was closed during the handshake",
+                )
             case socket.gaierror(strerror=str(text)):
                 return _failed(Stage.CONNECT, f"cannot resolve {where}: {text}")
             case OSError(errno=int(number)):
                 return _failed(Stage.CONNECT, f"cannot connect to {where}: {os.strerror(number)}")
     return _failed(Stage.CONNECT, f"cannot connect to {where}: {_line(error)}")
+
+
+def _hung_up(error: httpx.NetworkError, where: str) -> RefreshFailed:
+    for cause in causes(error):
+        # Under TLS 1.3 a client has shaken hands before the server looks at who it is.
+        if isinstance(cause, ssl.SSLError):
+            return _no_tls(cause, where)
+    return _failed(Stage.CONNECT, f"{where} closed the connection before it answered")
+
+
+def _no_tls(error: ssl.SSLError, where: str) -> RefreshFailed:
+    text = (error.reason or _line(error)).replace("_", " ").lower()
+    return _failed(Stage.TLS, f"TLS with {where} failed: {text}")
 
 
 def _failed(stage: Stage, message: str) -> RefreshFailed:
