@@ -323,6 +323,16 @@ class TestAStatus:
         failed = await failure(client, upstream, answer(status, headers={"Retry-After": "17"}))
         assert (failed.retry_after, failed.upstream_wide) == (17.0, wide)
 
+    async def test_may_have_32_interim_ones_before_it_and_no_more(
+        self, upstream: FaultServer, client: httpx.AsyncClient
+    ) -> None:
+        early, late = b"HTTP/1.1 103 Early Hints\r\n\r\n", *json_answer(b"[1]")
+        url = upstream.script("/y", (early * 32, late))
+        assert (await payload(HttpSource(HttpRequest(url=url), client=client))).body == b"[1]"
+        failed = await failure(client, upstream, (early * 33, late))
+        assert failed.failure.stage is Stage.BODY
+        assert "more than 32 interim answers" in str(failed)
+
     @pytest.mark.parametrize("field", ["Content-Encoding", "Transfer-Encoding"])
     async def test_is_quoted_without_parts_of_secrets(
         self, field: str, upstream: FaultServer, client: httpx.AsyncClient
