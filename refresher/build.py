@@ -12,6 +12,7 @@ from typing import assert_never, cast
 import httpx
 
 from refresher import auth, freshness, oauth2, schedule
+from refresher.attempt import Plan
 from refresher.clock import Clock
 from refresher.config import Config, JobConfig, JobPlan, UpstreamConfig, models
 from refresher.config.lines import locate
@@ -19,9 +20,8 @@ from refresher.config.tls_files import apply_tls
 from refresher.config.units import Unfit
 from refresher.errors import ConfigError
 from refresher.gate import Gate
-from refresher.job import Plan
 from refresher.pipeline import FormatRule, GuardRules, Rules
-from refresher.protocols import Source
+from refresher.protocols import Backend, Limits, Source
 from refresher.redaction import Redactor
 from refresher.sources.callable import CallableSource, check_signature, import_callable
 from refresher.sources.file import FileSource
@@ -38,6 +38,7 @@ from refresher.sources.pages import (
     Style,
 )
 from refresher.sources.quota import exhausted_for
+from refresher.stores.memory import MemoryStore
 from refresher.transport import AiohttpTransport, HomeTransport, new_tls, open_client
 from refresher.urls import Origin, origin_of
 
@@ -61,6 +62,12 @@ class Upstream:
     def held_for(self, seconds: float) -> None:
         """Let no job ask before so many seconds are over."""
         self.gate.hold(self.clock.now() + seconds)
+
+
+def backend_of(config: Config) -> Backend:
+    """The store that is configured."""
+    del config
+    return MemoryStore()
 
 
 def upstream_key(plan: JobPlan) -> str:
@@ -90,6 +97,7 @@ def open_upstream(
     config: Config,
     *,
     clock: Clock,
+    limits: Limits,
     transport: httpx.AsyncBaseTransport | None,
     learn: Callable[[str], object],
 ) -> Upstream:
@@ -99,7 +107,9 @@ def open_upstream(
         ConfigError: its certificate files are no longer what they were.
     """
     table = config.upstreams.get(name, UpstreamConfig())
-    gate = Gate(name, max_concurrency=table.max_concurrency, rate=table.rate, clock=clock)
+    gate = Gate(
+        name, max_concurrency=table.max_concurrency, rate=table.rate, clock=clock, limits=limits
+    )
     carrier = transport or _carrier(name, table)
     return Upstream(gate, carrier, open_client(transport=carrier), clock, learn)
 

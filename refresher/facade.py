@@ -19,8 +19,8 @@ from refresher.clock import Clock, SystemClock
 from refresher.config import Config, load
 from refresher.errors import NoSnapshot, ServiceError, UnknownJob
 from refresher.model import Attempt, Snapshot
+from refresher.protocols import Backend
 from refresher.service import Service
-from refresher.stores.memory import MemoryStore
 from refresher.values import Values, View, returned_type
 from refresher.web.endpoints import Endpoints
 from refresher.web.reads import retry_after
@@ -79,7 +79,7 @@ class JobKeys(TypedDict, total=False):
 class Options(TypedDict, total=False):
     """What a `Refresher` takes beside its configuration."""
 
-    store: MemoryStore | None
+    store: Backend | None
     transport: httpx.AsyncBaseTransport | None
     clock: Clock | None
     admin_token: str | None
@@ -96,7 +96,7 @@ class Refresher:
     Args:
         config: A configuration file, the same tables as a mapping, or None: jobs in code only.
             `REFRESHER__…` variables override what a file says, and nothing else.
-        store: Keeps snapshots over re-entry; None makes a new one at each entry.
+        store: Where snapshots are kept, instead of the store that is configured.
         transport: What carries HTTP to upstreams instead of the network, for tests.
         clock: Where the time comes from.
         admin_token: Opens the admin endpoints; None takes `admin.token` of the configuration, and
@@ -109,7 +109,7 @@ class Refresher:
         self,
         config: str | PathLike[str] | Mapping[str, object] | None = None,
         *,
-        store: MemoryStore | None = None,
+        store: Backend | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
         clock: Clock | None = None,
         admin_token: str | None = None,
@@ -184,7 +184,7 @@ class Refresher:
             service = Service(
                 self._load,
                 clock=self._clock,
-                store=self._store or MemoryStore(),
+                backend=self._store,
                 transport=self._transport,
                 admin_token=self._admin_token,
                 frozen=self._frozen,

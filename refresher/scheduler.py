@@ -63,8 +63,8 @@ class Scheduler:
             drift = self._clock.now() - loop.time() - offset
             if abs(drift) > _CLOCK_STEP:
                 offset += drift
-                for job in self._jobs.values():
-                    job.look_again()
+                for job in list(self._jobs.values()):
+                    await job.look_again()
 
 
 async def _run(job: Job, scope: anyio.CancelScope) -> None:

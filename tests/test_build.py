@@ -13,12 +13,14 @@ import pytest
 
 from refresher import build
 from refresher.build import rules_of
-from refresher.clock import SystemClock
-from refresher.config import load
+from refresher.clock import ShiftedClock, SystemClock
+from refresher.config import Config, load
 from refresher.config.models import GuardConfig
 from refresher.model import Payload
 from refresher.pipeline import GuardRules, Rules
 from refresher.sources import PageRead
+from refresher.store import Store
+from refresher.stores.memory import MemoryStore
 from tests.config.configs import job as configured
 from tests.faults import Answer, Request, json_answer, redirect, serving
 
@@ -31,6 +33,12 @@ def three_numbers(request: Request) -> Answer:
     onward = {"cursor": at + 1, "url": f"?after={at + 1}"} if at < 2 else {}
     headers = {"Link": f'<?after={at + 1}>; rel="next"'} if at < 2 else {}
     return json_answer(json.dumps({"data": items, "next": onward}).encode(), headers)
+
+
+def opened(name: str, config: Config) -> build.Upstream:
+    clock = ShiftedClock(SystemClock())
+    limits = Store(MemoryStore(), clock=clock)
+    return build.open_upstream(name, config, clock=clock, limits=limits, transport=None, learn=str)
 
 
 @pytest.mark.parametrize(
@@ -62,7 +70,7 @@ async def test_a_paged_job_asks_as_its_table_says(
         job = {"url": url, "paginate": {**paginate, "items": "data", "max_pages": len(queries)}}
         config = await anyio.to_thread.run_sync(partial(load, {"jobs": {"a": job}}, environ={}))
         plan = config.jobs["a"]
-        upstream = build.open_upstream("a", config, clock=SystemClock(), transport=None, learn=str)
+        upstream = opened("a", config)
         source = build.source_of(plan, upstream, config, now=lambda: 0.0, on_page=told.append)
         try:
             found = await source.fetch(None)
@@ -125,9 +133,7 @@ async def test_what_a_function_s_client_is_configured_with_stays_at_home() -> No
         read = partial(load, {"upstreams": upstreams}, environ={}, jobs=jobs)
         config = await anyio.to_thread.run_sync(read)
         plan = config.jobs["names"]
-        upstream = build.open_upstream(
-            "api", config, clock=SystemClock(), transport=None, learn=str
-        )
+        upstream = opened("api", config)
         try:
             found = await build.source_of(plan, upstream, config, now=lambda: 0.0).fetch(None)
         finally:

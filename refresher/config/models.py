@@ -64,6 +64,10 @@ class StoreConfig:
     """The kind of store and its place."""
     dir: v.FilePath | None = None
     """The state directory; else $REFRESHER_STATE_DIR, $STATE_DIRECTORY or the config's folder."""
+    history: Annotated[v.Number, Field(ge=1, le=10_000)] = 10
+    """Versions kept of each job, the current one included."""
+    history_max_bytes: v.Size = 256 << 20
+    """Bytes of all versions of all jobs, the oldest going first; the current ones stay."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -31,6 +31,8 @@ class Metrics:
         """Answers of the read endpoint, by status code."""
         self._upstream_of = upstream_of
         self._attempts: Counter[tuple[str, Outcome]] = Counter()
+        self._skipped: Counter[str] = Counter()
+        self._store_errors: Counter[str] = Counter()
         self._registry = CollectorRegistry()
         ProcessCollector(registry=self._registry)
         PlatformCollector(registry=self._registry)
@@ -48,6 +50,14 @@ class Metrics:
         del before
         self._attempts[attempt.job, attempt.outcome] += 1
         self._durations.labels(self._upstream_of(attempt.job)).observe(attempt.duration)
+
+    def skipped(self, job: str) -> None:
+        """Count a due moment that another process has."""
+        self._skipped[job] += 1
+
+    def store_failed(self, operation: str) -> None:
+        """Count an operation that the store has failed."""
+        self._store_errors[operation] += 1
 
     def crashed(self, job: str, error: Exception) -> None:
         """Count nothing: the attempt that broke is counted as failed."""

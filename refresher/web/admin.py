@@ -88,9 +88,9 @@ async def set_paused(service: Service, name: str, *, paused: bool) -> Answer:
     if job is None:
         return unknown_job(name)
     if paused:
-        job.pause()
+        await job.pause()
     else:
-        job.resume()
+        await job.resume()
     return json_answer({"job": name, "paused": paused})
 
 

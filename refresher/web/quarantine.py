@@ -22,22 +22,22 @@ async def show(service: Service, name: str) -> Answer:
     if job is None:
         return unknown_job(name)
     try:
-        held = await job.quarantined()
+        held, candidate = job.quarantined(), await job.candidate()
     except NotQuarantined as error:
         return _nothing(error)
     served = job.record.snapshot
     # In a thread: rows by the hundred thousand take a while to compare.
-    summary = await anyio.to_thread.run_sync(_summary, held.candidate.content, served)
+    summary = await anyio.to_thread.run_sync(_summary, candidate, served)
     return json_answer(
         {
             "job": name,
             "reason": held.reason,
             "at": rfc3339(held.at),
-            "checked_at": rfc3339(held.candidate.confirmation.checked_at),
+            "checked_at": rfc3339(held.confirmation.checked_at),
             "seen": held.seen,
             "accept_after": job.plan.accept_after,
-            "etag": held.candidate.etag,
-            "content_type": held.candidate.content.content_type,
+            "etag": held.stored.etag,
+            "content_type": held.stored.content_type,
             "served_version": served and served.version,
             "difference": summary,
         }
@@ -50,10 +50,10 @@ async def show_body(service: Service, name: str) -> Answer:
     if job is None:
         return unknown_job(name)
     try:
-        held = await job.quarantined()
+        held, candidate = job.quarantined(), await job.candidate()
     except NotQuarantined as error:
         return _nothing(error)
-    return _body(held)
+    return _body(held, candidate)
 
 
 async def accept(service: Service, name: str) -> Answer:
@@ -96,12 +96,11 @@ def _summary(after: Content, served: Snapshot | None) -> dict[str, object]:
     }
 
 
-def _body(held: Quarantine) -> Answer:
-    content = held.candidate.content
+def _body(held: Quarantine, content: Content) -> Answer:
     headers = [
         (b"content-type", content.content_type.encode("latin-1")),
         (b"content-length", b"%d" % len(content.body)),
-        (b"etag", held.candidate.etag.encode()),
+        (b"etag", held.stored.etag.encode()),
         (b"cache-control", b"no-store"),
         *HARMLESS,
     ]

@@ -118,7 +118,7 @@ def test_a_key_of_a_later_release_is_unknown(key: str) -> None:
         ("store", "url", "sqlite:///refresher.db"),
         ("store", "url", "memory:"),
         ("store", "dir", ""),
-        ("store", "history", 10),
+        ("store", "history", 0),
         ("store", "prefix", "x"),
     ],
 )
