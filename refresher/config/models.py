@@ -60,10 +60,12 @@ class StoreConfig:
 
     __pydantic_config__ = _STRICT
 
-    url: v.StoreUrl = "memory://"
-    """The kind of store and its place."""
+    url: v.StoreUrl = field(default="memory://", repr=False)
+    """The kind of store and its place: memory://, sqlite:///PATH, redis://HOST or rediss://HOST."""
     dir: v.FilePath | None = None
     """The state directory; else $REFRESHER_STATE_DIR, $STATE_DIRECTORY or the config's folder."""
+    prefix: v.StorePrefix = "refresher"
+    """What all keys in Redis or Valkey begin with, so that services can share a server."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
