@@ -16,7 +16,7 @@ import asyncio
 import logging
 import secrets
 from collections.abc import Iterator, Sequence
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -39,6 +39,8 @@ _PAGE = 500
 """Documents that are read at a time."""
 _TOGETHER = 1 << 20
 """Bytes of bodies that are asked for at once; one that has more is read in pieces."""
+_LEAST_LIMIT = 1 << 20
+"""The lowest proto-max-bulk-len that a server can have."""
 _RECONNECT = 0.5
 """Seconds before the next try to hear of changes."""
 
@@ -64,7 +66,7 @@ class RedisStore:
         self._url = url
         self._place = redis_line.place_of(url)
         self._prefix = prefix
-        self._policy_seen = False
+        self._knows_policy = False
         self._changed: asyncio.Event
         self._documents: Line
         self._bodies: Line
@@ -81,9 +83,10 @@ class RedisStore:
 
         self._documents, self._bodies, self._presence = line(4), line(2), line(1)
         self._changed = asyncio.Event()
+        notices = line(1)
         tasks = await self._open.enter_async_context(anyio.create_task_group())
         self._open.callback(tasks.cancel_scope.cancel)
-        tasks.start_soon(self._follow, line(1))
+        tasks.start_soon(self._follow, notices)
         return self
 
     async def __aexit__(
@@ -170,7 +173,16 @@ class RedisStore:
     async def put(self, body: str, content: bytes) -> None:
         """Write a body; what is not kept within ten minutes goes."""
         draft = self._key("draft", secrets.token_hex(8))
-        await self._bodies.ask("SET", draft, content, "PX", _PROVISIONAL_MS)
+        try:
+            await self._bodies.ask("SET", draft, content, "PX", _PROVISIONAL_MS)
+        except StoreUnavailable as error:
+            if len(content) <= _LEAST_LIMIT:
+                raise
+            # A server whose limit is lower says so, and hangs up on us before we come to read it.
+            raise StoreUnavailable(
+                f"{error} (on sending a body of {len(content)} bytes; its proto-max-bulk-len must "
+                "not be lower)"
+            ) from error
         reply = await self._bodies.run(scripts.SETTLE, [draft, self._key("body", body)])
         if not reply.value:
             raise StoreUnavailable(f"{self._place} has lost a body at once; it evicts what it has")
@@ -197,8 +209,6 @@ class RedisStore:
             [self._key("processes"), self._key("store"), self._key("number")],
             *(process, secrets.token_hex(8), _LAPSE_MS),
         )
-        if not self._policy_seen:
-            await self._look_at_policy()
         store, now, last, *alive = reply.value
         return Beat(
             store=store.decode(),
@@ -207,33 +217,34 @@ class RedisStore:
             last=int(last),
         )
 
-    async def _look_at_policy(self) -> None:
-        """Warn where the server makes room by forgetting what it was given to keep."""
-        self._policy_seen = True
-        try:
-            memory = (await self._presence.ask("INFO", "memory")).decode()
-        except StoreUnavailable:  # it may be forbidden
-            return
-        facts = dict(line.split(":", 1) for line in memory.splitlines() if ":" in line)
-        policy = facts.get("maxmemory_policy", "noeviction")
-        if policy != "noeviction" and facts.get("maxmemory", "0") != "0":
-            logger.warning(
-                "the store %s evicts what it holds once it is full (maxmemory-policy %s), "
-                "snapshots among it; set maxmemory-policy to noeviction",
-                self._place,
-                policy,
-            )
-
     async def leave(self, process: str) -> None:
         """Say that a process has ended, so that nobody waits for it."""
         await self._presence.ask("ZREM", self._key("processes"), process)
 
     async def _follow(self, line: "Line") -> None:
+        """Hear of changes for as long as the store is open, from whichever server answers."""
         while True:
-            try:
+            with suppress(StoreUnavailable):  # INFO may be forbidden
+                await self._look_at_policy(line)
+            with suppress(StoreUnavailable):  # whoever beats is told so
                 await line.listen(self._key("changes"), self._changed.set)
-            except StoreUnavailable:  # the beat says so
-                await anyio.sleep(_RECONNECT)
+            await anyio.sleep(_RECONNECT)
+
+    async def _look_at_policy(self, line: "Line") -> None:
+        """Warn, once, where the server makes room by forgetting what it was given to keep."""
+        if self._knows_policy:
+            return
+        memory = (await line.ask("INFO", "memory")).decode()
+        self._knows_policy = True
+        facts = dict(fact.split(":", 1) for fact in memory.splitlines() if ":" in fact)
+        policy = facts.get("maxmemory_policy", "noeviction")
+        if policy != "noeviction" and facts.get("maxmemory", "0") != "0":
+            logger.warning(
+                "the store %s forgets what it was given once it is full (maxmemory-policy %s), "
+                "snapshots too; set its maxmemory-policy to noeviction",
+                self._place,
+                policy,
+            )
 
     def _key(self, *parts: str) -> str:
         return ":".join((f"{{{self._prefix}}}", *parts))
@@ -242,10 +253,12 @@ class RedisStore:
 def _batches(lengths: Sequence[tuple[str, int]]) -> Iterator[dict[str, int]]:
     """Bodies by their lengths, as many together as make up no more than is asked for at once."""
     batch: dict[str, int] = {}
+    total = 0
     for body, length in lengths:
-        if batch and sum(batch.values()) + length > _TOGETHER:
+        if batch and total + length > _TOGETHER:
             yield batch
-            batch = {}
+            batch, total = {}, 0
         batch[body] = length
+        total += length
     if batch:
         yield batch

@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
+import anyio
 from redis.asyncio.connection import AbstractConnection, ConnectionPool, parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -46,10 +47,11 @@ SILENCE = 2.0
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What came back, and how long it took: no connecting and no queueing is in it."""
+    """What came back."""
 
     value: Any
     seconds: float
+    """From sending to having it; connecting, and waiting for a connection, came before."""
 
 
 class Line:
@@ -118,7 +120,7 @@ class Line:
 
     async def close(self) -> None:
         """Close every connection."""
-        with contextlib.suppress(RedisError, OSError):
+        with anyio.CancelScope(shield=True), contextlib.suppress(RedisError, OSError):
             await self._pool.aclose()
 
     @asynccontextmanager
@@ -146,16 +148,19 @@ def place_of(url: str) -> str:
     Raises:
         ServiceError: it names none.
     """
+    scheme = url.partition("://")[0]
     try:
-        parts = parse_url(url)
-        host, port = parts.get("host", "localhost"), parts.get("port", 6379)
+        parts = parse_url(url) if scheme in ("redis", "rediss") else None
     except ValueError:  # which quotes parts of the URL, the password among them
+        parts = None
+    if parts is None:
         raise ServiceError(
             "store.url is no URL of a Redis or Valkey server; write it as redis://HOST:PORT/0, "
             "with rediss:// for TLS, and percent-encode what is special in a password"
-        ) from None
+        )
+    host = parts.get("host", "localhost")
     host = f"[{host}]" if ":" in host else host
-    return f"{url.partition(':')[0]}://{host}:{port}/{parts.get('db', 0)}"
+    return f"{scheme}://{host}:{parts.get('port', 6379)}/{parts.get('db', 0)}"
 
 
 def _pool(url: str, connections: int) -> ConnectionPool:
