@@ -95,10 +95,8 @@ class RedisStore:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if isinstance(error, asyncio.CancelledError):
-            await self._open.__aexit__(kind, error, trace)
-        else:  # the task group would wrap in a group what is no error of its own
-            await self._open.aclose()
+        # Not told of the error: the task group would wrap in a group what is none of its own.
+        await self._open.aclose()
 
     async def changes(self, since: int) -> list[Change]:
         """The documents written after the change of that number (0: all), by number."""

@@ -16,8 +16,6 @@ from typing import Any, NoReturn
 
 import anyio
 from redis.asyncio.connection import AbstractConnection, ConnectionPool, parse_url
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
 from redis.exceptions import (
     AuthenticationError,
     BusyLoadingError,
@@ -31,7 +29,6 @@ from redis.exceptions import (
     RedisError,
     TimeoutError,  # noqa: A004
 )
-from redis.maint_notifications import MaintNotificationsConfig
 
 from refresher.errors import ServiceError, StoreUnavailable
 from refresher.stores.redis_scripts import Script
@@ -129,14 +126,12 @@ class Line:
             try:
                 connection = await self._pool.get_connection()  # type: ignore[no-untyped-call]
                 try:
-                    yield connection
-                except BaseException:  # what is left of an answer must not be taken for the next
-                    await connection.disconnect(nowait=True)
-                    raise
+                    yield connection  # which closes itself where a call is cancelled half-way
                 finally:
                     await self._pool.release(connection)
             except (RedisError, OSError) as error:
-                # After a failover the name may lead elsewhere: whoever comes next connects anew.
+                # After a failover the name may lead elsewhere, and this one may have more to say:
+                # whoever comes next connects anew.
                 with contextlib.suppress(RedisError, OSError):
                     await self._pool.disconnect(inuse_connections=False)
                 raise StoreUnavailable(f"{self._place} {_what_is_wrong(error)}") from error
@@ -170,12 +165,10 @@ def _pool(url: str, connections: int) -> ConnectionPool:
         socket_timeout=SILENCE,
         socket_connect_timeout=SILENCE,
         socket_read_size=1 << 18,
-        retry=Retry(NoBackoff(), 0),
-        # What RESP3 adds is not used here, and proxies and ACLs exist that refuse its HELLO.
+        # What RESP3 adds is not used here, proxies and ACLs refuse its HELLO, and with it the pool
+        # hands out connections that the server has closed, taking them for notices of maintenance.
         protocol=2,
         driver_info=None,
-        # Where these are on, the pool hands out connections that the server has closed.
-        maint_notifications_config=MaintNotificationsConfig(enabled=False),
     )
 
 

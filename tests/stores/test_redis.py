@@ -19,6 +19,7 @@ import trustme
 from refresher.errors import ServiceError, StoreUnavailable
 from refresher.protocols import Change
 from refresher.stores.redis import RedisStore
+from refresher.stores.redis_line import Line
 from tests.valkey import Valkey, running
 
 PATIENCE = 30.0
@@ -586,8 +587,34 @@ async def test_an_error_in_its_block_comes_out_as_it_is(valkey: Valkey) -> None:
     with pytest.raises(ZeroDivisionError):
         async with a_store(valkey):
             raise ZeroDivisionError
+
+
+async def test_a_cancelled_block_leaves_no_connection_behind(own_valkey: Valkey) -> None:
     with anyio.CancelScope() as scope:
-        async with a_store(valkey) as store:
-            scope.cancel()
+        async with a_store(own_valkey) as store:
             await store.beat("a")
+            await store.changed()
+            scope.cancel()
+            await store.changes(0)
     assert scope.cancelled_caught
+    await until(lambda: own_valkey.do("INFO", "clients")["connected_clients"] == 1)
+
+
+async def test_an_answer_that_was_not_read_is_not_taken_for_the_next_one(valkey: Valkey) -> None:
+    prefix = secrets.token_hex(4)
+    valkey.do("RPUSH", f"{{{prefix}}}:body:list", "x")
+    async with a_store(valkey, prefix) as store:
+        await store.put("a", b"a")
+        for _ in range(5):
+            assert "answered: WRONGTYPE" in await sentence_of(store.get(["a", "list", "a", "a"]))
+            assert await store.get(["none", "a"]) == {"a": b"a"}
+
+
+async def test_a_body_that_goes_while_it_is_read_is_not_there(valkey: Valkey) -> None:
+    prefix = secrets.token_hex(4)
+    line = Line(valkey.url, connections=1)
+    async with a_store(valkey, prefix) as store:
+        await store.put("a", bytes(2 * MIB))
+        assert await line.read(f"{{{prefix}}}:body:a", 2 * MIB) == bytes(2 * MIB)
+        assert await line.read(f"{{{prefix}}}:body:a", 3 * MIB) is None
+    await line.close()
