@@ -85,7 +85,8 @@ class Lane:
 
     def __init__(self, name: str) -> None:
         self._work: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        threading.Thread(target=self._serve, name=name, daemon=True).start()
+        self._thread = threading.Thread(target=self._serve, name=name, daemon=True)
+        self._thread.start()
 
     async def run(self, call: Callable[[], T]) -> T:
         """Call it in its turn; if nobody waits for it any more by then, it is left out."""
@@ -97,12 +98,16 @@ class Lane:
         """Have it called in its turn, from whatever thread; it must not raise."""
         self._work.put(call)
 
-    async def close(self) -> None:
-        """Take no calls after those that are there, and wait until these are done."""
+    def close(self) -> "asyncio.Future[None]":
+        """Take no calls after those that are there; what is returned waits until these are done."""
         work, ended = handover(lambda: None)
         self._work.put(work)
         self._work.put(None)
-        await ended
+        return ended
+
+    def join(self) -> None:
+        """Block another thread until it has been closed and come to its end."""
+        self._thread.join()
 
     def _serve(self) -> None:
         while (work := self._work.get()) is not None:

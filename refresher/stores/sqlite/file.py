@@ -1,4 +1,4 @@
-"""The file of an SQLite store: opened, brought up to date, set aside when it is corrupt."""
+"""The file of an SQLite store: how it is opened, and set aside when it is corrupt."""
 
 import contextlib
 import errno
@@ -7,60 +7,18 @@ import logging
 import os
 import sqlite3
 import time
-import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
 from refresher.errors import ServiceError
+from refresher.stores.sqlite import schema
 
 logger = logging.getLogger("refresher")
 
 PATIENCE = 1.5
 """Seconds to wait for others; below the two after which a service goes on without its store."""
-
-_APPLICATION = 0x72667273
-_MIGRATIONS: tuple[tuple[str, ...], ...] = (
-    (
-        "CREATE TABLE meta (id TEXT NOT NULL)",
-        # Nothing deletes documents, so the highest number there is the last one issued.
-        """CREATE TABLE documents (
-            number INTEGER PRIMARY KEY,
-            key TEXT NOT NULL UNIQUE,
-            published INTEGER NOT NULL,
-            document BLOB NOT NULL
-        )""",
-        # The content last: what comes before it is read without following its pages.
-        """CREATE TABLE bodies (
-            name TEXT NOT NULL PRIMARY KEY,
-            size INTEGER NOT NULL,
-            pieces INTEGER,
-            content BLOB
-        )""",
-        """CREATE TABLE pieces (
-            pieces INTEGER NOT NULL,
-            piece INTEGER NOT NULL,
-            content BLOB NOT NULL,
-            PRIMARY KEY (pieces, piece)
-        )""",
-        # Pieces of no body: its put is under way, for the holder, or, without one, it was dropped.
-        """CREATE TABLE loose (
-            pieces INTEGER PRIMARY KEY,
-            holder TEXT,
-            since REAL NOT NULL
-        )""",
-        """CREATE TRIGGER dropped AFTER DELETE ON bodies WHEN old.pieces IS NOT NULL BEGIN
-            INSERT INTO loose (pieces, holder, since) VALUES (old.pieces, NULL, 0);
-        END""",
-        """CREATE TABLE processes (
-            process TEXT NOT NULL PRIMARY KEY,
-            holder TEXT NOT NULL,
-            beat REAL NOT NULL
-        )""",
-    ),
-)
-"""What makes each version of the schema of the one before. Never change one that was released."""
 
 _SIDES = ("-wal", "-shm")
 _PRAGMAS = (
@@ -238,22 +196,12 @@ def _code(error: sqlite3.Error) -> int:
     return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
 
 
-@contextlib.contextmanager
-def transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
-    """All or nothing; no other process writes meanwhile."""
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        yield connection
-        connection.execute("COMMIT")
-    except BaseException:
-        if connection.in_transaction:  # SQLite has ended it itself after some errors
-            connection.execute("ROLLBACK")
-        raise
-
-
 def _connected(path: Path, mode: str) -> sqlite3.Connection:
     return sqlite3.connect(
-        f"file:{quote(str(path))}?mode={mode}", uri=True, timeout=PATIENCE, isolation_level=None
+        f"file:{quote(os.fsencode(path))}?mode={mode}",
+        uri=True,
+        timeout=PATIENCE,
+        isolation_level=None,
     )
 
 
@@ -268,7 +216,7 @@ def _up_to_date(path: Path) -> Line:
         undo.callback(connection.close)
         try:
             _configure(connection)
-            _bring_up_to_date(connection, path)
+            schema.bring_up_to_date(connection, path)
         except sqlite3.DatabaseError as error:
             if is_corrupt(error):
                 set_aside(path, str(error))  # before it is closed, which might write to it
@@ -278,29 +226,3 @@ def _up_to_date(path: Path) -> Line:
             raise FileNotFoundError(errno.ENOENT, "the file was deleted as soon as it was made")
         undo.pop_all()
         return Line(connection, which)
-
-
-def _bring_up_to_date(connection: sqlite3.Connection, path: Path) -> None:
-    (application,) = connection.execute("PRAGMA application_id").fetchone()
-    (tables,) = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    if tables and application != _APPLICATION:
-        raise ServiceError(
-            f"store: {path} is a database of another program; give store.url a file of its own"
-        )
-    connection.execute("PRAGMA journal_mode = WAL")
-    with transaction(connection):
-        version: int = connection.execute("PRAGMA user_version").fetchone()[0]
-        if version > len(_MIGRATIONS):
-            raise ServiceError(
-                f"store: {path} was written by a newer release of refresher (its schema is "
-                f"{version}, this release knows {len(_MIGRATIONS)}); upgrade this one, or give "
-                "store.url another file"
-            )
-        if version == len(_MIGRATIONS):
-            return
-        for statement in (each for steps in _MIGRATIONS[version:] for each in steps):
-            connection.execute(statement)
-        if not version:
-            connection.execute(f"PRAGMA application_id = {_APPLICATION}")
-            connection.execute("INSERT INTO meta (id) VALUES (?)", (uuid.uuid4().hex,))
-        connection.execute(f"PRAGMA user_version = {len(_MIGRATIONS)}")
