@@ -7,7 +7,7 @@ import logging
 import os
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -20,7 +20,6 @@ logger = logging.getLogger("refresher")
 PATIENCE = 1.5
 """Seconds to wait for others; below the two after which a service goes on without its store."""
 
-_SIDES = ("-wal", "-shm")
 _PRAGMAS = (
     "PRAGMA synchronous = NORMAL",  # in WAL it risks the last writes in a power cut, never the file
     "PRAGMA recursive_triggers = ON",  # else REPLACE deletes a body without its trigger
@@ -51,6 +50,8 @@ class Line:
 
     connection: sqlite3.Connection
     identity: Identity
+    beside: frozenset[Identity]
+    """What it has in use beside that file."""
 
     def close(self) -> None:
         """End it. Once its file has moved, nothing beside the new one is touched (HAS_MOVED)."""
@@ -61,7 +62,7 @@ def identity(path: Path) -> Identity | None:
     """Which file lies there now; None: there is none."""
     try:
         found = path.stat()
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     return found.st_dev, found.st_ino
 
@@ -136,8 +137,7 @@ def opened(path: Path) -> Line:
         sqlite3.Error, OSError: it cannot be opened at the moment.
     """
     if identity(path) is None:
-        for side in _SIDES:  # of a file that was deleted; they would be taken for the new one's
-            Path(f"{path}{side}").unlink(missing_ok=True)
+        _remove(_beside(path))
     try:
         return _up_to_date(path)
     except sqlite3.DatabaseError as error:
@@ -161,7 +161,17 @@ def joined(path: Path, which: Identity) -> Line:
         _configure(connection)
         connection.execute("SELECT id FROM meta").fetchone()  # opens what lies beside it, too
         undo.pop_all()
-        return Line(connection, which)
+        return _line(connection, path, which)
+
+
+def leave_behind(line: Line, path: Path) -> None:
+    """Close a connection to a file that is there no more; call it `alone`.
+
+    What it had beside itself goes, as it would be taken for a part of the file that is there now.
+    """
+    if identity(path) != line.identity:
+        _remove(each for each in _beside(path) if identity(each) in line.beside)
+    line.close()
 
 
 def set_aside(path: Path, why: str) -> None:
@@ -170,9 +180,9 @@ def set_aside(path: Path, why: str) -> None:
     names = (f"{path}.corrupt-{stamp}{again}" for again in ("", *(f".{n}" for n in range(1, 100))))
     aside = next(Path(name) for name in names if not Path(name).exists())
     path.rename(aside)
-    for side in _SIDES:
+    for mine, its in zip(_beside(path), _beside(aside), strict=True):
         with contextlib.suppress(FileNotFoundError):
-            Path(f"{path}{side}").rename(f"{aside}{side}")
+            mine.rename(its)
     logger.error(
         "store: %s is corrupt (%s); it was set aside as %s, and a new one is made in its place",
         path,
@@ -194,6 +204,20 @@ def is_passing(error: sqlite3.Error) -> bool:
 def _code(error: sqlite3.Error) -> int:
     """The primary result code; errors of Python's own module have none."""
     return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
+
+
+def _beside(path: Path) -> list[Path]:
+    return [Path(f"{path}-wal"), Path(f"{path}-shm")]
+
+
+def _remove(files: Iterable[Path]) -> None:
+    for each in files:
+        each.unlink(missing_ok=True)
+
+
+def _line(connection: sqlite3.Connection, path: Path, which: Identity) -> Line:
+    beside = frozenset(there for each in _beside(path) if (there := identity(each)))
+    return Line(connection, which, beside)
 
 
 def _connected(path: Path, mode: str) -> sqlite3.Connection:
@@ -225,4 +249,4 @@ def _up_to_date(path: Path) -> Line:
         if which is None:
             raise FileNotFoundError(errno.ENOENT, "the file was deleted as soon as it was made")
         undo.pop_all()
-        return Line(connection, which)
+        return _line(connection, path, which)

@@ -209,6 +209,8 @@ class Writer:
                 if place.corrupt and place.corrupt == file.identity(place.path):
                     file.set_aside(place.path, "as was found while it was used")
                 place.corrupt = None
-                self.leave()  # after that: the file has moved, so closing does not write to it
+                if self._line:
+                    file.leave_behind(self._line, place.path)
+                    self._line = None
                 self._line = file.opened(place.path)
                 place.current = self._line.identity
