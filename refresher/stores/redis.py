@@ -159,8 +159,8 @@ class RedisStore:
                 return number
             case missing:
                 raise StoreUnavailable(
-                    f"{self._place} has lost the body {keeps[-missing - 1]} before {key} could "
-                    "keep it; it was flushed, or evicts what it has"
+                    f"{self._place} has no body {keeps[-missing - 1]} for {key} to keep; it was "
+                    "written over ten minutes ago, or the server was flushed or evicts what it has"
                 )
 
     async def changed(self) -> None:

@@ -3,7 +3,6 @@
 import itertools
 import random
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import anyio
 import pytest
@@ -17,9 +16,9 @@ SIZES = [0, 1, 1024, MIB - 1, MIB, MIB + 1, 3 * MIB, 20 * MIB + 7]
 
 
 @pytest.fixture(params=BACKENDS)
-async def backend(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Opening]:
-    async with request.param(tmp_path) as opening:
-        yield opening
+def backend(request: pytest.FixtureRequest) -> Opening:
+    opening: Opening = request.param(request)
+    return opening
 
 
 @pytest.fixture

@@ -266,7 +266,7 @@ async def test_a_write_that_comes_too_late_for_a_body_changes_nothing(valkey: Va
         await store.write("job/a", b"old", after=0, keeps=["old"])
         before = await store.changes(0)
         late = store.write("job/a", b"new", after=1, keeps=["new", "gone"], drops=["old"])
-        assert "has lost the body gone before job/a could keep it" in await sentence_of(late)
+        assert "has no body gone for job/a to keep" in await sentence_of(late)
         assert await store.changes(0) == before
         assert (await store.beat("a")).last == 1
         assert await store.get(["old"]) == {"old": b"x"}
