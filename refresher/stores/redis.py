@@ -100,7 +100,7 @@ class RedisStore:
 
     async def changes(self, since: int) -> list[Change]:
         """The documents written after the change of that number (0: all), by number."""
-        found: list[Change] = []
+        found: dict[str, Change] = {}
         moved = True
         while moved:
             page = await self._documents.ask(
@@ -110,11 +110,13 @@ class RedisStore:
             pairs = zip(page[::2], page[1::2], strict=True)
             numbers = {key.decode(): int(number) for key, number in pairs}
             read = await self._read(numbers)
-            found += read
-            # What was written between the two looks has a higher number by now, and comes again.
+            for change in read:
+                found.pop(change.key, None)  # it was written again between two pages
+                found[change.key] = change
+            # What was written between the two looks has a higher number by now, and comes later.
             moved = len(read) < len(numbers) or len(numbers) == _PAGE
             since = max(numbers.values(), default=since)
-        return found
+        return list(found.values())
 
     async def _read(self, numbers: dict[str, int]) -> list[Change]:
         fields = await self._documents.ask_all(

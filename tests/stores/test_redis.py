@@ -160,6 +160,7 @@ async def test_changes_come_by_number_each_document_once_and_none_is_missed_whil
                 while any(document != b"new" for document in seen.values()) or not seen:
                     found = await store.changes(since)
                     assert [one.number for one in found] == sorted(one.number for one in found)
+                    assert len({one.key for one in found}) == len(found)
                     since = max((one.number for one in found), default=since)
                     seen |= {one.key: one.document for one in found}
         assert len(seen) == documents
@@ -413,19 +414,24 @@ async def test_a_body_above_the_servers_own_limit_is_told_from_an_outage(tmp_pat
             assert await store.get(["large", "small"]) == {"small": bytes(2 * MIB)}
 
 
-async def test_a_server_that_goes_silent_is_given_up_after_two_seconds(
+async def test_a_server_that_goes_silent_is_given_up_and_so_is_a_quiet_subscription(
     own_valkey: Valkey,
 ) -> None:
+    line = Line(own_valkey.url, connections=1)
+    heard = anyio.Event()
     async with a_store(own_valkey) as store:
         await store.beat("a")
+        listening = asyncio.ensure_future(line.listen("notices", heard.set))
+        await heard.wait()
         info = own_valkey.do("INFO", "server")
         kill(info["process_id"], signal.SIGSTOP)
         try:
-            said = await sentence_of(store.beat("a"))
+            said = await sentence_of(store.beat("a")), await sentence_of(listening)
         finally:
             kill(info["process_id"], signal.SIGCONT)
-        assert said.endswith("does not answer within 2 s")
-        assert (await store.beat("a")).alive == {"a"}
+        assert all(each.endswith("does not answer within 2 s") for each in said)
+        await once_up(partial(store.beat, "a"))
+    await line.close()
 
 
 async def test_a_call_that_is_cancelled_leaves_no_answer_to_the_next(valkey: Valkey) -> None:
