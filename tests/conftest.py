@@ -1,9 +1,12 @@
 """What all tests share."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
+
+from tests.valkey import Valkey, running
 
 
 @pytest.fixture(scope="session")
@@ -17,3 +20,17 @@ def _nothing_blocks_the_loop() -> Iterator[BlockBuster]:
     with blockbuster_ctx("refresher") as guard:
         guard.functions["os.write"].can_block_in("refresher/spool.py", "write")  # it is memory
         yield guard
+
+
+@pytest.fixture(scope="session")
+def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Valkey]:
+    """A server that tests share, under a prefix each."""
+    with running(tmp_path_factory.mktemp("valkey")) as server:
+        yield server
+
+
+@pytest.fixture
+def own_valkey(tmp_path: Path) -> Iterator[Valkey]:
+    """A server that a test may stop, flush and reconfigure."""
+    with running(tmp_path) as server:
+        yield server
