@@ -1,6 +1,7 @@
 """The composition root: the only module that knows every kind of source, auth and schedule."""
 
 import json
+import os
 import ssl
 import sys
 from collections.abc import Callable, Iterator
@@ -14,7 +15,14 @@ import httpx
 from refresher import auth, freshness, oauth2, schedule
 from refresher.attempt import Plan
 from refresher.clock import Clock
-from refresher.config import Config, JobConfig, JobPlan, UpstreamConfig, models
+from refresher.config import (
+    Config,
+    JobConfig,
+    JobPlan,
+    UpstreamConfig,
+    models,
+    state_directory,
+)
 from refresher.config.lines import locate
 from refresher.config.tls_files import apply_tls
 from refresher.config.units import Unfit
@@ -39,6 +47,8 @@ from refresher.sources.pages import (
 )
 from refresher.sources.quota import exhausted_for
 from refresher.stores.memory import MemoryStore
+from refresher.stores.redis import RedisStore
+from refresher.stores.sqlite import SqliteStore
 from refresher.transport import AiohttpTransport, HomeTransport, new_tls, open_client
 from refresher.urls import Origin, origin_of
 
@@ -65,9 +75,20 @@ class Upstream:
 
 
 def backend_of(config: Config) -> Backend:
-    """The store that is configured."""
-    del config
-    return MemoryStore()
+    """The store that is configured; in memory where none is.
+
+    Raises:
+        ServiceError: it needs a package that is not installed.
+    """
+    url = config.store.url or "memory://"
+    match url.partition(":")[0]:
+        case "sqlite":
+            path = url.removeprefix("sqlite:///")
+            return SqliteStore(state_directory(config, os.environ) / path)
+        case "redis" | "rediss":
+            return RedisStore(url, prefix=config.store.prefix)
+        case _:
+            return MemoryStore()
 
 
 def upstream_key(plan: JobPlan) -> str:

@@ -450,8 +450,8 @@ class Job:
             await self._attempt(grant, on_schedule=on_schedule)
             return True
         self._refused = True
-        if self._standing.holder is None:
-            self._hurry = None  # somebody has begun one since, and ended it
+        if hurry is not None and (hurry.reason is DueReason.STARTUP or not self._standing.holder):
+            self._hurry = None  # another process makes one that will do, or has made it
         if on_schedule and scheduled.at != self._skipped:
             self._skipped = scheduled.at
             self._world.observer.skipped(self.name)

@@ -24,6 +24,7 @@ from refresher.serve.token import kept_token
 logger = logging.getLogger("refresher")
 
 _BACKLOG = 2048
+_DEFAULT_STORE = "sqlite:///refresher.db"
 
 
 def serve(
@@ -43,6 +44,9 @@ def serve(
     for number in SIGNALS:
         signal.signal(number, leave)
     config = load(path, environ=os.environ, overrides=overrides)
+    if config.store.url is None:
+        overrides = {**overrides, "store.url": _DEFAULT_STORE}
+        config = load(path, environ=os.environ, overrides=overrides)
     build.import_functions(config)
     token, token_file = _admin_token(config)
     cache = Refresher.from_toml(path, overrides=overrides, admin_token=token)
