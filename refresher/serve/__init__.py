@@ -12,6 +12,7 @@ from pathlib import Path
 import uvicorn
 
 from refresher import build
+from refresher.admin_token import kept_token
 from refresher.config import Config, load, state_directory
 from refresher.errors import ServiceError
 from refresher.facade import Refresher
@@ -19,7 +20,6 @@ from refresher.redacted_logs import RedactingFilter
 from refresher.redaction import Redactor
 from refresher.serve.app import create_app
 from refresher.serve.server import SIGNALS, Server, leave
-from refresher.serve.token import kept_token
 
 logger = logging.getLogger("refresher")
 
