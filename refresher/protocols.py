@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -219,6 +220,24 @@ class Observer(Protocol):
         """An attempt is over; `before` is what was known until it ended."""
         ...
 
+    def skipped(self, job: str) -> None:
+        """A due moment came that another process has; nothing else has changed."""
+        ...
+
     def crashed(self, job: str, error: Exception) -> None:
         """The job's loop broke with an error that nobody foresaw; the job goes on."""
         ...
+
+
+class StoreOperation(StrEnum):
+    """What was asked of a store, as metrics name it when it fails."""
+
+    LOAD = "load"
+    """What is current, at the start and whenever others have changed it."""
+    LEASE = "lease"
+    COMMIT = "commit"
+    BEAT = "beat"
+    READ = "read"
+    """A version that is not the current one, or the list of them."""
+    ADMIN = "admin"
+    """Requests, pause, resume, rollback, what becomes of a quarantine."""
