@@ -17,8 +17,6 @@ from tests.e2e.process import Service, eventually, running, serving
 pytestmark = pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks into /proc")
 
 _JOB = '[jobs.a]\nfile = "a.json"\ninterval = "1h"\n'
-_AT_ONCE = 5.0
-"""Seconds: a tenth of it on an idle machine, and far less than the grace."""
 
 
 @asynccontextmanager
@@ -49,7 +47,12 @@ def _process(pid: int) -> Path:
 
 
 def _shared(home: Path) -> list[Path]:
-    return list((home / "run").iterdir())
+    return _below(home / "run")
+
+
+def _below(folder: Path) -> list[Path]:
+    """The folders in there of what workers share."""
+    return list(folder.glob("refresher-*"))
 
 
 async def _metrics(service: Service) -> dict[str, float]:
@@ -115,39 +118,48 @@ async def test_a_worker_that_is_killed_is_replaced_and_no_counter_falls(tmp_path
         assert len(_workers(service)) == 2
 
 
-@pytest.mark.parametrize("sig", [signal.SIGTERM, signal.SIGINT])
-async def test_a_signal_ends_all_of_it_and_leaves_nothing(
-    tmp_path: Path, sig: signal.Signals
+async def test_a_signal_ends_all_of_it_and_leaves_nothing_but_a_hangup_does_not(
+    tmp_path: Path,
 ) -> None:
     async with crew(tmp_path, '[server]\nshutdown_grace = "40s"\n' + _JOB) as service:
         workers = _workers(service)
-        assert len(_shared(tmp_path)) == 1
-        assert _shared(tmp_path)[0].stat().st_mode & 0o777 == 0o700
-        await service.until("/data/a", 200)
-        os.killpg(service.child.pid, sig)  # as a terminal and systemd do: everybody has it
+        (shared,) = _shared(tmp_path)
+        assert shared.stat().st_mode & 0o777 == 0o700
+        # To everybody, as terminals and systemd do.
+        os.killpg(service.child.pid, signal.SIGHUP)
+        await _read(service, 10)
+        assert _workers(service) == workers
+        os.killpg(service.child.pid, signal.SIGTERM)
         await eventually(lambda: service.child.poll() is not None, "the end")
         assert service.child.returncode == 0, service.log
         assert not [pid for pid in workers if _process(pid).exists()]
         assert _shared(tmp_path) == []
         assert _is_free(service.port)
-        assert service.log.count(f"{sig.name}: closing") == 1
+        assert service.log.count("SIGTERM: closing") == 1
         assert "Traceback" not in service.log
 
 
-async def test_ctrl_c_while_workers_start_shows_no_traceback(tmp_path: Path) -> None:
+async def test_a_worker_takes_no_ctrl_c_at_whatever_moment(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text("[1]")
-    environ = {"WORKERS": "2"}
+    environ = {"WORKERS": "2", "XDG_RUNTIME_DIR": str(tmp_path / "none"), "TMPDIR": str(tmp_path)}
     async with serving(tmp_path, _JOB, environ=environ, program="tests.e2e.crew") as service:
         await eventually(lambda: _workers(service), "the first worker")
-        os.killpg(service.child.pid, signal.SIGINT)
+        (first,) = _workers(service)
+        assert len(_below(tmp_path)) == 1, "where nothing better is known"
+        while not _answering(service) and service.child.poll() is None:
+            os.kill(first, signal.SIGINT)
+            await anyio.sleep(0.005)
+        await service.until("/data/a", 200)
+        os.killpg(service.child.pid, signal.SIGINT)  # while the second starts
         assert await service.ended() == 0
         assert "Traceback" not in service.log
+        assert _below(tmp_path) == []
 
 
 async def test_all_workers_drain_while_they_go_on_to_accept(tmp_path: Path) -> None:
     config = '[server]\nshutdown_grace = "40s"\ndrain = "30s"\n' + _JOB
     async with crew(tmp_path, config) as service:
-        service.send(signal.SIGTERM)
+        os.killpg(service.child.pid, signal.SIGTERM)  # twice for a worker, and yet but once
         await service.logged("closing")
         ready: set[int] = {200}
         while ready != {503}:
@@ -182,18 +194,12 @@ def _runs(pid: int) -> bool:
     return state != "Z"  # nobody may be there to wait for it
 
 
-async def test_a_hangup_ends_nothing(tmp_path: Path) -> None:
-    async with crew(tmp_path) as service:
-        workers = _workers(service)
-        os.killpg(service.child.pid, signal.SIGHUP)
-        await _read(service, 10)
-        assert (await service.stop())[0] == 0
-        assert "is replaced" not in service.log
-        assert workers
-
-
-async def test_every_worker_takes_the_token_and_nobody_can_list_it(tmp_path: Path) -> None:
-    async with crew(tmp_path) as service:
+async def test_a_worker_is_told_the_token_where_nobody_else_can_read(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(
+        "import os\ndef path():\n    return [os.environ.get('PYTHONPATH')]\n"
+    )
+    config = '[jobs.a]\npython = "own:path"\ninterval = "1h"\n'
+    async with crew(tmp_path, config) as service:
         for _ in range(6):
             answer = await service.http.post(
                 "/admin/refresh",
@@ -204,17 +210,9 @@ async def test_every_worker_takes_the_token_and_nobody_can_list_it(tmp_path: Pat
             for listed in ("environ", "cmdline"):
                 assert service.token.encode() not in (_process(pid) / listed).read_bytes()
         assert service.token not in service.log
-
-
-async def test_what_a_job_starts_has_the_environment_of_the_service(tmp_path: Path) -> None:
-    (tmp_path / "own.py").write_text(
-        "import os\ndef path():\n    return [os.environ.get('PYTHONPATH')]\n"
-    )
-    config = '[jobs.a]\npython = "own:path"\ninterval = "1h"\n'
-    async with crew(tmp_path, config) as service:
         given = (_process(service.child.pid) / "environ").read_bytes().split(b"\0")
-        answer = await service.until("/data/a", 200)
-        assert f"PYTHONPATH={answer.json()[0]}".encode() in given
+        (path,) = (await service.get("/data/a")).json()
+        assert f"PYTHONPATH={path}".encode() in given, "and functions see what the service does"
 
 
 _BREAKS_IN_WORKERS = """

@@ -13,6 +13,8 @@ import sys
 from refresher.serve.assignment import Worker
 from refresher.serve.supervisor import Supervisor
 
+logger = logging.getLogger("refresher")
+
 _STAND_IN = """
 import pathlib, signal, socket, sys, time
 channel, folder, behaviour, number = socket.socket(fileno=int(sys.argv[1])), *sys.argv[2:]
@@ -51,7 +53,10 @@ def main(folder: str, behaviour: str, workers: int, grace: float) -> int:
         return Worker(process, ours)
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
-    return Supervisor(hire, workers=workers, grace=grace).run()
+    supervisor = Supervisor(
+        hire, workers=workers, grace=grace, closing=lambda: logger.info("not listening any more")
+    )
+    return supervisor.run()
 
 
 if __name__ == "__main__":

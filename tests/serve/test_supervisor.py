@@ -68,7 +68,7 @@ async def test_every_post_has_a_worker_until_a_signal(tmp_path: Path, sig: signa
         await it.complete(3)
         it.process.send(sig)
         await it.ends(0)
-        assert it.process.log == f"{sig.name}: closing\n"
+        assert it.process.log == f"not listening any more\n{sig.name}: closing\n"
         assert len(it.hired()) == 3
 
 
@@ -97,7 +97,7 @@ async def test_a_worker_that_cannot_start_ends_the_service_and_is_named_once(
     async with crew(tmp_path, "cannot start") as it:
         await it.ends(1)
         assert len(it.hired()) == 1
-        (line,) = it.process.log.splitlines()
+        _, line = it.process.log.splitlines()
         assert line.startswith("worker 1 of 3 (process ")
         assert line.endswith("cannot start, and so the service ends: exit status 3")
 
@@ -105,7 +105,7 @@ async def test_a_worker_that_cannot_start_ends_the_service_and_is_named_once(
 async def test_so_does_any_other_and_the_rest_ends_with_it(tmp_path: Path) -> None:
     async with crew(tmp_path, "the second cannot start") as it:
         await it.ends(1)
-        (line,) = it.process.log.splitlines()
+        _, line = it.process.log.splitlines()
         assert line.startswith("worker 2 of 3 ")
 
 
@@ -118,7 +118,7 @@ async def test_one_that_dies_later_is_replaced_at_its_post(tmp_path: Path) -> No
         it.process.send(signal.SIGTERM)
         await it.ends(0)
         assert len(it.hired()) == 4
-        replaced, _ = it.process.log.splitlines()
+        replaced, *_ = it.process.log.splitlines()
         said = f"worker 2 of 3 (process {victim}) is replaced: SIGKILL; is memory short?"
         assert replaced == said
 
