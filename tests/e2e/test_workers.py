@@ -159,11 +159,14 @@ async def test_a_worker_takes_no_ctrl_c_at_whatever_moment(tmp_path: Path) -> No
 async def test_all_workers_drain_while_they_go_on_to_accept(tmp_path: Path) -> None:
     config = '[server]\nshutdown_grace = "40s"\ndrain = "30s"\n' + _JOB
     async with crew(tmp_path, config) as service:
-        os.killpg(service.child.pid, signal.SIGTERM)  # twice for a worker, and yet but once
+        service.send(signal.SIGTERM)
         await service.logged("closing")
         ready: set[int] = {200}
         while ready != {503}:
             ready = {await _status_of_one(service, "/readyz") for _ in range(20)}
+        for pid in _workers(service):  # as systemd does too, which is not to insist
+            os.kill(pid, signal.SIGTERM)
+        await _read(service, 100)
         assert await _status_of_one(service, "/data/a") == 200
         service.send(signal.SIGTERM)
         assert await service.ended() == 0, service.log
