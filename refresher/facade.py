@@ -20,6 +20,7 @@ from refresher.config import Config, load
 from refresher.errors import NoSnapshot, ServiceError, UnknownJob
 from refresher.model import Attempt, Snapshot
 from refresher.protocols import Backend
+from refresher.scoreboard import Seat
 from refresher.service import Service
 from refresher.values import Values, View, returned_type
 from refresher.web.endpoints import Endpoints
@@ -85,6 +86,7 @@ class Options(TypedDict, total=False):
     admin_token: str | None
     name: str
     overrides: Mapping[str, object] | None
+    seat: Seat | None
 
 
 class Refresher:
@@ -103,6 +105,7 @@ class Refresher:
             where that has none either, nothing opens them.
         name: Under which key the lifespan yields this object.
         overrides: Dotted configuration keys that come before file and environment.
+        seat: Its place among the workers of one service; None: there are no others.
     """
 
     def __init__(
@@ -115,10 +118,12 @@ class Refresher:
         admin_token: str | None = None,
         name: str = "refresher",
         overrides: Mapping[str, object] | None = None,
+        seat: Seat | None = None,
     ) -> None:
         self.name = name
         self._source = Path(config) if isinstance(config, str | PathLike) else config
         self._overrides = dict(overrides or {})
+        self._seat = seat
         self._store = store
         self._transport = transport
         self._clock = clock or SystemClock()
@@ -188,6 +193,7 @@ class Refresher:
                 transport=self._transport,
                 admin_token=self._admin_token,
                 frozen=self._frozen,
+                seat=self._seat,
             )
             await service.__aenter__()
         except BaseException:

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from refresher.errors import StoreUnavailable
-from refresher.protocols import Backend
+from refresher.protocols import Backend, StoreOperation
 
 logger = logging.getLogger("refresher")
 
@@ -29,7 +29,7 @@ class Link:
         self,
         backend: Backend,
         *,
-        failed: Callable[[str], object] = lambda _: None,
+        failed: Callable[[StoreOperation], object] = lambda _: None,
         turned: Callable[[], object] = lambda: None,
     ) -> None:
         self.backend = backend
@@ -38,7 +38,7 @@ class Link:
         self._failed = failed
         self._turned = turned
 
-    async def ask(self, operation: str, answer: Awaitable[T], *, carrying: int = 0) -> T:
+    async def ask(self, operation: StoreOperation, answer: Awaitable[T], *, carrying: int = 0) -> T:
         """The backend's answer, for which it has two seconds, and more for a body of that size.
 
         Raises:

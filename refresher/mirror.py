@@ -5,15 +5,16 @@ store is read and the change decided again. While the store is away changes are 
 known here, and both are reunited when it is back.
 """
 
+import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import Generic, Protocol, TypeVar
 
 from refresher.errors import StoreUnavailable
 from refresher.link import Link
-from refresher.protocols import Change
+from refresher.protocols import Change, StoreOperation
 
 logger = logging.getLogger("refresher")
 
@@ -87,6 +88,7 @@ class Mirror(Generic[D]):
         self._staged = staged
         self._on_kept = kept
         self._documents: dict[str, Kept[D]] = {}
+        self._turns: dict[str, asyncio.Lock] = {}
         self._alone: set[str] = set()
         """Those that have been changed here and not in the store."""
         self._provisional: set[str] = set()
@@ -125,17 +127,29 @@ class Mirror(Generic[D]):
             StoreUnavailable: it cannot be written, and nothing has changed.
         """
         put: set[str] = set()
-        while True:
-            before = self.get(name)
-            after = change(before.document)
-            if after is None or after is before.document:
-                return after
-            written = await self._commit(name, before, after, put)
-            if written is not None:
-                if written.number > self.get(name).number:
-                    self._keep(name, written)
-                return after
-            await self._catch_up()
+        async with self._turn(name):
+            while True:
+                before = self.get(name)
+                after = change(before.document)
+                if after is None or after is before.document:
+                    return after
+                written = await self._commit(name, before, after, put)
+                if written is not None:
+                    if written.number > self.get(name).number:
+                        self._keep(name, written)
+                    return after
+                await self._catch_up()
+
+    @asynccontextmanager
+    async def _turn(self, name: str) -> AsyncIterator[None]:
+        """One change of a document at a time: fifty at once would each undo the others' reading."""
+        turn = self._turns.setdefault(name, asyncio.Lock())
+        try:
+            async with turn:
+                yield
+        finally:
+            if not turn.locked() and self._turns.get(name) is turn:
+                del self._turns[name]
 
     def take(self, change: Change) -> str | None:
         """Note what the store has; the document's name, where it is of this kind and news."""
@@ -185,7 +199,7 @@ class Mirror(Generic[D]):
             content = self._staged(name, body)
             if content is not None:
                 writing = self._link.backend.put(body, content)
-                await self._link.ask("write", writing, carrying=len(content))
+                await self._link.ask(StoreOperation.WRITE, writing, carrying=len(content))
                 put.add(body)
         publishes = self._kind.publishes(before.document, after)
         writing_document = self._link.backend.write(
@@ -196,7 +210,7 @@ class Mirror(Generic[D]):
             keeps=sorted(has - had),
             drops=sorted(had - has),
         )
-        number = await self._link.ask("write", writing_document)
+        number = await self._link.ask(StoreOperation.WRITE, writing_document)
         if number is None:
             return None
         return Kept(after, number, number if publishes else before.published)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -186,9 +187,22 @@ class Observer(Protocol):
         ...
 
     def skipped(self, job: str) -> None:
-        """A due moment came that another process has."""
+        """A due moment came that another process has; nothing else has changed."""
         ...
 
     def crashed(self, job: str, error: Exception) -> None:
         """The job's loop broke with an error that nobody foresaw; the job goes on."""
         ...
+
+
+class StoreOperation(StrEnum):
+    """What was asked of a store, as metrics name it when it fails."""
+
+    LOAD = "load"
+    """To list what has changed."""
+    READ = "read"
+    """To give the bytes of a version."""
+    WRITE = "write"
+    """To make a change."""
+    BEAT = "beat"
+    """To note that a process is alive."""

@@ -30,6 +30,7 @@ from refresher.protocols import Backend, Observer, Source
 from refresher.redacted_logs import redacted
 from refresher.redaction import Redactor
 from refresher.scheduler import Scheduler
+from refresher.scoreboard import Seat
 from refresher.sources.callable import payload_of
 from refresher.state import StateStore
 from refresher.store import Retention, Store
@@ -60,7 +61,8 @@ class Service:
     """Everything that runs between entry and exit; entered once.
 
     `load` reads the configuration, at entry and whenever a secret file has changed; `backend` is a
-    store to use instead of the one that is configured.
+    store to use instead of the one that is configured. `seat` is its place among the workers of an
+    instance; without one it counts alone.
     """
 
     def __init__(
@@ -72,16 +74,17 @@ class Service:
         transport: httpx.AsyncBaseTransport | None = None,
         admin_token: str | None = None,
         frozen: Mapping[str, object] = MappingProxyType({}),
+        seat: Seat | None = None,
     ) -> None:
         self.clock = ShiftedClock(clock)
         self.states = StateStore()
         self.access = Access(Tokens())
-        self.metrics = Metrics(self._upstream_of)
         self._load = load
         self._backend = backend
         self._transport = transport
         self._admin_token = admin_token
         self._frozen = frozen
+        self._seat = seat
         self._redactor = Redactor(() if admin_token is None else (admin_token,))
         self._upstreams: dict[str, build.Upstream] = {}
         self._was_ready = False
@@ -91,13 +94,15 @@ class Service:
             self.closing = asyncio.Event()
             self._loop = asyncio.get_running_loop()
             self.config = await anyio.to_thread.run_sync(self._load)
+            plans = self.config.jobs.values()
+            upstreams = {plan.name: build.upstream_label(plan) for plan in plans}
+            self.metrics = Metrics(upstreams, self._seat)
             self._let_in(self.config)
             stack.enter_context(redacted(self.redact))
             for name, table in self.config.upstreams.items():
                 if not table.tls.verify:
                     logger.warning(_UNVERIFIED, name)
             self._stack = stack
-            plans = self.config.jobs.values()
             if any(plan.kind == "python" for plan in plans):
                 build.import_functions(self.config)
                 stack.enter_context(Watchdog())
@@ -266,9 +271,6 @@ class Service:
                 job = self.jobs.get(name)
                 if job is not None:
                     await job.follow()
-
-    def _upstream_of(self, job: str) -> str:
-        return build.upstream_label(self.config.jobs[job])
 
     def _reopen(self, old: Config) -> Iterator[str]:
         """Open anew the upstreams whose proxies want another password than before; their keys."""

@@ -26,7 +26,7 @@ from refresher.ledger import Ledger, Published, SetAside, Settlement, Standing
 from refresher.link import Link
 from refresher.mirror import Mirror
 from refresher.model import Content, Definition, Quarantine, Stored
-from refresher.protocols import Backend, Beat, Grant
+from refresher.protocols import Backend, Beat, Grant, StoreOperation
 
 _BETWEEN_BEATS = 1.0
 """Seconds."""
@@ -68,7 +68,7 @@ class Store:
         clock: ShiftedClock,
         retention: Retention = _USUAL,
         served: Callable[[str], bytes | None] = lambda _: None,
-        failed: Callable[[str], object] = lambda _: None,
+        failed: Callable[[StoreOperation], object] = lambda _: None,
         turned: Callable[[], object] = lambda: None,
     ) -> None:
         self.process = f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:12]}"
@@ -267,7 +267,9 @@ class Store:
         """
         names = [stored.body for stored in wanted]
         size = sum(stored.size for stored in wanted)
-        return await self._link.ask("read", self._link.backend.get(names), carrying=size)
+        return await self._link.ask(
+            StoreOperation.READ, self._link.backend.get(names), carrying=size
+        )
 
     async def reserve(self, upstream: str, rate: Rate) -> float | None:
         """Count the start of an attempt; where the rate forbids one, say when it no longer does."""
@@ -305,7 +307,7 @@ class Store:
     async def _beat(self) -> None:
         loop = asyncio.get_running_loop()
         asked_at = loop.time()
-        beat = await self._link.ask("beat", self._link.backend.beat(self.process))
+        beat = await self._link.ask(StoreOperation.BEAT, self._link.backend.beat(self.process))
         took = loop.time() - asked_at
         if beat.now is not None and (self._store is None or took < _GOOD_READING):
             self._clock.set(beat.now, tolerance=_TREMBLE)
@@ -345,7 +347,7 @@ class Store:
         Raises:
             StoreUnavailable: the store does not answer.
         """
-        changes = await self._link.ask("read", self._link.backend.changes(self._last))
+        changes = await self._link.ask(StoreOperation.LOAD, self._link.backend.changes(self._last))
         for change in changes:
             self._upstreams.take(change)
             job = self._jobs.take(change)
@@ -360,7 +362,7 @@ class Store:
             StoreUnavailable: it went away again.
         """
         while True:
-            theirs = await self._link.ask("read", self._link.backend.changes(0))
+            theirs = await self._link.ask(StoreOperation.LOAD, self._link.backend.changes(0))
             self._tell(await self._jobs.reunite(theirs))
             await self._upstreams.reunite(theirs)
             self._last = max((change.number for change in theirs), default=0)
@@ -374,7 +376,7 @@ class Store:
 
     async def _leave(self) -> None:
         with suppress(StoreUnavailable):
-            await self._link.ask("leave", self._link.backend.leave(self.process))
+            await self._link.ask(StoreOperation.BEAT, self._link.backend.leave(self.process))
 
     async def _evict(self) -> None:
         """Keep all history together within its bytes, the oldest going first."""

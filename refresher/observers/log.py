@@ -23,7 +23,7 @@ class LogObserver:
             logger.info("%s: %s version %s after %.0f ms", attempt.job, verb, attempt.version, ms)
 
     def skipped(self, job: str) -> None:
-        """Say nothing: it is as it should be."""
+        """Log nothing: the process that has the moment does."""
 
     def crashed(self, job: str, error: Exception) -> None:
         """Log an error that nobody foresaw, with its traceback: it is ours to mend."""

@@ -2,7 +2,7 @@
 
 import anyio.to_thread
 
-from refresher.observers.metrics import CONTENT_TYPE
+from refresher.observers.exposition import CONTENT_TYPE
 from refresher.service import Service
 from refresher.web.answer import Answer, json_answer, problem, unauthorized, unknown_job
 from refresher.web.cors import Cors
