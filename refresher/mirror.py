@@ -56,11 +56,13 @@ class Kind(Protocol[D]):
         """Whether readers see another version after this change."""
         ...
 
-    def reunited(self, name: str, theirs: D | None, ours: D, *, provisional: bool) -> D | None:
+    def reunited(
+        self, name: str, theirs: D | None, ours: D, *, provisional: bool, lost: bool
+    ) -> D | None:
         """The store's document, if it has one, and ours, after they have gone separate ways.
 
-        `provisional` says that what we publish has been published here alone. None where the store
-        need not have the document from us.
+        `provisional` says that what we publish has been published here alone, `lost` that the store
+        does not know any more what it did. None where it need not have the document from us.
         """
         ...
 
@@ -93,6 +95,8 @@ class Mirror(Generic[D]):
         """Those that have been changed here and not in the store."""
         self._provisional: set[str] = set()
         """Those of them that have published."""
+        self._lost: set[str] = set()
+        """Those that the store may have lost."""
 
     def __iter__(self) -> Iterator[tuple[str, D]]:
         return iter([(name, kept.document) for name, kept in self._documents.items()])
@@ -162,6 +166,7 @@ class Mirror(Generic[D]):
     def mistrust(self) -> None:
         """The store is another, or has lost changes: it is to be told of everything again."""
         self._alone.update(self._documents)
+        self._lost.update(self._documents)
 
     async def reunite(self, theirs: list[Change]) -> list[str]:
         """Tell the store what is known here, and learn what it knows; names of what has changed.
@@ -181,12 +186,14 @@ class Mirror(Generic[D]):
                 None if change is None else before.document,
                 ours.document,
                 provisional=name in self._provisional,
+                lost=name in self._lost,
             )
             written = None if after is None else await self._commit(name, before, after, set())
             if self.get(name) is not ours or (written is None and after is not None):
                 continue
             self._alone.discard(name)
             self._provisional.discard(name)
+            self._lost.discard(name)
             if written is not None:
                 self._keep(name, written)
                 changed.append(name)

@@ -77,7 +77,8 @@ class Store:
         self._clock = clock
         self._retention = retention
         self._served = served
-        self._link = Link(backend, failed=failed, turned=turned)
+        self._link = Link(backend, failed=failed, turned=self._turn)
+        self._turned = turned
         self._definitions: dict[str, Definition] = {}
         """Of the jobs of this process."""
         self._since = clock.now()
@@ -371,7 +372,6 @@ class Store:
                     self._unsaved.pop(body, None)
                 self._alone.clear()
                 self._link.attach()
-                self._tell(self._definitions)  # bodies that could not be had can be now
                 return
 
     async def _leave(self) -> None:
@@ -393,7 +393,12 @@ class Store:
             await self._jobs.change(job, partial(ledger.without, number=number))
 
     def _alive_as_far_as_known(self, standing: Standing) -> frozenset[str]:
-        """Who is alive; one that began after we last asked may be too new to be known."""
+        """Who is alive; one that began after we last asked may be too new to be known.
+
+        While the store is away nobody is, for all that can be known: each goes on by itself.
+        """
+        if self._link.detached:
+            return frozenset({self.process})
         if standing.holder is None or (standing.running_since or 0.0) < self._beat_at:
             return self._alive
         return self._alive | {standing.holder}
@@ -440,6 +445,11 @@ class Store:
         if before.versions is not after.versions:
             self._history_bytes += _size_of(after) - _size_of(before)
 
+    def _turn(self) -> None:
+        """Have every job look again: what another has, or what could not be read, may be ours."""
+        self._turned()
+        self._tell(self._definitions)
+
     def _tell(self, jobs: Iterable[str]) -> None:
         self._news.update(jobs)
         self._has_news.set()
@@ -470,7 +480,7 @@ class _Jobs:
         return after.issued != before.issued
 
     def reunited(
-        self, name: str, theirs: Ledger | None, ours: Ledger, *, provisional: bool
+        self, name: str, theirs: Ledger | None, ours: Ledger, *, provisional: bool, lost: bool
     ) -> Ledger | None:
         if name not in self._definitions:
             return None
@@ -480,6 +490,8 @@ class _Jobs:
         current = ours.version(ours.standings[key].current)
         if current is not None and self._at_hand(name, current.stored.body) is None:
             ours = ledger.emptied(ours, key)
+        if lost and theirs is not None and ours.paused:
+            theirs = ledger.paused(theirs)
         return ledger.reunited(theirs, ours, key, provisional=provisional, history=self._history)
 
 
@@ -500,9 +512,9 @@ class _Upstreams:
         return False
 
     def reunited(
-        self, name: str, theirs: Allowance | None, ours: Allowance, *, provisional: bool
+        self, name: str, theirs: Allowance | None, ours: Allowance, *, provisional: bool, lost: bool
     ) -> Allowance:
-        del name, provisional
+        del name, provisional, lost
         return allowance.merged(theirs, ours)
 
 
