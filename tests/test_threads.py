@@ -112,6 +112,8 @@ async def test_a_lane_takes_calls_in_their_order_and_ends_when_it_is_closed() ->
     await lane.close()
     await asyncio.to_thread(lane.join)
     assert not thread.is_alive()
+    with pytest.raises(RuntimeError, match="lane has been closed, and takes no more calls"):
+        await lane.run(int)
 
 
 async def test_what_nobody_waits_for_any_more_is_left_out_of_a_lane() -> None:

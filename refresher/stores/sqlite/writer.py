@@ -62,7 +62,7 @@ class Writer:
 
     def exit(self) -> None:
         """Close the connection as the last of this process."""
-        # Of two processes that leave at once, each would take the other for one that stays.
+        # Of two processes that leave at once, each might take the other for one that stays.
         with contextlib.suppress(OSError), file.alone(self._place.path):
             self.leave()
         self.leave()
