@@ -28,7 +28,7 @@ from refresher.config.tls_files import apply_tls
 from refresher.config.units import Unfit
 from refresher.errors import ConfigError
 from refresher.gate import Gate
-from refresher.pipeline import FormatRule, GuardRules, Rules
+from refresher.pipeline import GuardRules, Rules
 from refresher.protocols import Backend, Limits, Source
 from refresher.redaction import Redactor
 from refresher.sources.callable import CallableSource, check_signature, import_callable
@@ -42,8 +42,10 @@ from refresher.sources.pages import (
     PagedSource,
     PageNumber,
     PageRead,
+    PageReader,
     Pagination,
     Style,
+    read_here,
 )
 from refresher.sources.quota import exhausted_for
 from refresher.stores.memory import MemoryStore
@@ -267,9 +269,12 @@ def source_of(
     now: Callable[[], float],
     on_exchange: Callable[[Exchange], None] | None = None,
     on_page: Callable[[PageRead], None] | None = None,
+    read_page: PageReader = read_here,
     spool_from: int | None = None,
 ) -> Source:
     """Where the job's data comes from; what comes over HTTP is put in a file from that size on.
+
+    `read_page` is who looks into the pages of a paginated answer.
 
     Raises:
         ConfigError: it is a function that cannot be imported, or not be called.
@@ -299,14 +304,20 @@ def source_of(
         )
         if job.paginate is None:
             return source
-        return PagedSource(source, _pagination(job.paginate, job.format), on_page=on_page)
+        return PagedSource(
+            source,
+            _pagination(job.paginate, job),
+            read=read_page,
+            on_page=on_page,
+            spool_from=spool_from,
+        )
     if job.file is not None:
         return FileSource(job.file, max_bytes=job.max_bytes, now=now)
     client = _client_of(job, upstream, config)
     return CallableSource(_function(job), max_bytes=job.max_bytes, client=client, now=now)
 
 
-def _pagination(given: models.Paginate, format_: FormatRule) -> Pagination:
+def _pagination(given: models.Paginate, job: JobConfig) -> Pagination:
     style: Style
     match given:
         case models.LinkHeaderPages():
@@ -323,7 +334,13 @@ def _pagination(given: models.Paginate, format_: FormatRule) -> Pagination:
             style = PageNumber(param, start)
         case _:
             assert_never(given)
-    return Pagination(style=style, items=given.items, max_pages=given.max_pages, format=format_)
+    return Pagination(
+        style=style,
+        items=given.items,
+        max_pages=given.max_pages,
+        format=job.format,
+        duplicate_keys=job.guard.duplicate_keys,
+    )
 
 
 def _client_of(job: JobConfig, upstream: Upstream, config: Config) -> httpx.AsyncClient:

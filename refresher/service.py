@@ -106,6 +106,7 @@ class Service:
             if any(plan.kind == "python" for plan in plans):
                 build.import_functions(self.config)
                 stack.enter_context(Watchdog())
+            self._workshop = await stack.enter_async_context(Workshop())
             self.store = Store(
                 self._backend or build.backend_of(self.config),
                 clock=self.clock,
@@ -120,7 +121,7 @@ class Service:
             world = World(
                 self.states,
                 self.store,
-                await stack.enter_async_context(Workshop()),
+                self._workshop,
                 self.clock,
                 _Observers(self.metrics, LogObserver()),
                 self.redact,
@@ -250,7 +251,12 @@ class Service:
 
     def _source_of(self, plan: JobPlan) -> Source:
         return build.source_of(
-            plan, self._upstream(plan), self.config, now=self.clock.now, spool_from=LARGE
+            plan,
+            self._upstream(plan),
+            self.config,
+            now=self.clock.now,
+            read_page=self._workshop.read_page,
+            spool_from=LARGE,
         )
 
     def _served(self, job: str) -> bytes | None:

@@ -34,13 +34,7 @@ class SoloThread:
             RefreshFailed: an abandoned call of an earlier attempt has not returned yet.
         """
         if self._started_at is not None:
-            seconds = time.monotonic() - self._started_at
-            raise RefreshFailed(
-                Stage.TIMEOUT,
-                f"the call of an earlier attempt still hangs, after {seconds:.0f} s; "
-                "it is not started again before it returns",
-                transient=True,
-            )
+            raise still_hangs(self._started_at)
         self._started_at = time.monotonic()
 
         def alone() -> T:
@@ -56,6 +50,17 @@ class SoloThread:
             self._started_at = None
             raise
         return await result
+
+
+def still_hangs(started_at: float) -> RefreshFailed:
+    """A call that is not made, since an abandoned one that began then has not returned yet."""
+    seconds = time.monotonic() - started_at
+    return RefreshFailed(
+        Stage.TIMEOUT,
+        f"the call of an earlier attempt still hangs, after {seconds:.0f} s; "
+        "it is not started again before it returns",
+        transient=True,
+    )
 
 
 class ThreadPool:

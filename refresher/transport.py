@@ -26,6 +26,7 @@ from aiohttp.connector import Connection
 from aiohttp.http_exceptions import HttpProcessingError
 
 from refresher import reach as reaches
+from refresher.excerpts import clipped
 from refresher.fields import utf8_fields
 from refresher.reach import Reach
 from refresher.threads import ThreadPool
@@ -135,7 +136,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         codings = ", ".join(response.headers.getall("Transfer-Encoding", ())).lower()
         if codings not in _TRANSFER_CODINGS:  # aiohttp would hand it out as it came
             response.close()
-            message = f"the transfer coding {codings[:_SHOWN]!r}, which was not asked for"
+            message = f"the transfer coding {clipped(codings, _SHOWN)!r}, which was not asked for"
             raise httpx.RemoteProtocolError(message)
         return httpx.Response(
             response.status,

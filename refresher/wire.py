@@ -1,5 +1,8 @@
-"""What comes over one connection to an upstream: aiohttp's protocol, stricter about heads."""
+"""What comes over one connection to an upstream: aiohttp's protocol, stricter in what it takes."""
 
+import ssl
+
+from aiohttp import ClientPayloadError, hdrs
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.http import RawResponseMessage
 from aiohttp.http_exceptions import HttpProcessingError
@@ -15,7 +18,9 @@ class Wire(ResponseHandler):
     """Bounds the head of an answer, with the interim ones before it (RFC 9110, section 15.2).
 
     It also knows what ended too early: a connection that closes before the first byte of an answer
-    has brought none, and one that closes inside the head has brought a broken one.
+    has brought none, and one that closes inside the head has brought a broken one. A body without
+    a length is whole where the server has closed the connection in good order (RFC 9112, section
+    8); aiohttp would take it for whole however the connection ends.
     """
 
     _used = False
@@ -23,6 +28,10 @@ class Wire(ResponseHandler):
     _came = 0
     """Bytes of the head that is awaited."""
     _strayed = False
+    _until_closed = False
+    """Whether nothing but the connection's end tells where the body ends."""
+    _in_good_order = False
+    """Whether the server has ended the connection itself, TLS included."""
 
     @property
     def is_spoilt(self) -> bool:
@@ -54,12 +63,33 @@ class Wire(ResponseHandler):
 
     def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
         """Pass a head on that is complete."""
-        code = data[0].code
-        self._awaiting = code < _FINAL and code != _SWITCHING
+        head = data[0]
+        self._awaiting = head.code < _FINAL and head.code != _SWITCHING
+        self._until_closed = not head.chunked and hdrs.CONTENT_LENGTH not in head.headers
         super().feed_data(data, size)
 
+    def eof_received(self) -> None:
+        """Note an end in good order; uvloop does not even call this for one without TLS's word."""
+        transport = self.transport
+        tls = None if transport is None else transport.get_extra_info("ssl_object")
+        self._in_good_order = tls is None or _has_closed(tls)
+        super().eof_received()
+
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Tell a broken answer from none."""
+        """Tell a broken answer from none, and from a whole one."""
         if self._awaiting and self._came and not self.is_eof():
             self.set_exception(HttpProcessingError(message="its head breaks off"))
+        body, in_good_order = self._payload, exc is None and self._in_good_order
+        if self._until_closed and not in_good_order and body is not None and not body.is_eof():
+            how = "without a closure alert of TLS" if exc is None else "by a reset"
+            body.set_exception(ClientPayloadError(f"its connection ended {how}"))
+            self._parser = None  # which would take this for the end of the body
         super().connection_lost(exc)
+
+
+def _has_closed(tls: ssl.SSLObject) -> bool:
+    """Whether the other side has said that it will send no more (RFC 8446, section 6.1)."""
+    try:
+        return not tls.read(1)
+    except ssl.SSLError:  # it wants to read on
+        return False

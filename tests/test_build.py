@@ -16,6 +16,7 @@ from refresher.build import rules_of
 from refresher.clock import ShiftedClock, SystemClock
 from refresher.config import Config, load
 from refresher.config.models import GuardConfig
+from refresher.errors import RefreshFailed
 from refresher.model import Payload
 from refresher.pipeline import GuardRules, Rules
 from refresher.sources import PageRead
@@ -80,6 +81,22 @@ async def test_a_paged_job_asks_as_its_table_says(
     assert found.body == b"[0,1,2]"
     assert [urlsplit(sent.target).query for sent in server.requests] == queries
     assert len(told) == len(queries)
+
+
+async def test_a_paged_jobs_guard_sees_keys_twice_that_its_items_have_lost() -> None:
+    async with serving() as server:
+        url = server.script("/x", json_answer(b'{"i": [{"a": 1, "a": 2}]}'))
+        paginate = {"type": "link_header", "items": "i[*].a"}
+        job = {"url": url, "paginate": paginate, "guard": {"duplicate_keys": "reject"}}
+        config = await anyio.to_thread.run_sync(partial(load, {"jobs": {"a": job}}, environ={}))
+        plan = config.jobs["a"]
+        upstream = opened("a", config)
+        source = build.source_of(plan, upstream, config, now=lambda: 0.0)
+        try:
+            with pytest.raises(RefreshFailed, match="stands twice"):
+                await source.fetch(None)
+        finally:
+            await upstream.transport.aclose()
 
 
 def test_every_rule_of_a_job_reaches_the_pipeline() -> None:

@@ -1,18 +1,21 @@
 import asyncio
 import base64
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import httpx
 import pytest
+import uvloop
 
 from refresher.reach import EXTENSION, ForbiddenAddress, Reach
 from refresher.transport import AiohttpTransport, open_client
 from tests.faults import (
     CERTIFICATE,
+    CUT,
     HANG_UP,
     RESET,
     STALL,
+    Deed,
     FaultServer,
     Until,
     answer,
@@ -259,3 +262,44 @@ class TestAProxy:
         async with open_client(transport=transport) as client:
             with pytest.raises(httpx.UnsupportedProtocol, match="socks5"):
                 await client.get("http://api.example/")
+
+
+UNTIL_CLOSED = b"HTTP/1.1 200 OK\r\n\r\n[1"
+
+
+@pytest.mark.parametrize(("end", "tls"), [(RESET, False), (RESET, True), (CUT, True)])
+@pytest.mark.parametrize("loop", [None, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+def test_a_body_that_only_the_end_delimits_is_broken_where_its_end_proves_nothing(
+    end: Deed, loop: Callable[[], asyncio.AbstractEventLoop] | None, *, tls: bool
+) -> None:
+    async def fetch() -> None:
+        come = asyncio.Event()
+        async with serving(tls=tls) as upstream, open_client(tls=trusting()) as client:
+            upstream.script("/", (UNTIL_CLOSED, Until(come), end))
+            async with client.stream("GET", upstream.url()) as response:
+                chunks = response.aiter_raw()
+                assert await anext(chunks) == b"[1"
+                come.set()
+                with pytest.raises(httpx.RemoteProtocolError, match="its connection ended"):
+                    await anext(chunks)
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(fetch())
+
+
+@pytest.mark.parametrize("tls", [False, True])
+@pytest.mark.parametrize("loop", [None, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+def test_a_body_that_only_the_end_delimits_is_whole_where_that_came_in_good_order(
+    loop: Callable[[], asyncio.AbstractEventLoop] | None, *, tls: bool
+) -> None:
+    async def fetch() -> None:
+        async with serving(tls=tls) as upstream, open_client(tls=trusting()) as client:
+            upstream.script("/", (UNTIL_CLOSED, b"]", HANG_UP))
+            assert (await client.get(upstream.url())).content == b"[1]"
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(fetch())
+
+
+def trusting() -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=CERTIFICATE)

@@ -24,8 +24,9 @@ from refresher.model import (
     Stage,
 )
 from refresher.pipeline import GuardRules, Rules
+from refresher.pipeline.pages import PageRule, read_page
 from refresher.spool import Spooled
-from refresher.tasks import Refined, Refused, Task, Verdict
+from refresher.tasks import Refined, Refining, Refused, Verdict
 from refresher.workshop import Workshop
 from tests.workers import (
     ENDLESS,
@@ -47,7 +48,7 @@ RAW = Rules(raw=True)
 
 
 def refined_here(body: bytes, rules: Rules) -> Verdict:
-    return Task(content_type="application/json", rules=rules, served=None, etag=None).carry_out(
+    return Refining(content_type="application/json", rules=rules, served=None, etag=None).carry_out(
         body
     )
 
@@ -86,6 +87,32 @@ async def test_a_small_body_starts_no_process(workshop: Workshop, body: bytes) -
 async def test_what_is_to_be_parsed_is_large_sooner(workshop: Workshop, rules: Rules) -> None:
     await workshop.refine(in_memory(MIDDLING_BODY), rules, None)
     assert children()
+
+
+@pytest.mark.parametrize("make", [in_memory, in_a_file])
+@pytest.mark.parametrize("items", ["@", "[*].id"])
+async def test_a_worker_finds_in_a_large_page_what_would_be_found_here(
+    workshop: Workshop, make: Callable[[bytes], Payload | Spooled], items: str
+) -> None:
+    rule = PageRule(items=items)
+    found = await workshop.read_page(make(LARGE_BODY), rule)
+    assert found == read_page(in_memory(LARGE_BODY), rule)
+    assert len(children()) == 1
+
+
+async def test_a_page_is_large_sooner_where_it_is_to_be_parsed(workshop: Workshop) -> None:
+    await workshop.read_page(in_memory(MIDDLING_BODY), PageRule(path="a.b"))
+    assert not children()
+    await workshop.read_page(in_memory(MIDDLING_BODY), PageRule(items="[*]"))
+    assert children()
+
+
+async def test_a_large_page_that_cannot_be_read_is_refused_as_it_would_be_here(
+    workshop: Workshop,
+) -> None:
+    with pytest.raises(RefreshFailed) as refused:
+        await workshop.read_page(in_memory(LARGE_BODY), PageRule(items="nothing"))
+    assert refused.value.failure.stage is Stage.SELECT
 
 
 async def test_a_body_in_memory_that_stays_as_it_is_is_not_kept_twice(workshop: Workshop) -> None:
@@ -148,7 +175,9 @@ async def test_what_is_slow_to_be_made_json_is_large_sooner(
     workshop: Workshop, content_type: str, body: bytes
 ) -> None:
     def here(rules: Rules) -> Verdict:
-        return Task(content_type=content_type, rules=rules, served=None, etag=None).carry_out(body)
+        return Refining(content_type=content_type, rules=rules, served=None, etag=None).carry_out(
+            body
+        )
 
     for rules in (PLAIN, RAW):
         assert await workshop.refine(in_memory(body, content_type), rules, None) == here(rules)

@@ -19,7 +19,7 @@ from refresher.sources.failures import broken_body, causes, no_answer, status_fa
 from refresher.sources.quota import exhausted_for
 from refresher.sources.redirects import REDIRECTS, Hop, failed, follow
 from refresher.sources.validators import Validators
-from refresher.spool import Spool, Spooled
+from refresher.spool import Spooled, answer_of
 from refresher.urls import Params, origin_of, shown, shown_origin, with_params
 
 _NOT_MODIFIED = 304
@@ -174,7 +174,7 @@ class HttpSource:
         """The answer's body, if its status is one that is taken for data."""
         status, fresh = response.status_code, self._fresh(response)
         if status not in self._request.ok_status:
-            raise status_failure(response, now=self._request.now())
+            raise status_failure(response, now=self._request.now(), of_upstream=hop.trusted)
         try:
             async with _raw(response) as chunks:
                 body = await read_body(
@@ -192,19 +192,10 @@ class HttpSource:
             raise
         content_type = response.headers.get("content-type")
         found = Validators.of(response.headers, hop.url) if self._conditional else None
-        revision = found.dump() if found else None
-        if isinstance(body, Spool):
-            return Spooled(
-                body=body,
-                content_type=content_type,
-                revision=revision,
-                http_status=status,
-                fresh_for=fresh,
-            )
-        return Payload(
-            body=body,
+        return answer_of(
+            body,
             content_type=content_type,
-            revision=revision,
+            revision=found.dump() if found else None,
             http_status=status,
             fresh_for=fresh,
         )

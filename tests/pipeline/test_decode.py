@@ -463,9 +463,9 @@ def test_json_in_a_declared_legacy_charset_becomes_utf8() -> None:
 
 @pytest.mark.parametrize(
     "charset",
-    ["nonsense", "hex", "base64", "zlib", "rot13", "idna", "punycode", "unicode_escape", "utf-7",
-     "undefined", "os.path", "../x", "a" * 500, "\u0438", "raw_unicode_escape", "aliases",
-     "a\x00b"],
+    ["nonsense", "hex", "base64", "zlib", "rot13", "idna", "punycode", "charmap", "utf-7",
+     "unicode_escape", "undefined", "os.path", "../x", "a" * 500, "\u0438", "raw_unicode_escape",
+     "aliases", "a\x00b"],
 )  # fmt: skip
 def test_what_is_no_charset_is_refused(charset: str) -> None:
     for declared in (f"{JSON}; charset={charset}", f"text/plain; charset={charset}"):
