@@ -36,8 +36,9 @@ _MISSING: Any = object()
 class JobKeys(TypedDict, total=False):
     """The keys of a job table but for its source, which is the function.
 
-    As `@cache.job` takes them; what each means is in the configuration reference. Those that
-    describe a request hold for jobs with a `url`.
+    As `@cache.job` takes them; what each means is in the configuration reference. Of those that
+    describe a request, `upstream`, `auth`, `headers` and `connect_timeout` are for the function's
+    `client`; the others are for a `url`, and refused here.
     """
 
     method: str
