@@ -62,7 +62,8 @@ def _path(
     """The path that the words name, of a key that a table has, or may have."""
     path: tuple[str, ...] = ()
     for index, word in enumerate(words):
-        known = {_plain(key): key for key in (*keys_at(path), *tree.table(*path))}
+        # Where there are names to choose from, one that is written and none of these is wrong too.
+        known = {_plain(key): key for key in keys_at(path) or tree.table(*path)}
         if not path:
             del known["include"]  # the files are read by now
         if (key := known.get(_plain(word))) is None:
