@@ -69,7 +69,7 @@ def guard_keys(decoded: Content, repeated_key: str | None) -> None:
 
 def _guard_items(content: Content, rules: GuardRules) -> None:
     least, most, count = rules.min_items, rules.max_items, content.items
-    if least is not None and (count is None or count < least):
+    if least and (count is None or count < least):  # of 0 there are enough even in a scalar
         has = "none to count" if count is None else f"{count:,}"
         message = f"guard.min_items asks for {least:,} items, the answer has {has}"
         raise RefreshFailed(Stage.GUARD, message)
