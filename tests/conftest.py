@@ -4,6 +4,11 @@ from collections.abc import Iterator
 
 import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
+from hypothesis import settings
+
+# How long an example takes says more of the machine, and what else it does, than of the code.
+settings.register_profile("refresher", deadline=None)
+settings.load_profile("refresher")
 
 
 @pytest.fixture(scope="session")
