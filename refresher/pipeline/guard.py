@@ -101,6 +101,10 @@ def _guard_change(content: Content, rules: GuardRules, served: Served, size: int
         raise RefreshFailed(Stage.GUARD, message)
 
 
+_rows = msgspec.json.Decoder(list[dict[str, msgspec.Raw]]).decode
+_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
 def _guard_members(content: Content, required: tuple[str, ...]) -> None:
     if not content.is_json:
         message = f"guard.required looks into JSON, but the answer is {content.format}"
@@ -108,12 +112,10 @@ def _guard_members(content: Content, required: tuple[str, ...]) -> None:
     try:
         match content.body.lstrip(b" \t\r\n")[:1]:
             case b"[":
-                rows = msgspec.json.decode(content.body, type=list[dict[str, msgspec.Raw]])
+                rows = jsontext.read(content.body, _rows)
                 places = [(f"row {number}", row) for number, row in enumerate(rows)]
             case _:
-                places = [
-                    ("the root", msgspec.json.decode(content.body, type=dict[str, msgspec.Raw]))
-                ]
+                places = [("the root", jsontext.read(content.body, _members))]
     except msgspec.ValidationError as error:
         message = f"guard.required asks for {', '.join(required)}, which only an object can have"
         raise RefreshFailed(Stage.GUARD, f"{message}: {error}") from error

@@ -122,6 +122,15 @@ def test_a_number_of_thousands_of_digits_cannot_be_looked_at() -> None:
     assert "out of range" in refusal(Stage.SELECT, b"[" + b"9" * 5000 + b"]", select="[0]")
 
 
+@pytest.mark.parametrize("expression", ["@", "*", "[a, b]", "keys(@)", "sort(values(@)[:2])"])
+def test_half_of_a_surrogate_pair_is_read_as_the_character_for_what_cannot_be_read(
+    expression: str,
+) -> None:
+    body = r'{"a": "\ud83d", "\udc00": "\ud83d\ude00", "b": 1}'
+    whole = '{"a": "\ufffd", "\ufffd": "😀", "b": 1}'
+    assert selected(body, expression) == selected(whole, expression)
+
+
 def test_512_levels_can_be_selected_from() -> None:
     body = "[" * 511 + "1.10" + "]" * 511
     assert selected(body, "[0]") == body[1:-1]
