@@ -266,9 +266,7 @@ class Refresher:
             ServiceError: the cache was left before the attempt ended.
         """
         name, service = self._name_of(job), self.service
-        running = service.jobs.get(name)
-        if running is None:
-            raise UnknownJob(name, f"no job is called {name!r}")
+        running = service.jobs.known(name)
         answer = running.answer_to(await running.request(force=force))
         for attempt in await ended([answer], service.closing, within=math.inf):
             return attempt

@@ -1,10 +1,14 @@
 """What all tests share."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
+import httpx
 import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
 from hypothesis import settings
+
+from refresher.transport import open_client
+from tests.faults import FaultServer, serving
 
 # How long an example takes says more of the machine, and what else it does, than of the code.
 settings.register_profile("refresher", deadline=None)
@@ -22,3 +26,15 @@ def _nothing_blocks_the_loop() -> Iterator[BlockBuster]:
     with blockbuster_ctx("refresher") as guard:
         guard.functions["os.write"].can_block_in("refresher/spool.py", "write")  # it is memory
         yield guard
+
+
+@pytest.fixture
+async def upstream() -> AsyncIterator[FaultServer]:
+    async with serving() as server:
+        yield server
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[httpx.AsyncClient]:
+    async with open_client() as client:
+        yield client

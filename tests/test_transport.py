@@ -23,18 +23,6 @@ from tests.faults import (
 PUBLIC = "93.184.216.34"
 
 
-@pytest.fixture
-async def upstream() -> AsyncIterator[FaultServer]:
-    async with serving() as server:
-        yield server
-
-
-@pytest.fixture
-async def client() -> AsyncIterator[httpx.AsyncClient]:
-    async with open_client() as client:
-        yield client
-
-
 def from_public(url: str) -> httpx.Request:
     """What a redirect from a public address would ask for."""
     reach = Reach(PUBLIC)
