@@ -3,7 +3,7 @@
 import json
 import ssl
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -16,6 +16,7 @@ from refresher.clock import Clock
 from refresher.config import Config, JobConfig, JobPlan, UpstreamConfig, models
 from refresher.config.lines import locate
 from refresher.config.tls_files import apply_tls
+from refresher.config.tree import KeyPath, dotted
 from refresher.config.units import Unfit
 from refresher.errors import ConfigError
 from refresher.gate import Gate
@@ -147,29 +148,27 @@ def import_functions(config: Config) -> None:
     folder = str(config.directory)
     if folder not in sys.path:
         sys.path.insert(0, folder)
-    if problems := list(_problems_of_functions(config)):
+    # A function that many jobs inherit is one problem.
+    if problems := list(dict.fromkeys(_problems_of_functions(config))):
         raise ConfigError(problems)
 
 
 def _problems_of_functions(config: Config) -> Iterator[str]:
+    lines: dict[str, Mapping[KeyPath, int]] = {}
     for plan in config.jobs.values():
-        if plan.kind != "python":
+        place = plan.function_place
+        if place is None:
             continue
         try:
             _function(plan.config)
         except ConfigError as error:
-            place = _place(config.path, plan.name)
+            if place.is_file and place.origin not in lines:
+                lines[place.origin] = locate(Path(place.origin).read_text("utf-8-sig"))
+            line = lines.get(place.origin, {}).get(place.path)
+            where = place.origin if line is None else f"{place.origin}:{line}"
             # A module that breaks on import may say anything.
             said = map(Redactor(config.secrets).redact, error.problems)
-            yield from (f"{place}jobs.{plan.name}.python: {each}" for each in said)
-
-
-def _place(path: Path | None, job: str) -> str:
-    """Where the job's function is named: a line of the main file, unless it is in another."""
-    if path is None:
-        return ""
-    line = locate(path.read_text("utf-8")).get(("jobs", job, "python"))
-    return f"{path}: " if line is None else f"{path}:{line}: "
+            yield from (f"{where}: {dotted(place.path)}: {each}" for each in said)
 
 
 def _function(job: JobConfig) -> Callable[..., object]:
