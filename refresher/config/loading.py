@@ -1,6 +1,6 @@
 """A configuration, from wherever it is written to what is to be run."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -19,7 +19,11 @@ from refresher.config.models import (
     UpstreamConfig,
 )
 from refresher.config.names import check_names
-from refresher.config.overrides import override_from_command_line, override_from_environment
+from refresher.config.overrides import (
+    only_overrides,
+    override_from_command_line,
+    override_from_environment,
+)
 from refresher.config.plans import JobPlan, plan_jobs
 from refresher.config.problems import Problems
 from refresher.config.references import Mark, References
@@ -71,13 +75,55 @@ def load(
     Raises:
         ConfigError: it cannot be used; has every problem there is.
     """
+    tree, problems, references = _read(source, environ)
+    add(tree, problems, Origin("@cache.job", tree.main.directory), {"jobs": _given(jobs)})
+    override_from_environment(tree, problems, environ)
+    override_from_command_line(tree, problems, overrides)
+    return _checked(source, tree, problems, references)
+
+
+def load_keys(
+    path: Path | None, keys: Collection[tuple[str, str]], *, environ: Mapping[str, str]
+) -> Config:
+    """Read these keys of a configuration's tables, as if nothing else were written.
+
+    So neither what is wrong with the rest matters, nor the variables that it needs.
+
+    Raises:
+        ConfigError: they cannot be used, or the file cannot be read.
+    """
+    tree, problems, references = _read(path, environ)
+    override_from_environment(tree, problems, only_overrides(environ, keys))
+    for section in tree.values.keys() - {table for table, _ in keys}:
+        del tree.values[section]
+    for section, table in tree.values.items():
+        if isinstance(table, dict):
+            tree.values[section] = {k: v for k, v in table.items() if (section, k) in keys}
+    return _checked(path, tree, problems, references)
+
+
+def _read(
+    source: Path | Mapping[str, object] | None, environ: Mapping[str, str]
+) -> tuple[Tree, Problems, References]:
+    """The tables of a configuration and of what it includes, as they are written."""
     tree, main = read_main(source)
     problems, references = Problems(tree), References(environ)
     add(tree, problems, tree.main, main)
     add_included(tree, problems, references)
-    add(tree, problems, Origin("@cache.job", tree.main.directory), {"jobs": _given(jobs)})
-    override_from_environment(tree, problems, environ)
-    override_from_command_line(tree, problems, overrides)
+    return tree, problems, references
+
+
+def _checked(
+    source: Path | Mapping[str, object] | None,
+    tree: Tree,
+    problems: Problems,
+    references: References,
+) -> Config:
+    """What a tree comes to with its references filled in.
+
+    Raises:
+        ConfigError: it cannot be used; has every problem there is.
+    """
     filled = fill(tree, references, problems)
     hidden = secrets(tree, filled)
     _check_tables(tree, problems)
