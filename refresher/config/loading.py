@@ -26,7 +26,7 @@ from refresher.config.overrides import (
 )
 from refresher.config.plans import JobPlan, plan_jobs
 from refresher.config.problems import Problems
-from refresher.config.references import Mark, References
+from refresher.config.references import Mark, References, mark_of
 from refresher.config.schema import keys_at
 from refresher.config.tls_files import check_tls
 from refresher.config.tree import KeyPath, Origin, Table, Tree
@@ -56,7 +56,7 @@ class Config:
     secrets: frozenset[str] = field(repr=False)
     """Whatever must not be shown, in every form it is known in."""
     secret_files: dict[Path, Mark | None]
-    """The files that `${file:…}` read, as they were: a change of one is a change here."""
+    """The files that `${file:…}` and `tls` read, as they were: a change of one is a change here."""
 
 
 def load(
@@ -129,7 +129,7 @@ def _checked(
     _check_tables(tree, problems)
     check_names(tree, problems)
     store = _store(tree, problems)
-    upstreams = _upstreams(tree, problems)
+    upstreams = _upstreams(tree, problems, references.files)
     config = Config(
         path=source if isinstance(source, Path) else None,
         directory=tree.main.directory,
@@ -210,11 +210,15 @@ def _server(tree: Tree, problems: Problems, store: StoreConfig) -> ServerConfig:
     return server
 
 
-def _upstreams(tree: Tree, problems: Problems) -> dict[str, UpstreamConfig]:
-    return {name: _upstream(tree, name, problems) for name in tree.table("upstreams")}
+def _upstreams(
+    tree: Tree, problems: Problems, read: dict[Path, Mark | None]
+) -> dict[str, UpstreamConfig]:
+    return {name: _upstream(tree, name, problems, read) for name in tree.table("upstreams")}
 
 
-def _upstream(tree: Tree, name: str, problems: Problems) -> UpstreamConfig:
+def _upstream(
+    tree: Tree, name: str, problems: Problems, read: dict[Path, Mark | None]
+) -> UpstreamConfig:
     place = ("upstreams", name)
     upstream, _ = validated(UpstreamConfig, tree.table(*place), problems, _under(*place))
     files = {
@@ -223,6 +227,7 @@ def _upstream(tree: Tree, name: str, problems: Problems) -> UpstreamConfig:
         if (path := getattr(upstream.tls, key)) is not None
     }
     upstream = replace(upstream, tls=replace(upstream.tls, **files))
+    read.update({path: mark_of(path) for path in files.values()})  # before: as of a secret file
     check_tls(upstream.tls, (*place, "tls"), problems)
     return upstream
 
