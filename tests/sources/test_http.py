@@ -68,6 +68,16 @@ class TestAnAnswer:
         url = upstream.script("/x", json_answer(b"[]"))
         assert (await payload(HttpSource(HttpRequest(url=url), client=client))).revision is None
 
+    async def test_is_fetched_though_the_connection_kept_for_it_has_ended(
+        self, upstream: FaultServer, client: httpx.AsyncClient
+    ) -> None:
+        url = upstream.script("/x", json_answer(b"[1]"), (RESET,), json_answer(b"[2]"))
+        told: list[Exchange] = []
+        source = HttpSource(HttpRequest(url=url), client=client, on_exchange=told.append)
+        assert (await payload(source)).body == b"[1]"
+        assert (await payload(source)).body == b"[2]"
+        assert (len(told), len(upstream.requests)) == (2, 3)
+
     async def test_whose_body_is_large_lies_in_a_file_where_that_is_asked_for(
         self, upstream: FaultServer, client: httpx.AsyncClient
     ) -> None:
