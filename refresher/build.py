@@ -1,11 +1,12 @@
 """The composition root: the only module that knows every kind of source, auth and schedule."""
 
 import json
+import re
 import ssl
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import assert_never, cast
 
@@ -83,7 +84,17 @@ def upstream_label(plan: JobPlan) -> str:
 
 
 def _host(url: str) -> str:
-    return httpx.URL(url).netloc.decode("ascii")
+    return _site(url).netloc.decode("ascii")
+
+
+def _site(url: str) -> httpx.URL:
+    """Where a URL leads, without its path; parsed once for all its jobs, for that takes 0.1 ms."""
+    site = _SITE.match(url)
+    return _parsed(url if site is None else site[0])
+
+
+_SITE = re.compile(r"[^:/?#]+://[^/?#]*")
+_parsed = lru_cache(maxsize=1024)(httpx.URL)
 
 
 def open_upstream(
@@ -250,7 +261,7 @@ def source_of(
             params=job.params,
             headers=_headers(job),
             content=_content(job),
-            auth=_auth(job.auth, origin_of(httpx.URL(plan.url)), upstream),
+            auth=_auth(job.auth, origin_of(_site(plan.url)), upstream),
             ok_status=frozenset(job.ok_status),
             conditional=job.conditional,
             max_redirects=job.max_redirects,
