@@ -6,7 +6,7 @@ metrics, and the families with a `job` label are written here.
 """
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from prometheus_client import CollectorRegistry, Histogram, generate_latest
 from prometheus_client.gc_collector import GCCollector
@@ -15,7 +15,7 @@ from prometheus_client.process_collector import ProcessCollector
 
 from refresher import freshness
 from refresher.model import Attempt, Outcome, Record, Snapshot, State
-from refresher.state import Entry, StateStore
+from refresher.state import Entry
 from refresher.version import VERSION
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -52,11 +52,14 @@ class Metrics:
     def crashed(self, job: str, error: Exception) -> None:
         """Count nothing: the attempt that broke is counted as failed."""
 
-    def exposition(self, states: StateStore, now: float) -> bytes:
-        """All metrics in the Prometheus text format, as of `now`; blocks, from any thread."""
-        entries = list(states)
-        lines = [*self._counters(entries), *_gauges(entries, now), ""]
-        return "\n".join(lines).encode() + generate_latest(self._registry)
+    def of_jobs(self, entries: Sequence[Entry], now: float) -> Iterator[str]:
+        """The lines of what is counted and known of jobs, in the Prometheus text format."""
+        yield from self._counters(entries)
+        yield from _gauges(entries, now)
+
+    def of_process(self) -> bytes:
+        """The rest: durations and the process itself; blocks, from any thread."""
+        return generate_latest(self._registry)
 
     def _counters(self, entries: Iterable[Entry]) -> Iterator[str]:
         yield from _family("refresher_attempts_total", "counter", "Attempts, by how they ended.")
@@ -75,7 +78,7 @@ class Metrics:
         yield f'refresher_build_info{{version="{VERSION}"}} 1'
 
 
-def _gauges(entries: list[Entry], now: float) -> Iterator[str]:
+def _gauges(entries: Sequence[Entry], now: float) -> Iterator[str]:
     served = [(entry, entry.record.snapshot) for entry in entries if entry.record.snapshot]
     for name, help_text, value in _OF_SNAPSHOTS:
         yield from _family(name, "gauge", help_text)

@@ -28,7 +28,10 @@ class Scrape:
     """What a scrape finds."""
 
     def __init__(self, metrics: Metrics, shelf: Shelf) -> None:
-        self.text = metrics.exposition(shelf.states, shelf.clock.now()).decode()
+        lines = "".join(
+            f"{line}\n" for line in metrics.of_jobs(list(shelf.states), shelf.clock.now())
+        )
+        self.text = lines + metrics.of_process().decode()
         families = list(text_string_to_metric_families(self.text))
         self.families: dict[str, Metric] = {family.name: family for family in families}
         assert len(self.families) == len(families), "a family stands in one place"
