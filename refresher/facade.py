@@ -37,8 +37,9 @@ _MISSING: Any = object()
 class JobKeys(TypedDict, total=False):
     """The keys of a job table but for its source, which is the function.
 
-    As `@cache.job` takes them; what each means is in the configuration reference. Those that
-    describe a request hold for jobs with a `url`.
+    As `@cache.job` takes them; what each means is in the configuration reference. Of those that
+    describe a request, `upstream`, `auth`, `headers` and `connect_timeout` are for the function's
+    `client`; the others are for a `url`, and refused here.
     """
 
     method: str
@@ -271,9 +272,7 @@ class Refresher:
             ServiceError: the cache was left before the attempt ended.
         """
         name, service = self._name_of(job), self.service
-        running = service.jobs.get(name)
-        if running is None:
-            raise UnknownJob(name, f"no job is called {name!r}")
+        running = service.jobs.known(name)
         answer = running.answer_to(await running.request(force=force))
         for attempt in await ended([answer], service.closing, within=math.inf):
             return attempt

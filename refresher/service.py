@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from functools import partial
@@ -279,10 +279,12 @@ class Service:
                     await job.follow()
 
     def _reopen(self, old: Config) -> Iterator[str]:
-        """Open anew the upstreams whose proxies want another password than before; their keys."""
+        """Open anew the upstreams with another certificate or proxy password; their keys."""
+        changed = self.config.secret_files.items() - old.secret_files.items()
+        renewed = {path for path, _ in changed}
         for key, upstream in list(self._upstreams.items()):
             before, now = old.upstreams.get(key), self.config.upstreams.get(key)
-            if self._transport is None and _is_rotated(before, now):
+            if self._transport is None and (_is_rotated(before, now) or _shows(now, renewed)):
                 self._keep(key, build.reopened(upstream, self.config))
                 yield key
 
@@ -313,6 +315,7 @@ class Service:
             upstreams={**old.upstreams, **config.upstreams},
             jobs=plans,
             secrets=config.secrets,
+            secret_files=config.secret_files,
         )
         self._let_in(self.config)
         reopened = set(self._reopen(old))
@@ -329,6 +332,11 @@ def _is_rotated(before: UpstreamConfig | None, now: UpstreamConfig | None) -> bo
         return False
     proxies = (httpx.URL(table.proxy).copy_with(userinfo=b"") for table in (before, now))
     return len(set(proxies)) == 1
+
+
+def _shows(table: UpstreamConfig | None, files: Collection[Path]) -> bool:
+    """Whether one of the files is of the upstream's TLS."""
+    return table is not None and not {table.tls.ca, table.tls.cert, table.tls.key}.isdisjoint(files)
 
 
 async def _restored(jobs: Iterable[Job], store: Store) -> None:
