@@ -41,6 +41,28 @@ class SystemClock:
         return asyncio.get_running_loop().call_later(delay, callback)
 
 
+class ShiftedClock:
+    """A clock set by another, that of a store: what processes share is told by one time alone."""
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._ahead = 0.0
+
+    def now(self) -> float:
+        """Seconds since the Unix epoch, by the clock that this one was set by."""
+        return self._clock.now() + self._ahead
+
+    def call_at(self, instant: float, callback: Callable[[], object]) -> Timer:
+        """Call back once `now()` has reached `instant`."""
+        return self._clock.call_at(instant - self._ahead, callback)
+
+    def set(self, now: float, *, tolerance: float) -> None:
+        """Set the clock, unless it is right but for `tolerance` seconds."""
+        ahead = now - self._clock.now()
+        if abs(ahead - self._ahead) > tolerance:
+            self._ahead = ahead
+
+
 async def sleep_until(clock: Clock, instant: float) -> None:
     """Wait until the clock has reached `instant`."""
     reached = asyncio.Event()

@@ -12,6 +12,8 @@
         ├── UnknownJob         no job has that name
         ├── NoSnapshot         pending, or expired under `on_expired = "fail"`
         ├── NotQuarantined     no refused candidate of the job is kept
+        ├── UnknownVersion     the job has not come to that version
+        ├── GoneVersion        that version is kept no longer
         └── RefreshRefused     a manual refresh cannot be taken now
             ├── NotRefreshable paused or disabled
             └── TooSoon        under cooldown or Retry-After
@@ -107,6 +109,14 @@ class NoSnapshot(ReadError):
 
 class NotQuarantined(ReadError):
     """No candidate of the job is in quarantine, or no longer."""
+
+
+class UnknownVersion(ReadError):
+    """The job has not come to that version."""
+
+
+class GoneVersion(ReadError):
+    """That version of the job is kept no longer."""
 
 
 class RefreshRefused(ReadError):

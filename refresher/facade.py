@@ -19,8 +19,9 @@ from refresher.clock import Clock, SystemClock
 from refresher.config import Config, load
 from refresher.errors import NoSnapshot, ServiceError, UnknownJob
 from refresher.model import Attempt, Snapshot
+from refresher.protocols import Backend
+from refresher.scoreboard import Seat
 from refresher.service import Service
-from refresher.stores.memory import MemoryStore
 from refresher.values import Values, View, returned_type
 from refresher.web.endpoints import Endpoints
 from refresher.web.reads import retry_after
@@ -36,8 +37,9 @@ _MISSING: Any = object()
 class JobKeys(TypedDict, total=False):
     """The keys of a job table but for its source, which is the function.
 
-    As `@cache.job` takes them; what each means is in the configuration reference. Those that
-    describe a request hold for jobs with a `url`.
+    As `@cache.job` takes them; what each means is in the configuration reference. Of those that
+    describe a request, `upstream`, `auth`, `headers` and `connect_timeout` are for the function's
+    `client`; the others are for a `url`, and refused here.
     """
 
     method: str
@@ -79,12 +81,13 @@ class JobKeys(TypedDict, total=False):
 class Options(TypedDict, total=False):
     """What a `Refresher` takes beside its configuration."""
 
-    store: MemoryStore | None
+    store: Backend | None
     transport: httpx.AsyncBaseTransport | None
     clock: Clock | None
     admin_token: str | None
     name: str
     overrides: Mapping[str, object] | None
+    seat: Seat | None
 
 
 class Refresher:
@@ -96,29 +99,32 @@ class Refresher:
     Args:
         config: A configuration file, the same tables as a mapping, or None: jobs in code only.
             `REFRESHER__…` variables override what a file says, and nothing else.
-        store: Keeps snapshots over re-entry; None makes a new one at each entry.
+        store: Where snapshots are kept, instead of the store that is configured.
         transport: What carries HTTP to upstreams instead of the network, for tests.
         clock: Where the time comes from.
         admin_token: Opens the admin endpoints; None takes `admin.token` of the configuration, and
             where that has none either, nothing opens them.
         name: Under which key the lifespan yields this object.
         overrides: Dotted configuration keys that come before file and environment.
+        seat: Its place among the workers of one service; None: there are no others.
     """
 
     def __init__(
         self,
         config: str | PathLike[str] | Mapping[str, object] | None = None,
         *,
-        store: MemoryStore | None = None,
+        store: Backend | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
         clock: Clock | None = None,
         admin_token: str | None = None,
         name: str = "refresher",
         overrides: Mapping[str, object] | None = None,
+        seat: Seat | None = None,
     ) -> None:
         self.name = name
         self._source = Path(config) if isinstance(config, str | PathLike) else config
         self._overrides = dict(overrides or {})
+        self._seat = seat
         self._store = store
         self._transport = transport
         self._clock = clock or SystemClock()
@@ -184,10 +190,11 @@ class Refresher:
             service = Service(
                 self._load,
                 clock=self._clock,
-                store=self._store or MemoryStore(),
+                backend=self._store,
                 transport=self._transport,
                 admin_token=self._admin_token,
                 frozen=self._frozen,
+                seat=self._seat,
             )
             await service.__aenter__()
         except BaseException:
@@ -265,9 +272,7 @@ class Refresher:
             ServiceError: the cache was left before the attempt ended.
         """
         name, service = self._name_of(job), self.service
-        running = service.jobs.get(name)
-        if running is None:
-            raise UnknownJob(name, f"no job is called {name!r}")
+        running = service.jobs.known(name)
         answer = running.answer_to(await running.request(force=force))
         for attempt in await ended([answer], service.closing, within=math.inf):
             return attempt

@@ -4,30 +4,44 @@ Waiting here comes before an attempt: it counts neither to the job's timeout nor
 """
 
 import asyncio
-from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from refresher.clock import Clock, sleep_until
 from refresher.config.units import Rate
+from refresher.protocols import Limits
 from refresher.schedule import LONGEST_WAIT
 
 
 class Gate:
-    """Lets the attempts of one upstream's jobs through, first come, first served."""
+    """Lets the attempts of one upstream's jobs through, first come, first served.
+
+    So many at once in this process; the rate and the hold are those of all processes that share
+    `limits`.
+    """
 
     def __init__(
-        self, upstream: str, *, max_concurrency: int, rate: Rate | None, clock: Clock
+        self,
+        upstream: str,
+        *,
+        max_concurrency: int,
+        rate: Rate | None,
+        clock: Clock,
+        limits: Limits,
     ) -> None:
         self.upstream = upstream
-        self.held_until = 0.0
-        """No attempt before this instant: the upstream answered 429 with Retry-After."""
         self._clock = clock
         self._places = asyncio.Semaphore(max_concurrency)
         self._rate = rate
         self._turn = asyncio.Lock()
-        self._starts: deque[float] = deque(maxlen=None if rate is None else rate.count)
+        self._limits = limits
+        self._held_until = 0.0
         self._wakers: list[Callable[[], object]] = []
+
+    @property
+    def held_until(self) -> float:
+        """No attempt before this instant: the upstream answered 429, or has no quota left."""
+        return max(self._held_until, self._limits.held_until(self.upstream))
 
     def on_hold(self, wake: Callable[[], object]) -> None:
         """Call `wake` whenever the hold is moved, so that its job can say when it is due now."""
@@ -37,35 +51,39 @@ class Gate:
         """Let nobody through before `until`; an earlier instant than the present one is ignored."""
         if until <= self.held_until:
             return
-        self.held_until = until
+        self._held_until = until
+        self.wake()
+
+    def wake(self) -> None:
+        """Have every job look again at when it is due."""
         for wake in self._wakers:
             wake()
 
-    def look_again(self) -> None:
+    async def share(self) -> None:
+        """Let the other processes know of the hold."""
+        if self._held_until > self._limits.held_until(self.upstream):
+            await self._limits.hold(self.upstream, self._held_until)
+
+    async def look_again(self) -> None:
         """Forget what lies in the future: the wall clock has been set back."""
-        now = self._clock.now()
-        self.held_until = min(self.held_until, now + LONGEST_WAIT)
-        for _ in range(len(self._starts)):
-            self._starts.append(min(self._starts.popleft(), now))
+        latest = self._clock.now() + LONGEST_WAIT
+        self._held_until = min(self._held_until, latest)
+        await self._limits.not_after(self.upstream, latest=latest)
 
     @asynccontextmanager
-    async def place(self) -> AsyncIterator[Callable[[], None]]:
-        """Wait for a place and hold it; the attempt is made inside.
-
-        Call what it gives at the start of the attempt, before the next await: who finds that there
-        is none to be made, for the upstream has said 429 meanwhile, takes nothing from the rate.
-        """
+    async def place(self) -> AsyncIterator[None]:
+        """Wait for a place and a turn, and hold the place."""
         async with self._places:
-            await self._await_turn()
-            yield self._start
+            if self._rate is not None:
+                async with self._turn:  # one at a time, in the order in which they came
+                    await self._await_turn(self._rate)
+            yield
 
-    async def _await_turn(self) -> None:
-        if self._rate is None:
-            return
-        async with self._turn:  # one at a time, in the order in which they came
-            if len(self._starts) == self._rate.count:
-                await sleep_until(self._clock, self._starts[0] + self._rate.period)
-
-    def _start(self) -> None:
+    async def give_back(self) -> None:
+        """Take nothing from the rate after all: there is no attempt to be made any more."""
         if self._rate is not None:
-            self._starts.append(self._clock.now())
+            await self._limits.give_back(self.upstream)
+
+    async def _await_turn(self, rate: Rate) -> None:
+        while (free_at := await self._limits.reserve(self.upstream, rate)) is not None:
+            await sleep_until(self._clock, free_at)

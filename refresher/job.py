@@ -6,79 +6,49 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import assert_never
 
-from refresher import freshness, pipeline, quarantine, records
+from refresher import ledger, quarantine, records
+from refresher.attempt import Attempting, Fruit, Occasion, Plan
 from refresher.clock import Clock, sleep_until
 from refresher.errors import (
+    GoneVersion,
     NotQuarantined,
     NotRefreshable,
     RefreshFailed,
     RefreshRefused,
+    StoreUnavailable,
     TooSoon,
+    UnknownVersion,
 )
+from refresher.freshness import state_of
 from refresher.gate import Gate
+from refresher.ledger import Confirmed, Ledger, Nothing, Published, SetAside, Settlement, Standing
 from refresher.model import (
     Attempt,
-    Candidate,
-    Confirmation,
-    Definition,
+    Content,
     Due,
     DueReason,
     Failure,
-    NotModified,
     Outcome,
-    Payload,
     Quarantine,
     Record,
     Snapshot,
     Stage,
+    State,
+    Version,
 )
-from refresher.protocols import Grant, Lease, Observer, QuarantineStore, SnapshotStore, Source
+from refresher.protocols import Grant, Observer, Source
 from refresher.representation import Representation
 from refresher.requests import Requests
-from refresher.schedule import (
-    LONGEST_WAIT,
-    Retry,
-    Schedule,
-    due_after_attempt,
-    held_until,
-    next_due,
-)
-from refresher.spool import Spooled
+from refresher.schedule import LONGEST_WAIT, held_until, next_due
 from refresher.state import Entry, StateStore
-from refresher.tasks import Refined, Refused, Verdict
+from refresher.store import Store
 from refresher.workshop import Workshop
 
-# Seconds before a loop that broke outside an attempt tries again.
 _AFTER_CRASH = 1.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Plan:
-    """What a job is to do; two plans are equal when the job need not notice a change."""
-
-    name: str
-    schedule: Schedule
-    retry: Retry
-    rules: pipeline.Rules
-    definition: Definition
-    freshness: freshness.Policy
-    timeout: float
-    """Seconds for everything after the gate: connecting, redirects, body, decoding, validation."""
-    cooldown: float = 0.0
-    accept_after: int | None = None
-    """At how many scheduled due moments in a row refused content comes until it is taken."""
-    enabled: bool = True
-    max_interval: float = 0.0
-    """Seconds up to which the source's own word on freshness stretches the interval."""
-
-    def due_after(self, started: float, now: float, fresh_for: float | None = None) -> float:
-        """The scheduled moment that follows an attempt of which the source said `fresh_for`."""
-        stretch = min(fresh_for or 0.0, self.max_interval)
-        return due_after_attempt(
-            self.schedule, self.name, started=started, now=now, fresh_until=now + stretch
-        )
+"""Seconds before a loop that broke outside an attempt tries again."""
+_AFTER_REFUSAL = 1.0
+"""Seconds before a moment that another process has is looked at again, should no news come."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +56,7 @@ class World:
     """What all jobs of a service share."""
 
     states: StateStore
-    store: SnapshotStore
-    quarantine: QuarantineStore
-    lease: Lease
+    store: Store
     workshop: Workshop
     clock: Clock
     observer: Observer
@@ -99,30 +67,40 @@ class World:
 class Job:
     """Waits until it is due or asked, makes one attempt, says how it ended; and again.
 
-    The lease numbers the requests and says which of them an attempt answers: those taken before it
-    started. The event only wakes. So however many ask while an attempt runs, one more follows it,
-    and no answer comes from an attempt that was under way when it was asked for.
+    What the attempts of all processes have come to stands in the job's ledger, which the store
+    keeps; the event only wakes. Requests are numbered there, and an attempt answers those taken
+    before it started. So however many ask while an attempt runs, one more follows it, and no answer
+    comes from an attempt that was under way when it was asked for.
     """
 
     def __init__(self, plan: Plan, source: Source, gate: Gate, world: World) -> None:
         self.plan = plan
-        self._source = source
         self.gate = gate
         self.crash: str | None = None
         """What broke the loop last; None once an attempt has ended in order since."""
+        self._source = source
         self._world = world
         self._clock = world.clock
+        self._attempting = Attempting(
+            plan=plan,
+            store=world.store,
+            workshop=world.workshop,
+            redact=world.redact,
+            now=world.clock.now,
+        )
         self._wake = asyncio.Event()
-        self._held_until = 0.0
-        self._renewed = False
-        """Whether the source has been replaced since the last attempt began."""
-        self._requests = Requests(cooldown=plan.cooldown)
+        self._hurry: Due | None = None
+        """Since when and why an attempt is wanted whatever the schedule says."""
+        self._started_over = False
+        self._refused = False
+        """Whether another process was found to have what is due."""
+        self._skipped: float | None = None
+        """The scheduled moment that another process was found to have."""
+        self._requests = Requests()
         self._running: _Running | None = None
         self._resting = False
         now = self._clock.now()
         due = Due(now, DueReason.STARTUP) if plan.enabled else Due(None, DueReason.DISABLED)
-        self._next = due
-        """What the schedule says, whatever holds the job up or hurries it."""
         record = Record(job=plan.name, since=now, due=due, enabled=plan.enabled)
         world.states.add(Entry(record, plan.freshness))
         gate.on_hold(self._wake.set)
@@ -134,24 +112,57 @@ class Job:
 
     @property
     def record(self) -> Record:
-        """All that is known of the job."""
-        entry = self._world.states.get(self.name)
-        assert entry is not None  # noqa: S101  a job's entry lives as long as the job
-        return entry.record
+        """All that readers may know of the job."""
+        return self._world.states.known(self.name).record
+
+    async def enter(self) -> None:
+        """Take up what the store knows of the job, all but the bytes."""
+        self._world.store.enter(self.name, self.plan.definition)
+        await self.look_again()
+
+    @property
+    def awaited(self) -> Version | None:
+        """The version that is current in the store and yet to be served here."""
+        standing, served = self._standing, self.record.snapshot
+        if standing.current is None or (served and served.version >= standing.current):
+            return None
+        return self._ledger.version(standing.current)
+
+    def restore(self, body: bytes, ready: Representation) -> None:
+        """Serve the version that was awaited; what is stored is good, and was hashed before."""
+        version = self.awaited
+        if version is not None:
+            self._reflect(version.stored.with_bytes(body), ready)
 
     async def run(self) -> None:
         """Refresh for ever; only cancelling ends it."""
         while True:
             try:
                 await self._until_due()
-                async with self.gate.place() as start:
-                    if self._due_now():  # no longer, if the upstream has said 429 to another
-                        start()
-                        await self._attempt()
+                async with self.gate.place():
+                    if not await self._attempted_now():
+                        await self.gate.give_back()
             # A task that dies in the lifespan's group does not stop uvicorn, which would go on
             # answering with a dead job. Whatever broke this turn, the job takes the next one.
             except Exception as error:  # noqa: BLE001
                 await self._survive(error)
+
+    async def follow(self) -> None:
+        """Take up what other processes have made of the job."""
+        while not self._resting and (version := self.awaited) is not None:
+            try:
+                body = await self._world.store.body(version.stored)
+            except StoreUnavailable:
+                return  # what is served stays; there is news when the store is back
+            if body is None:
+                break  # replaced meanwhile, of which there is news as well
+            content = version.stored.with_bytes(body)
+            ready = await self._world.workshop.prepare(content)
+            if self.awaited == version:
+                self._reflect(content, ready)
+        if not self._resting:
+            self._reflect()
+            self._rouse()
 
     def refusal(self, *, force: bool) -> RefreshRefused | None:
         """Why a manual refresh cannot be taken now; None where it can."""
@@ -161,10 +172,8 @@ class Job:
                 return NotRefreshable(self.name, word, f"{self.name} is {word}")
         if force:
             return None
-        for reason, until in (
-            ("cooldown", self._requests.welcome_from),
-            ("retry_after", self._hold()),
-        ):
+        welcome_from = self._standing.requested_at + self.plan.cooldown
+        for reason, until in (("cooldown", welcome_from), ("retry_after", self._hold())):
             if until > now:
                 left = until - now
                 message = (
@@ -184,67 +193,143 @@ class Job:
         refusal = self.refusal(force=force)
         if refusal is not None:
             raise refusal
-        number = await self._world.lease.request(self.name)
-        self._requests.take(number, force=force, now=self._clock.now())
-        self._wake.set()
+        number = await self._world.store.request(self.name, force=force)
+        self._rouse()
         return number
 
     def answer_to(self, number: int) -> "asyncio.Future[Attempt]":
-        """The attempt that answers a request, once it is over.
+        """The attempt that answers a request, once it is over, in whatever process.
 
         Cancelling the future cancels nothing but the wish to be told.
         """
         return self._requests.answer_to(number)
 
-    def pause(self) -> None:
-        """Stop following the schedule; what is served grows stale like any other."""
-        self._update(partial(replace, paused=True))
-        self._wake.set()
+    async def pause(self) -> None:
+        """Stop following the schedule; what is served grows stale like any other.
 
-    def resume(self) -> None:
-        """Follow the schedule again; what became due meanwhile is attempted now."""
-        self._update(partial(replace, paused=False))
-        self._wake.set()
+        Raises:
+            StoreUnavailable: the store cannot be told, and nothing has changed.
+        """
+        await self._decide(lambda known, _: ledger.paused(known))
 
-    async def quarantined(self) -> Quarantine:
+    async def resume(self) -> None:
+        """Follow the schedule again; what became due meanwhile is attempted now.
+
+        Raises:
+            StoreUnavailable: the store cannot be told, and nothing has changed.
+        """
+        await self._decide(lambda known, _: ledger.resumed(known))
+
+    async def roll_back(self, number: int) -> Snapshot:
+        """Serve the content of a kept version again, as a new version, and pause the job.
+
+        Raises:
+            UnknownVersion: the job has not come so far.
+            GoneVersion: it is kept no longer.
+            StoreUnavailable: the store cannot be told, and nothing has changed.
+        """
+        content = await self.content_of(number)
+        ready = await self._world.workshop.prepare(content)
+        done = await self._decide(
+            lambda known, _: ledger.rolled_back(
+                known,
+                self.plan.definition,
+                number,
+                served=self._served,
+                now=self._clock.now(),
+                history=self._world.store.history,
+            ),
+            content,
+            ready,
+        )
+        if done is None:
+            raise self._gone(number)
+        return self._snapshot
+
+    async def content_of(self, number: int) -> Content:
+        """The content of a kept version.
+
+        Raises:
+            UnknownVersion: the job has not come so far.
+            GoneVersion: it is kept no longer.
+            StoreUnavailable: the store does not answer.
+        """
+        known = self._ledger
+        if number > max(known.issued, self._served):
+            message = f"{self.name} has not come to version {number}"
+            raise UnknownVersion(self.name, message)
+        version = known.version(number)
+        body = None if version is None else await self._world.store.body(version.stored)
+        if version is None or body is None:
+            raise self._gone(number)
+        return version.stored.with_bytes(body)
+
+    @property
+    def versions(self) -> tuple[Version, ...]:
+        """Those that are kept, the newest first."""
+        return self._ledger.versions
+
+    def quarantined(self) -> Quarantine:
         """The candidate that the guard refused last.
 
         Raises:
             NotQuarantined: there is none.
         """
-        held = await self._world.quarantine.quarantined(self.name)
+        held = self._standing.quarantine
         if held is None:
             message = f"no refused candidate of {self.name} is in quarantine"
             raise NotQuarantined(self.name, message)
         return held
+
+    async def candidate(self) -> Content:
+        """The content in quarantine.
+
+        Raises:
+            NotQuarantined: there is none.
+            StoreUnavailable: the store does not answer.
+        """
+        stored = self.quarantined().stored
+        body = await self._world.store.body(stored)
+        if body is None:
+            raise NotQuarantined(self.name, f"the candidate of {self.name} is gone")
+        return stored.with_bytes(body)
 
     async def accept(self) -> Snapshot:
         """Publish the candidate in quarantine as a new version; no attempt, and none is needed.
 
         Raises:
             NotQuarantined: there is none, or good data has come meanwhile.
+            StoreUnavailable: the store cannot be told, and nothing has changed.
         """
-        content = (await self.quarantined()).candidate.content
+        content = await self.candidate()
         ready = await self._world.workshop.prepare(content)
-        grant = await self._world.lease.acquire(self.name)
-        # Looked at again: an attempt may have confirmed it meanwhile, or brought something else.
-        candidate = (await self.quarantined()).candidate
-        if candidate.etag != ready.identity_etag:
+        done = await self._decide(
+            lambda known, key: ledger.accepted(
+                known,
+                key,
+                ready.identity_etag,
+                served=self._served,
+                now=self._clock.now(),
+                history=self._world.store.history,
+            ),
+            content,
+            ready,
+        )
+        if done is None:
             message = f"another candidate of {self.name} has come meanwhile; look at that first"
             raise NotQuarantined(self.name, message)
-        snapshot = await self._world.store.commit(grant, candidate, at=self._clock.now())
-        self._renew(snapshot, ready)
-        return snapshot
+        return self._snapshot
 
     async def reject(self) -> None:
         """Drop the candidate in quarantine; the next request asks with what is served.
 
         Raises:
             NotQuarantined: there is none.
+            StoreUnavailable: the store cannot be told, and nothing has changed.
         """
-        await self.quarantined()
-        await self._world.quarantine.release(self.name)
-        self._update(partial(records.quarantined, quarantine=None))
+        self.quarantined()
+        now = self._clock.now()
+        await self._decide(lambda known, key: ledger.rejected(known, key, now=now))
 
     def rest(self) -> None:
         """Swap nothing in any more, not even what an attempt under way is about to bring."""
@@ -253,247 +338,282 @@ class Job:
     def adopt(self, source: Source) -> None:
         """Ask this source from now on, and at once: a secret in the one before has changed."""
         self._source = source
-        self._renewed = True
+        self._hurry = Due(self._clock.now(), DueReason.DEFINITION)
         self._wake.set()
 
-    def look_again(self) -> None:
-        """Reconsider when to start: the wall clock has been set.
+    async def look_again(self) -> None:
+        """Reconsider when to start: the wall clock has been set, or the schedule is another.
 
         Set back by a day, it would leave the job waiting for an instant a day away. From no moment
         is the next start further away than from that of an attempt, or the longest Retry-After.
         """
         now = self._clock.now()
-        self.gate.look_again()
-        self._held_until = min(self._held_until, now + LONGEST_WAIT)
-        self._requests.not_after(now)
+        await self.gate.look_again()
+        held = now + LONGEST_WAIT
         latest = self.plan.due_after(now, now, fresh_for=self.plan.max_interval)
-        latest = max(latest, self._held_until)
-        if self._next.at is not None and self._next.at > latest:
-            self._next = Due(latest, DueReason.SCHEDULE)
+        await self._world.store.adjust(
+            self.name, partial(ledger.not_after, latest=latest, held=held, now=now)
+        )
+        self._reflect()
         self._wake.set()
 
+    @property
+    def _ledger(self) -> Ledger:
+        return self._world.store.ledger(self.name)
+
+    @property
+    def _standing(self) -> Standing:
+        return self._world.store.standing(self.name)
+
+    @property
+    def _served(self) -> int:
+        """The highest version that this process has served."""
+        snapshot = self.record.snapshot
+        return 0 if snapshot is None else snapshot.version
+
+    @property
+    def _snapshot(self) -> Snapshot:
+        snapshot = self.record.snapshot
+        assert snapshot is not None  # noqa: S101  asked for where one has just been swapped in
+        return snapshot
+
+    def _gone(self, number: int) -> GoneVersion:
+        return GoneVersion(self.name, f"version {number} of {self.name} is kept no longer")
+
     def _hold(self) -> float:
-        return max(self._held_until, self.gate.held_until)
+        return max(self._standing.held_until, self.gate.held_until)
 
     def _due(self) -> Due:
         """When to start, all told: the schedule, who asked, and what the upstream forbade."""
-        record = self.record
-        if not record.enabled:
+        if not self.plan.enabled:
             return Due(None, DueReason.DISABLED)
-        due = self._next
-        if self._requests.pending:
+        standing = self._standing
+        due = standing.due
+        if ledger.is_pending(standing):
             due = Due(self._clock.now(), DueReason.MANUAL)
-            if self._requests.forced:
+            if ledger.is_forced(standing):
                 return due
-        elif record.paused:
+        elif self._ledger.paused:
             return Due(None, DueReason.PAUSED)
-        elif self._renewed:
-            due = Due(self._clock.now(), DueReason.DEFINITION)
+        elif self._hurry is not None:
+            due = self._hurry
         hold = self._hold()
         if due.at is not None and due.at < hold:
-            own = hold == self._held_until
+            own = hold == standing.held_until
             return Due(hold, DueReason.RETRY_AFTER if own else DueReason.UPSTREAM_LIMIT)
         return due
-
-    def _due_now(self) -> bool:
-        due = self._due()
-        return due.at is not None and due.at <= self._clock.now()
 
     async def _until_due(self) -> None:
         while True:
             self._wake.clear()  # before looking: what comes while we look must wake us
+            self._start_over()
             due = self._due()
             if due != self.record.due:
                 self._update(partial(replace, due=due))
-            if due.at is None or math.isinf(due.at):
+            at = due.at
+            if at is None or math.isinf(at):
                 await self._wake.wait()
                 continue
-            if due.at <= self._clock.now():
+            now = self._clock.now()
+            if at <= now and not self._refused:
                 return
-            timer = self._clock.call_at(due.at, self._wake.set)
+            timer = self._clock.call_at(at if at > now else now + _AFTER_REFUSAL, self._rouse)
             try:
                 await self._wake.wait()
             finally:
                 timer.cancel()
 
-    async def _attempt(self) -> None:
-        grant = await self._world.lease.acquire(self.name)
-        started = self._clock.now()
-        self._running = running = _Running(
-            grant, started, quarantine.is_moment(self._next, started)
+    def _rouse(self) -> None:
+        self._refused = False
+        self._wake.set()
+
+    def _start_over(self) -> None:
+        """Want an attempt at once if this process starts alone, and has nothing or old data."""
+        if self._started_over or not self._world.store.alone:
+            return
+        self._started_over = True
+        record, now = self.record, self._clock.now()
+        if record.snapshot is None or now > record.snapshot.checked_at + record.snapshot.lifetime:
+            self._hurry = Due(now, DueReason.STARTUP)
+
+    async def _attempted_now(self) -> bool:
+        """Make an attempt, unless there is none to be made any more."""
+        due, now = self._due(), self._clock.now()
+        if due.at is None or due.at > now:
+            return False  # the upstream has said 429 to another, or another process was quicker
+        hurry, scheduled = self._hurry, self._standing.due
+        on_schedule = quarantine.is_moment(scheduled, now)
+        hurried_at = None if hurry is None else hurry.at
+        grant = await self._world.store.acquire(self.name, hurried_at=hurried_at)
+        if grant is not None:
+            self._hurry = None
+            await self._attempt(grant, on_schedule=on_schedule)
+            return True
+        self._refused = True
+        if hurry is not None and (hurry.reason is DueReason.STARTUP or not self._standing.holder):
+            self._hurry = None  # another process makes one that will do, or has made it
+        if on_schedule and scheduled.at != self._skipped:
+            self._skipped = scheduled.at
+            self._world.observer.skipped(self.name)
+        return False
+
+    async def _attempt(self, grant: Grant, *, on_schedule: bool) -> None:
+        standing = self._standing
+        started = self._clock.now() if standing.running_since is None else standing.running_since
+        self._running = running = _Running(grant, started, on_schedule)
+        self._reflect()
+        occasion = Occasion(
+            started=started,
+            on_schedule=on_schedule,
+            served=None if self.record.outdated else self.record.snapshot,
+            held=standing.quarantine,
         )
-        self._renewed = False
-        self._update(partial(records.started, now=running.started))
         try:
             async with asyncio.timeout(self.plan.timeout) as deadline:
-                success = await self._refresh(running)
+                fruit = await self._attempting.fetch(self._source, occasion)
         except TimeoutError:
             if not deadline.expired():
                 raise
             message = f"no complete answer within the timeout of {self.plan.timeout:g} s"
-            self._fail(running, RefreshFailed(Stage.TIMEOUT, message, transient=True))
+            await self._fail(running, RefreshFailed(Stage.TIMEOUT, message, transient=True))
         except RefreshFailed as trouble:
-            self._fail(running, trouble)
+            await self._fail(running, trouble)
         else:
-            self._succeed(running, success)
+            await self._succeed(running, fruit)
+        await self.gate.share()
         self.crash = None
 
-    async def _refresh(self, running: "_Running") -> "_Success":
-        held, served = self.record.quarantine, self.record.snapshot
-        asked = held.candidate if held else served
-        answer = await self._source.fetch(asked.confirmation.revision if asked else None)
+    async def _succeed(self, running: "_Running", fruit: Fruit) -> None:
         now = self._clock.now()
-        due = self.plan.due_after(running.started, now, answer.fresh_for)
-        success = partial(_Success, http_status=answer.http_status, due=due)
-        confirmation = Confirmation(
-            checked_at=now,
-            lifetime=due - now,
-            revision=answer.revision,
-            definition=self.plan.definition,
-        )
-        match answer:
-            case NotModified():
-                if asked is None:
-                    message = "the source says that nothing changed, but there is nothing yet"
-                    raise RefreshFailed(Stage.STATUS, message, http_status=answer.http_status)
-                served = self.record.snapshot  # the candidate, if it was accepted meanwhile
-                if held is None or (served is not None and served.etag == asked.etag):
-                    await self._confirm(running.grant, confirmation)
-                    return success(Outcome.UNCHANGED)
-                candidate = replace(held.candidate, confirmation=confirmation)
-                await self._refuse(running, candidate, held.reason, answer.http_status)
-                return success(Outcome.CHANGED)
-            case Payload() | Spooled():
-                verdict = await self._compare(answer)
-            case _:
-                assert_never(answer)
-        match verdict:
-            case None:
-                await self._confirm(running.grant, confirmation)
-                return success(Outcome.UNCHANGED)
-            case Refused(content, etag, reason):
-                candidate = Candidate(content=content, etag=etag, confirmation=confirmation)
-                reason = self._world.redact(reason)
-                await self._refuse(running, candidate, reason, answer.http_status)
-            case Refined(content, ready):
-                etag = ready.identity_etag
-                candidate = Candidate(content=content, etag=etag, confirmation=confirmation)
-                await self._publish(running.grant, candidate, ready)
-            case _:
-                assert_never(verdict)
-        return success(Outcome.CHANGED)
+        due = Due(max(fruit.due, self.plan.due_after(running.started, now)), DueReason.SCHEDULE)
+        match fruit.found:
+            case SetAside(quarantine=aside):
+                trouble = RefreshFailed(Stage.GUARD, aside.reason, http_status=fruit.http_status)
+                await self._fail(running, trouble, fruit.found)
+            case Published():
+                await self._settle(running, fruit.found, Outcome.CHANGED, due, fruit=fruit)
+            case Confirmed():
+                await self._settle(running, fruit.found, Outcome.UNCHANGED, due, fruit=fruit)
 
-    async def _compare(self, answer: Payload | Spooled) -> Verdict:
-        """Refine an answer by comparison with what is served when that is done."""
-        try:
-            while True:
-                served = self.record.snapshot
-                verdict = await self._refine(answer, served)
-                if served is self.record.snapshot:
-                    return verdict
-                # What was in quarantine has been accepted meanwhile.
-        finally:
-            if isinstance(answer, Spooled):
-                answer.body.close()
-
-    async def _refuse(
-        self, running: "_Running", candidate: Candidate, reason: str, http_status: int | None
+    async def _fail(
+        self, running: "_Running", trouble: RefreshFailed, aside: SetAside | None = None
     ) -> None:
-        """Keep aside what the guard refused, or publish it when it has come often enough.
-
-        Raises:
-            RefreshFailed: it is kept aside.
-        """
-        held = quarantine.after_refusal(
-            self.record.quarantine,
-            candidate,
-            reason,
-            started=running.started,
-            on_schedule=running.on_schedule,
-            next_moment=self.plan.due_after(running.started, candidate.confirmation.checked_at),
-        )
-        if quarantine.is_accepted(held, self.plan.accept_after):
-            ready = await self._world.workshop.prepare(candidate.content)
-            await self._publish(running.grant, candidate, ready)
-            return
-        await self._world.quarantine.set_aside(running.grant, held)
-        self._update(partial(records.quarantined, quarantine=held))
-        raise RefreshFailed(Stage.GUARD, reason, http_status=http_status)
-
-    async def _refine(self, answer: Payload | Spooled, served: Snapshot | None) -> Verdict:
-        try:
-            return await self._world.workshop.refine(answer, self.plan.rules, served)
-        except RefreshFailed as refusal:
-            refusal.http_status = answer.http_status
-            raise
-
-    async def _publish(self, grant: Grant, candidate: Candidate, ready: Representation) -> None:
-        self._renew(await self._world.store.commit(grant, candidate), ready)
-
-    async def _confirm(self, grant: Grant, confirmation: Confirmation) -> None:
-        self._renew(await self._world.store.confirm(grant, confirmation), None)
-
-    def _renew(self, snapshot: Snapshot, ready: Representation | None) -> None:
-        """Swap in what the store made current; `ready` where the bytes have changed."""
-        if self._resting:
-            return
-        renewed = partial(
-            records.renewed, snapshot=snapshot, policy=self.plan.freshness, now=self._clock.now()
-        )
-        if ready is None:
-            self._update(renewed)
-        else:
-            self._world.states.swap(self.name, renewed, ready)
-
-    def _succeed(self, running: "_Running", success: "_Success") -> None:
         now = self._clock.now()
-        due = max(success.due, self.plan.due_after(running.started, now))
-        self._next = Due(due, DueReason.SCHEDULE)
-        self._held_until = 0.0
-        self._conclude(running, now, success.outcome, success.http_status, None)
-
-    def _fail(self, running: "_Running", trouble: RefreshFailed) -> None:
-        now = self._clock.now()
-        self._update(partial(records.failed, now=now))
         scheduled = self.plan.due_after(running.started, now)
-        self._next = next_due(
+        due = next_due(
             scheduled,
             self.plan.retry,
             self.name,
             ended=now,
             trouble=trouble,
-            failures=self.record.consecutive_failures,
+            failures=self._standing.consecutive_failures + 1,
         )
-        if quarantine.is_missed(running.on_schedule, trouble.failure.stage, self._next, scheduled):
-            self._update(records.went_without)
-        self._held_until = held_until(trouble, now)
+        missed = quarantine.is_missed(running.on_schedule, trouble.failure.stage, due, scheduled)
+        until = held_until(trouble, now)
         if trouble.upstream_wide:
-            self.gate.hold(self._held_until)
+            self.gate.hold(until)
         failure = replace(trouble.failure, message=self._world.redact(trouble.failure.message))
-        self._conclude(running, now, failure.stage.outcome, trouble.http_status, failure)
-
-    def _conclude(
-        self,
-        running: "_Running",
-        now: float,
-        outcome: Outcome,
-        http_status: int | None,
-        failure: Failure | None,
-    ) -> None:
-        before = self.record
-        attempt = Attempt(
-            job=self.name,
-            started_at=running.started,
-            duration=now - running.started,
-            outcome=outcome,
-            version=before.snapshot.version if before.snapshot else None,
-            http_status=http_status,
+        await self._settle(
+            running,
+            aside or Nothing(went_without=missed),
+            failure.stage.outcome,
+            due,
+            held=until,
+            http_status=trouble.http_status,
             failure=failure,
         )
+
+    async def _settle(
+        self,
+        running: "_Running",
+        found: Published | Confirmed | SetAside | Nothing,
+        outcome: Outcome,
+        due: Due,
+        *,
+        held: float = 0.0,
+        http_status: int | None = None,
+        failure: Failure | None = None,
+        fruit: Fruit | None = None,
+    ) -> None:
+        """Write down what the attempt comes to, then let readers have it."""
+        before, now = self.record, self._clock.now()
+        fresh = state_of(before, self.plan.freshness, now) is State.FRESH
+        settlement = Settlement(
+            found=found,
+            attempt=Attempt(
+                job=self.name,
+                started_at=running.started,
+                duration=now - running.started,
+                outcome=outcome,
+                version=None,
+                http_status=http_status if fruit is None else fruit.http_status,
+                failure=failure,
+            ),
+            due=due,
+            held_until=held,
+            answers=running.grant.answers,
+            ended=now,
+            fresh_since=before.fresh_since or now if fresh else now,
+        )
+        after = await self._world.store.settle(running.grant, settlement, served=self._served)
         self._running = None
-        self._requests.answer(running.grant.answers, attempt)
-        self._update(partial(records.concluded, attempt=attempt, due=self._due()))
-        self._world.observer.attempted(attempt, before)
+        if self._resting:
+            self._answer()
+            return
+        if after is None:  # its lease is lost: another process, or a person, has had its way
+            await self.follow()
+            return
+        content, ready = (None, None) if fruit is None else (fruit.content, fruit.ready)
+        self._reflect(content, ready)
+        attempt = self._standing.last_attempt
+        if attempt is not None and attempt.started_at == running.started:
+            self._world.observer.attempted(attempt, before)
+
+    def _reflect(self, content: Content | None = None, ready: Representation | None = None) -> None:
+        """Let readers see what the ledger says; `content` is of a version yet to be served."""
+        known, standing = self._ledger, self._standing
+        update = partial(
+            records.reflected,
+            ledger=known,
+            standing=standing,
+            definition=self.plan.definition,
+        )
+        version = self.awaited
+        if version is None or content is None or ready is None or standing.confirmation is None:
+            self._update(lambda record: replace(update(record), due=self._due()))
+        else:
+            snapshot = records.snapshot_of(
+                self.name,
+                version,
+                standing.confirmation,
+                content,
+                change=self._world.store.published(self.name),
+            )
+            self._world.states.swap(
+                self.name,
+                lambda record: replace(update(record), snapshot=snapshot, due=self._due()),
+                ready,
+            )
+        if self.awaited is None:
+            self._answer()
+
+    def _answer(self) -> None:
+        """Tell those who asked how the last attempt ended."""
+        standing = self._standing
+        if standing.last_attempt is not None:
+            self._requests.answer(standing.answered, standing.last_attempt)
+
+    async def _decide(
+        self,
+        decision: Callable[[Ledger, str], Ledger | None],
+        content: Content | None = None,
+        ready: Representation | None = None,
+    ) -> Ledger | None:
+        done = await self._world.store.decide(self.name, decision)
+        if done is not None and not self._resting:
+            self._reflect(content, ready)
+        self._wake.set()
+        return done
 
     async def _survive(self, error: Exception) -> None:
         self.crash = self._world.redact(_described(error))
@@ -502,7 +622,8 @@ class Job:
         if running is not None:
             message = f"the refresh broke: {self.crash}"
             with contextlib.suppress(Exception):  # what broke the attempt may break this as well
-                self._fail(running, RefreshFailed(Stage.SOURCE, message, transient=True))
+                trouble = RefreshFailed(Stage.SOURCE, message, transient=True)
+                await self._fail(running, trouble)
                 return
         await sleep_until(self._clock, self._clock.now() + _AFTER_CRASH)
 
@@ -516,14 +637,6 @@ class _Running:
     started: float
     on_schedule: bool
     """Whether it answers a scheduled due moment, and not only somebody who asked."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Success:
-    outcome: Outcome
-    http_status: int | None
-    due: float
-    """The next scheduled moment, as of the check."""
 
 
 def _described(error: Exception) -> str:

@@ -144,11 +144,47 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Stored:
+    """Content that a store keeps: what is known of it, and the name of its bytes there."""
+
+    body: str
+    """Under which name the store has the bytes."""
+    size: int
+    etag: str
+    content_type: str
+    format: Format
+    items: int | None
+    raw: bool = False
+
+    def with_bytes(self, body: bytes) -> Content:
+        """The content whole again."""
+        return Content(
+            body=body,
+            content_type=self.content_type,
+            format=self.format,
+            items=self.items,
+            raw=self.raw,
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Version:
+    """One version of a job's data, as its history lists it."""
+
+    version: int
+    stored: Stored
+    changed_at: float
+    dated: bool
+    """Whether `changed_at`, in whole seconds, tells this version from the one before it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Quarantine:
     """A candidate that the guard refused, kept aside until a person or its return decides."""
 
-    candidate: Candidate
-    """Its confirmation is of the last time that it came, and has the validators to ask with."""
+    stored: Stored
+    confirmation: Confirmation
+    """Of the last time that it came; has the validators to ask with."""
     reason: str
     at: float
     """When it was refused first."""
@@ -257,5 +293,9 @@ class Record:
     """When a success last ended a time without fresh data."""
     quarantine: Quarantine | None = None
     """What the guard refused last, unless good data has come since."""
+    outdated: bool = False
+    """Whether the snapshot was made by other rules than the job has now."""
+    detached: bool = False
+    """Whether the store is away, so that this process goes on alone."""
     paused: bool = False
     enabled: bool = True

@@ -2,19 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from types import TracebackType
 from typing import Protocol, Self
 
-from refresher.model import (
-    Attempt,
-    Candidate,
-    Confirmation,
-    NotModified,
-    Payload,
-    Quarantine,
-    Record,
-    Snapshot,
-)
+from refresher.config.units import Rate
+from refresher.model import Attempt, NotModified, Payload, Record
 from refresher.spool import Spooled
 
 
@@ -41,53 +34,27 @@ class Grant:
     """The highest request number this attempt answers: those taken before it started."""
 
 
-class Lease(Protocol):
-    """Who may attempt a job, and which requests an attempt answers."""
+class Limits(Protocol):
+    """What an upstream allows all processes together."""
 
-    async def request(self, job: str) -> int:
-        """Take the next request number of a job; the attempt that answers it has yet to start."""
+    async def reserve(self, upstream: str, rate: Rate) -> float | None:
+        """Count the start of an attempt; where the rate forbids one, say when it no longer does."""
         ...
 
-    async def acquire(self, job: str) -> Grant:
-        """Start an attempt: it answers every request taken until now."""
+    async def give_back(self, upstream: str) -> None:
+        """Take back the start of an attempt that was not made."""
         ...
 
-
-class SnapshotStore(Protocol):
-    """Where snapshots outlive a process, or at least an attempt."""
-
-    async def commit(
-        self, grant: Grant, candidate: Candidate, *, at: float | None = None
-    ) -> Snapshot:
-        """Make the candidate current under a new version, or confirm it where the bytes are equal.
-
-        The numbers are issued and the snapshot is saved in one step, before anyone sees it, and
-        whatever of the job is in quarantine leaves it. `at` is when the bytes change; None: when
-        the source was asked for them.
-        """
+    def held_until(self, upstream: str) -> float:
+        """Before when the upstream is not to be asked."""
         ...
 
-    async def confirm(self, grant: Grant, confirmation: Confirmation) -> Snapshot:
-        """Note that the source confirmed the current snapshot: times, revision and definition.
-
-        Whatever of the job is in quarantine leaves it: the source has come back from that.
-        """
+    async def hold(self, upstream: str, until: float) -> None:
+        """Let no process ask the upstream before that instant."""
         ...
 
-
-class QuarantineStore(Protocol):
-    """Where candidates that the guard refused are kept, one a job."""
-
-    async def set_aside(self, grant: Grant, quarantine: Quarantine) -> None:
-        """Keep a candidate, in place of the one that was kept before."""
-        ...
-
-    async def quarantined(self, job: str) -> Quarantine | None:
-        """The candidate that is kept of a job."""
-        ...
-
-    async def release(self, job: str) -> None:
-        """Forget the candidate that is kept of a job."""
+    async def not_after(self, upstream: str, *, latest: float) -> None:
+        """The wall clock has been set back: forget what lies in the future."""
         ...
 
 
@@ -219,6 +186,23 @@ class Observer(Protocol):
         """An attempt is over; `before` is what was known until it ended."""
         ...
 
+    def skipped(self, job: str) -> None:
+        """A due moment came that another process has; nothing else has changed."""
+        ...
+
     def crashed(self, job: str, error: Exception) -> None:
         """The job's loop broke with an error that nobody foresaw; the job goes on."""
         ...
+
+
+class StoreOperation(StrEnum):
+    """What was asked of a store, as metrics name it when it fails."""
+
+    LOAD = "load"
+    """To list what has changed."""
+    READ = "read"
+    """To give the bytes of a version."""
+    WRITE = "write"
+    """To make a change."""
+    BEAT = "beat"
+    """To note that a process is alive."""

@@ -1,6 +1,6 @@
 """Quarantine: when a candidate that the guard refused has come back often enough to be taken."""
 
-from refresher.model import Candidate, Due, DueReason, Outcome, Quarantine, Stage
+from refresher.model import Confirmation, Due, DueReason, Outcome, Quarantine, Stage, Stored
 
 
 def is_moment(due: Due, started: float) -> bool:
@@ -13,14 +13,15 @@ def is_moment(due: Due, started: float) -> bool:
 
 def after_refusal(
     held: Quarantine | None,
-    candidate: Candidate,
+    stored: Stored,
+    confirmation: Confirmation,
     reason: str,
     *,
     started: float,
     on_schedule: bool,
     next_moment: float,
 ) -> Quarantine:
-    """The quarantine once the guard has refused `candidate`, where there was `held` before.
+    """The quarantine once the guard has refused that content, where there was `held` before.
 
     Between two scheduled moments an answer may be fetched more than once (by hand, or because a
     refusal is looked at again after an hour): each moment counts the candidate once.
@@ -28,12 +29,13 @@ def after_refusal(
     counts = on_schedule and (held is None or started >= held.next_moment)
     if held is not None and not counts:
         next_moment = held.next_moment
-    if held is None or held.candidate.etag != candidate.etag:
-        at, seen = candidate.confirmation.checked_at, 0
+    if held is None or held.stored.etag != stored.etag:
+        at, seen = confirmation.checked_at, 0
     else:
         at, seen = held.at, held.seen
     return Quarantine(
-        candidate=candidate,
+        stored=stored,
+        confirmation=confirmation,
         reason=reason,
         at=at,
         seen=seen + counts,

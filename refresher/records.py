@@ -1,56 +1,54 @@
-"""What is known of a job after each thing that happens to it: from one record to the next."""
+"""What readers see of a job, made of what its ledger says."""
 
 from dataclasses import replace
 
-from refresher import freshness
-from refresher.freshness import Policy
-from refresher.model import Attempt, Due, Quarantine, Record, Snapshot, State
+from refresher.ledger import Ledger, Standing
+from refresher.model import Confirmation, Content, Definition, Record, Snapshot, Version
 
 
-def started(record: Record, now: float) -> Record:
-    """An attempt is under way."""
-    return replace(record, running_since=now)
-
-
-def renewed(record: Record, snapshot: Snapshot, policy: Policy, now: float) -> Record:
-    """The snapshot is good, which ends any run of failures, and whatever was in quarantine."""
-    fresh = freshness.state_of(record, policy, now) is State.FRESH
+def reflected(
+    record: Record,
+    *,
+    ledger: Ledger,
+    standing: Standing,
+    definition: Definition,
+) -> Record:
+    """The record with all that the ledger says, but for another version than is served here."""
+    snapshot, confirmation = record.snapshot, standing.confirmation
+    if (
+        snapshot is not None
+        and confirmation is not None
+        and confirmation != snapshot.confirmation  # else the same object: answers are kept by it
+        and snapshot.version == standing.current
+    ):
+        snapshot = replace(snapshot, confirmation=confirmation)
     return replace(
         record,
+        since=standing.since,
         snapshot=snapshot,
-        fresh_since=record.fresh_since if fresh else now,
-        failing_since=None,
-        consecutive_failures=0,
-        quarantine=None,
+        running_since=standing.running_since,
+        last_attempt=standing.last_attempt,
+        counts=ledger.counts,
+        consecutive_failures=standing.consecutive_failures,
+        failing_since=standing.failing_since,
+        fresh_since=standing.fresh_since,
+        quarantine=standing.quarantine,
+        outdated=confirmation is not None and confirmation.definition.rules != definition.rules,
+        paused=ledger.paused,
     )
 
 
-def quarantined(record: Record, quarantine: Quarantine | None) -> Record:
-    """A candidate is kept aside, or no longer."""
-    return replace(record, quarantine=quarantine)
-
-
-def went_without(record: Record) -> Record:
-    """A due moment is over without the candidate in quarantine: its row begins anew."""
-    held = record.quarantine
-    return replace(record, quarantine=held and replace(held, seen=0))
-
-
-def failed(record: Record, now: float) -> Record:
-    """An attempt brought nothing; what is served stays."""
-    return replace(
-        record,
-        failing_since=now if record.failing_since is None else record.failing_since,
-        consecutive_failures=record.consecutive_failures + 1,
-    )
-
-
-def concluded(record: Record, attempt: Attempt, due: Due) -> Record:
-    """The attempt is over and counted."""
-    return replace(
-        record,
-        due=due,
-        running_since=None,
-        last_attempt=attempt,
-        counts=record.counts.plus(attempt.outcome),
+def snapshot_of(
+    job: str, version: Version, confirmation: Confirmation, content: Content, *, change: int
+) -> Snapshot:
+    """A version with its bytes, as it is served."""
+    return Snapshot(
+        job=job,
+        content=content,
+        etag=version.stored.etag,
+        version=version.version,
+        change=change,
+        changed_at=version.changed_at,
+        dated=version.dated,
+        confirmation=confirmation,
     )

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 
+from refresher.model import Stored
+
 # Below, a coding's own framing eats what it saves; contract 3.1.
 _WORTH_COMPRESSING = 1024
 # Above, compressing at the swap would delay it: 17 ms for each MiB.
@@ -75,6 +77,16 @@ def prepare(body: bytes, content_type: str) -> Representation:
     if len(body) > _AT_ONCE:
         return replace(plain, gzip_deferred=True)
     return plain.with_gzip(compress(body))
+
+
+def restored(body: bytes, stored: Stored) -> Representation:
+    """A version out of a store, where it was hashed before; compressed when first asked for."""
+    return Representation(
+        content_type=stored.content_type,
+        identity=body,
+        identity_etag=stored.etag,
+        gzip_deferred=len(body) >= _WORTH_COMPRESSING and _is_compressible(stored.content_type),
+    )
 
 
 def compress(body: bytes) -> bytes | None:

@@ -7,6 +7,7 @@ import anyio
 from anyio.abc import TaskGroup
 
 from refresher.clock import Clock, sleep_until
+from refresher.errors import UnknownJob
 from refresher.job import Job
 
 HEARTBEAT = 1.0
@@ -32,6 +33,17 @@ class Scheduler:
     def get(self, name: str) -> Job | None:
         """The job of that name, if there is one."""
         return self._jobs.get(name)
+
+    def known(self, name: str) -> Job:
+        """The job of that name.
+
+        Raises:
+            UnknownJob: there is none.
+        """
+        job = self._jobs.get(name)
+        if job is None:
+            raise UnknownJob(name, f"no job is called {name!r}")
+        return job
 
     def start(self, jobs: Iterable[Job], *, resting: Container[str] = ()) -> None:
         """Run these jobs from now on, but for those resting: they are known and do nothing."""
@@ -63,8 +75,8 @@ class Scheduler:
             drift = self._clock.now() - loop.time() - offset
             if abs(drift) > _CLOCK_STEP:
                 offset += drift
-                for job in self._jobs.values():
-                    job.look_again()
+                for job in list(self._jobs.values()):
+                    await job.look_again()
 
 
 async def _run(job: Job, scope: anyio.CancelScope) -> None:

@@ -3,9 +3,10 @@
 import asyncio
 import logging
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Self
@@ -16,22 +17,23 @@ import httpx
 
 from refresher import build, representation
 from refresher.access import Access, Tokens
-from refresher.clock import Clock, sleep_until
+from refresher.clock import Clock, ShiftedClock, sleep_until
 from refresher.config import Config, JobPlan, UpstreamConfig
 from refresher.config.references import Mark, mark_of
-from refresher.errors import ConfigError, RefreshFailed, UnknownJob
+from refresher.errors import ConfigError, RefreshFailed, StoreUnavailable, UnknownJob
 from refresher.job import Job, World
 from refresher.model import Attempt, Confirmation, Record, Snapshot, Stage
 from refresher.observers.log import LogObserver
 from refresher.observers.metrics import Metrics
 from refresher.pipeline import Rules, refine
-from refresher.protocols import Observer, Source
+from refresher.protocols import Backend, Observer, Source
 from refresher.redacted_logs import redacted
 from refresher.redaction import Redactor
 from refresher.scheduler import Scheduler
+from refresher.scoreboard import Seat
 from refresher.sources.callable import payload_of
 from refresher.state import StateStore
-from refresher.stores.memory import MemoryStore
+from refresher.store import Retention, Store
 from refresher.watchdog import Watchdog
 from refresher.workshop import LARGE, Workshop
 
@@ -48,6 +50,9 @@ _UNVERIFIED = (
     "change its data; name its authority as tls.ca instead"
 )
 
+_RESTORED_AT_ONCE = 64 * 1024 * 1024
+"""Bytes of bodies that are read from the store at a time."""
+
 _DEAD = 10.0
 """Seconds without a heartbeat after which the scheduler counts as dead."""
 
@@ -55,7 +60,9 @@ _DEAD = 10.0
 class Service:
     """Everything that runs between entry and exit; entered once.
 
-    `load` reads the configuration, at entry and whenever a secret file has changed.
+    `load` reads the configuration, at entry and whenever a secret file has changed; `backend` is a
+    store to use instead of the one that is configured. `seat` is its place among the workers of an
+    instance; without one it counts alone.
     """
 
     def __init__(
@@ -63,20 +70,21 @@ class Service:
         load: Callable[[], Config],
         *,
         clock: Clock,
-        store: MemoryStore,
+        backend: Backend | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
         admin_token: str | None = None,
         frozen: Mapping[str, object] = MappingProxyType({}),
+        seat: Seat | None = None,
     ) -> None:
-        self.clock = clock
+        self.clock = ShiftedClock(clock)
         self.states = StateStore()
         self.access = Access(Tokens())
-        self.metrics = Metrics(self._upstream_of)
         self._load = load
-        self._store = store
+        self._backend = backend
         self._transport = transport
         self._admin_token = admin_token
         self._frozen = frozen
+        self._seat = seat
         self._redactor = Redactor(() if admin_token is None else (admin_token,))
         self._upstreams: dict[str, build.Upstream] = {}
         self._was_ready = False
@@ -86,22 +94,33 @@ class Service:
             self.closing = asyncio.Event()
             self._loop = asyncio.get_running_loop()
             self.config = await anyio.to_thread.run_sync(self._load)
+            plans = self.config.jobs.values()
+            upstreams = {plan.name: build.upstream_label(plan) for plan in plans}
+            self.metrics = Metrics(upstreams, self._seat)
             self._let_in(self.config)
             stack.enter_context(redacted(self.redact))
             for name, table in self.config.upstreams.items():
                 if not table.tls.verify:
                     logger.warning(_UNVERIFIED, name)
             self._stack = stack
-            plans = self.config.jobs.values()
             if any(plan.kind == "python" for plan in plans):
                 build.import_functions(self.config)
                 stack.enter_context(Watchdog())
             self._workshop = await stack.enter_async_context(Workshop())
+            self.store = Store(
+                self._backend or build.backend_of(self.config),
+                clock=self.clock,
+                retention=Retention(
+                    versions=self.config.store.history, bytes=self.config.store.history_max_bytes
+                ),
+                served=self._served,
+                failed=self.metrics.store_failed,
+                turned=self._turned,
+            )
+            await stack.enter_async_context(self.store)
             world = World(
                 self.states,
-                self._store,
-                self._store,
-                self._store,
+                self.store,
                 self._workshop,
                 self.clock,
                 _Observers(self.metrics, LogObserver()),
@@ -111,13 +130,17 @@ class Service:
                 Job(build.plan_of(plan), self._source_of(plan), self._upstream(plan).gate, world)
                 for plan in plans
             ]
-            for job, value in self._frozen.items():
-                self._publish_frozen(job, value)
+            for job in jobs:
+                await job.enter()
+            await _restored(jobs, self.store)
+            for name, value in self._frozen.items():
+                self._publish_frozen(name, value)
             # Nothing raises from here on: an error would come out of the group in a group.
             tasks = await stack.enter_async_context(anyio.create_task_group())
             stack.callback(tasks.cancel_scope.cancel)
             self.jobs = Scheduler(tasks, self.clock)
             self.jobs.start(jobs, resting=self._frozen)
+            tasks.start_soon(self._follow_others, name="refresher followers")
             if self.config.secret_files:
                 tasks.start_soon(self._watch_secrets, name="refresher secrets")
             self._stack = stack.pop_all()
@@ -215,6 +238,7 @@ class Service:
                     key,
                     self.config,
                     clock=self.clock,
+                    limits=self.store,
                     transport=self._transport,
                     learn=self._redactor.learn,
                 ),
@@ -235,14 +259,32 @@ class Service:
             spool_from=LARGE,
         )
 
-    def _upstream_of(self, job: str) -> str:
-        return build.upstream_label(self.config.jobs[job])
+    def _served(self, job: str) -> bytes | None:
+        entry = self.states.get(job)
+        snapshot = None if entry is None else entry.record.snapshot
+        return None if snapshot is None else snapshot.content.body
+
+    def _turned(self) -> None:
+        """Let every reader know that the store is away, or there again."""
+        detached = self.store.detached
+        for entry in self.states:
+            self.states.update(entry.record.job, partial(replace, detached=detached))
+
+    async def _follow_others(self) -> None:
+        """Take up what other processes make of the jobs."""
+        while True:
+            for name in await self.store.news():
+                job = self.jobs.get(name)
+                if job is not None:
+                    await job.follow()
 
     def _reopen(self, old: Config) -> Iterator[str]:
-        """Open anew the upstreams whose proxies want another password than before; their keys."""
+        """Open anew the upstreams with another certificate or proxy password; their keys."""
+        changed = self.config.secret_files.items() - old.secret_files.items()
+        renewed = {path for path, _ in changed}
         for key, upstream in list(self._upstreams.items()):
             before, now = old.upstreams.get(key), self.config.upstreams.get(key)
-            if self._transport is None and _is_rotated(before, now):
+            if self._transport is None and (_is_rotated(before, now) or _shows(now, renewed)):
                 self._keep(key, build.reopened(upstream, self.config))
                 yield key
 
@@ -273,6 +315,7 @@ class Service:
             upstreams={**old.upstreams, **config.upstreams},
             jobs=plans,
             secrets=config.secrets,
+            secret_files=config.secret_files,
         )
         self._let_in(self.config)
         reopened = set(self._reopen(old))
@@ -291,6 +334,29 @@ def _is_rotated(before: UpstreamConfig | None, now: UpstreamConfig | None) -> bo
     return len(set(proxies)) == 1
 
 
+def _shows(table: UpstreamConfig | None, files: Collection[Path]) -> bool:
+    """Whether one of the files is of the upstream's TLS."""
+    return table is not None and not {table.tls.ca, table.tls.cert, table.tls.key}.isdisjoint(files)
+
+
+async def _restored(jobs: Iterable[Job], store: Store) -> None:
+    """Serve what is stored, before anything else is done."""
+    awaited = [(job, version) for job in jobs if (version := job.awaited) is not None]
+    while awaited:
+        part, size = [], 0
+        while awaited and size < _RESTORED_AT_ONCE:
+            part.append(awaited.pop())
+            size += part[-1][1].stored.size
+        try:
+            bodies = await store.bodies([version.stored for _, version in part])
+        except StoreUnavailable:
+            return  # there is news of these jobs when it is back
+        for job, version in part:
+            body = bodies.get(version.stored.body)
+            if body is not None:
+                job.restore(body, representation.restored(body, version.stored))
+
+
 class _Observers:
     """Several observers as one."""
 
@@ -300,6 +366,10 @@ class _Observers:
     def attempted(self, attempt: Attempt, before: Record) -> None:
         for observer in self._observers:
             observer.attempted(attempt, before)
+
+    def skipped(self, job: str) -> None:
+        for observer in self._observers:
+            observer.skipped(job)
 
     def crashed(self, job: str, error: Exception) -> None:
         for observer in self._observers:

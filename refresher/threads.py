@@ -85,6 +85,49 @@ class ThreadPool:
             self._work.get()()
 
 
+class Lane:
+    """A thread that takes calls one after the other, in their order, and ends when it is closed."""
+
+    def __init__(self, name: str) -> None:
+        self._work: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._closed = False
+        self._thread = threading.Thread(target=self._serve, name=name, daemon=True)
+        self._thread.start()
+
+    async def run(self, call: Callable[[], T]) -> T:
+        """Call it in its turn; if nobody waits for it any more by then, it is left out.
+
+        Raises:
+            RuntimeError: the lane has been closed.
+        """
+        if self._closed:
+            raise RuntimeError(f"{self._thread.name} has been closed, and takes no more calls")
+        work, result = handover(call)
+        self._work.put(lambda: None if result.cancelled() else work())
+        return await result
+
+    def post(self, call: Callable[[], None]) -> None:
+        """Have it called in its turn, unless that has ended, from any thread; it must not raise."""
+        self._work.put(call)
+
+    def close(self) -> "asyncio.Future[None]":
+        """Take no calls after those that are there; what is returned waits until these are done."""
+        self._closed = True
+        work, ended = handover(lambda: None)
+        self._work.put(work)
+        self._work.put(None)
+        return ended
+
+    def join(self) -> None:
+        """Block another thread until it has been closed and come to its end."""
+        self._thread.join()
+
+    def _serve(self) -> None:
+        while (work := self._work.get()) is not None:
+            work()
+            del work  # it may hold a body, and the next one may be long in coming
+
+
 def handover(call: Callable[P, T]) -> tuple[Callable[P, None], "asyncio.Future[T]"]:
     """The call as a thread runs it, and the future that its outcome arrives at in this loop."""
     loop = asyncio.get_running_loop()

@@ -30,7 +30,7 @@ class Wire(ResponseHandler):
     8); aiohttp would take it for whole however the connection ends.
     """
 
-    _used = False
+    _used = _kept = False
     _awaiting = True
     _came = 0
     """Bytes of the head that is awaited."""
@@ -57,8 +57,19 @@ class Wire(ResponseHandler):
         """
         return self._used and (self._strayed or self.should_close or bool(self._backlog))
 
+    @property
+    def is_used(self) -> bool:
+        """Whether it has been handed out for a request before."""
+        return self._used
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether it was kept from an earlier request, and not a byte has come since the last."""
+        return self._kept and self._awaiting and not (self._came or self._backlog)
+
     def expect(self) -> None:
         """Begin to wait for an answer."""
+        self._kept = self._used
         self._used = self._awaiting = True
         self._came = self._interim = 0
 

@@ -7,7 +7,6 @@ interpreter lock just as well; in another process it costs them nothing.
 import asyncio
 import os
 import queue
-import signal
 import socket
 import subprocess
 import sys
@@ -20,6 +19,7 @@ from typing import Generic, Self, TypeVar
 from anyio import to_thread
 
 from refresher import representation, tasks
+from refresher.endings import ending_of
 from refresher.errors import RefreshFailed
 from refresher.model import Content, Format, Payload, Snapshot, Stage
 from refresher.pipeline import FormatRule, Rules, Served, media
@@ -301,7 +301,7 @@ class _Worker:
         (process, channel), self._running = self._running, None
         channel.close()
         process.kill()
-        return _ending(process.wait())
+        return ending_of(process.wait())
 
 
 def _file_of(body: bytes) -> Spool:
@@ -329,10 +329,3 @@ def _start() -> tuple["subprocess.Popen[bytes]", socket.socket]:
             ours.close()
             raise
     return process, ours
-
-
-def _ending(status: int) -> str:
-    if status >= 0:
-        return f"exit status {status}"
-    hint = "; is memory short?" if -status == signal.SIGKILL else ""
-    return f"{signal.Signals(-status).name}{hint}"

@@ -100,6 +100,7 @@ class FakeObserver:
     def __init__(self) -> None:
         self.attempts: list[Attempt] = []
         self.crashes: list[Exception] = []
+        self.skips: list[str] = []
         self.told = anyio.Event()
         """Set once an attempt is over."""
 
@@ -107,6 +108,9 @@ class FakeObserver:
         del before
         self.attempts.append(attempt)
         self.told.set()
+
+    def skipped(self, job: str) -> None:
+        self.skips.append(job)
 
     def crashed(self, job: str, error: Exception) -> None:
         del job

@@ -7,14 +7,18 @@ from dataclasses import dataclass, field
 import anyio
 
 from refresher import freshness
+from refresher.attempt import Plan
+from refresher.clock import ShiftedClock
 from refresher.config.units import Rate
 from refresher.errors import RefreshFailed
 from refresher.gate import Gate
-from refresher.job import Job, Plan, World
+from refresher.job import Job, World
 from refresher.model import Definition, Record, Stage
 from refresher.pipeline import Rules
+from refresher.protocols import Backend
 from refresher.schedule import Interval, Retry, Schedule
 from refresher.state import Entry, StateStore
+from refresher.store import Store
 from refresher.stores.memory import MemoryStore
 from refresher.workshop import Workshop
 from tests.fakes import Answer, FakeClock, FakeObserver, FakeSource, payload
@@ -30,12 +34,18 @@ class Scene:
 
     clock: FakeClock = field(default_factory=FakeClock)
     states: StateStore = field(default_factory=StateStore)
-    store: MemoryStore = field(default_factory=MemoryStore)
+    backend: Backend = field(default_factory=MemoryStore)
     observer: FakeObserver = field(default_factory=FakeObserver)
     workshop: Workshop = field(default_factory=Workshop)
 
+    def __post_init__(self) -> None:
+        self.store = Store(self.backend, clock=ShiftedClock(self.clock))
+        self.store.alone = True
+
     def gate(self, *, max_concurrency: int = 4, rate: Rate | None = None) -> Gate:
-        return Gate("up", max_concurrency=max_concurrency, rate=rate, clock=self.clock)
+        return Gate(
+            "up", max_concurrency=max_concurrency, rate=rate, clock=self.clock, limits=self.store
+        )
 
     def job(
         self,
@@ -67,13 +77,12 @@ class Scene:
         world = World(
             self.states,
             self.store,
-            self.store,
-            self.store,
             self.workshop,
             self.clock,
             self.observer,
             lambda text: text.replace(SECRET, "***"),
         )
+        self.store.enter(name, plan.definition)
         return Job(plan, source, gate or self.gate(), world), source
 
     def entry(self, name: str = "rates") -> Entry:
@@ -94,6 +103,7 @@ async def running(*jobs: Job) -> AsyncIterator[None]:
     """Run jobs until the test has seen enough."""
     async with anyio.create_task_group() as tasks:
         for job in jobs:
+            await job.enter()
             tasks.start_soon(job.run, name=job.name)
         await anyio.wait_all_tasks_blocked()
         yield

@@ -1,8 +1,11 @@
 import anyio
 
+from refresher.clock import ShiftedClock
 from refresher.config.units import Rate
 from refresher.gate import Gate
 from refresher.schedule import LONGEST_WAIT
+from refresher.store import Store
+from refresher.stores.memory import MemoryStore
 from tests.fakes import START, FakeClock, payload
 from tests.jobs import Scene, down, running
 
@@ -19,18 +22,18 @@ class Users:
             self.leave.set()
 
     async def come(self) -> None:
-        async with self.gate.place() as start:
-            start()
+        async with self.gate.place():
             self.starts.append(self.clock.now() - START)
             await self.leave.wait()
 
     async def come_for_nothing(self) -> None:
         async with self.gate.place():
-            pass
+            await self.gate.give_back()
 
 
 def make_gate(clock: FakeClock, *, max_concurrency: int = 100, rate: Rate | None = None) -> Gate:
-    return Gate("up", max_concurrency=max_concurrency, rate=rate, clock=clock)
+    store = Store(MemoryStore(), clock=ShiftedClock(clock))
+    return Gate("up", max_concurrency=max_concurrency, rate=rate, clock=clock, limits=store)
 
 
 async def test_no_more_pass_at_once_than_there_are_places() -> None:
@@ -99,7 +102,7 @@ async def test_a_clock_that_is_set_back_leaves_nothing_in_a_distant_future() -> 
     await users.come()
     gate.hold(START + 100)
     await clock.advance(-86_400)
-    gate.look_again()
+    await gate.look_again()
     assert gate.held_until == START - 86_400 + LONGEST_WAIT
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(users.come)

@@ -53,10 +53,10 @@ async def test_what_the_guard_refuses_is_kept_and_not_served() -> None:
         checked_at = scene.record().snapshot.checked_at  # type: ignore[union-attr]
         await until_due(scene)
         assert scene.body() == FULL.body
-        assert held(scene).candidate.content.body == SMALL.body
+        assert (await job.candidate()).body == SMALL.body
         assert "max_shrink" in held(scene).reason
         assert held(scene).at == scene.clock.now()
-        assert await scene.store.quarantined("rates") == held(scene)
+        assert job.quarantined() == held(scene)
         assert scene.record().snapshot.checked_at == checked_at  # type: ignore[union-attr]
         assert scene.observer.outcomes == ["changed", "rejected"]
 
@@ -89,7 +89,8 @@ async def test_good_data_that_comes_later_drops_it(good: object) -> None:
         await until_due(scene)
         await until_due(scene)
         assert scene.record().quarantine is None
-        assert await scene.store.quarantined("rates") is None
+        with pytest.raises(NotQuarantined):
+            job.quarantined()
         await until_due(scene)
         assert source.since[-1] == good.revision  # type: ignore[attr-defined]
 
@@ -129,7 +130,7 @@ async def test_accepting_works_while_paused_and_before_the_first_version() -> No
     rules = Rules(guard=GuardRules(min_items=2))
     job, source = scene.job(SMALL, SAME, rules=rules)
     async with running(job):
-        job.pause()
+        await job.pause()
         await scene.clock.advance(300)
         assert (await job.accept()).version == 1
         assert len(source.asked_at) == 1
@@ -177,7 +178,8 @@ async def test_what_comes_back_at_enough_moments_in_a_row_is_taken(again: object
             assert scene.body() == FULL.body
         await until_due(scene)
         assert (scene.body(), scene.record().quarantine) == (SMALL.body, None)
-        assert await scene.store.quarantined("rates") is None
+        with pytest.raises(NotQuarantined):
+            job.quarantined()
         assert scene.observer.outcomes == ["changed", "rejected", "rejected", "changed"]
 
 
@@ -252,7 +254,7 @@ async def test_large_content_is_kept_whole_and_known_again_once_it_is_accepted()
         await job.answer_to(await job.request())
         assert scene.observer.outcomes == ["changed", "rejected"]
         assert scene.body() == LARGE_BODY
-        assert held(scene).candidate.content.body == LARGE_ITEM
+        assert (await job.candidate()).body == LARGE_ITEM
         assert (await job.accept()).version == 2
         await job.answer_to(await job.request())
         assert scene.observer.outcomes[-1] == "unchanged"
@@ -261,7 +263,7 @@ async def test_large_content_is_kept_whole_and_known_again_once_it_is_accepted()
         answers[-1].body.fileno()
 
 
-async def test_accepting_while_a_worker_is_at_it_has_the_answer_refined_again() -> None:
+async def test_accepting_while_a_worker_is_at_it_has_the_attempt_made_again() -> None:
     class Interrupted(Workshop):
         meanwhile: Callable[[], Awaitable[object]] | None = None
 
@@ -276,7 +278,8 @@ async def test_accepting_while_a_worker_is_at_it_has_the_answer_refined_again() 
 
     workshop = Interrupted()
     scene = Scene(workshop=workshop)
-    job, _ = scene.job(*map(in_a_file, (LARGE_BODY, LARGE_ITEM, LARGE_ITEM)), rules=RULES)
+    bodies = (LARGE_BODY, LARGE_ITEM, LARGE_ITEM, LARGE_ITEM)
+    job, _ = scene.job(*map(in_a_file, bodies), rules=RULES)
     async with workshop, running(job):
         await job.answer_to(await job.request())
         workshop.meanwhile = job.accept

@@ -70,7 +70,7 @@ class TestFreshnessOfTheSource:
         job, source = scene.job(replace(payload(), fresh_for=1e9), max_interval=86_400.0)
         async with running(job):
             await scene.clock.advance(10)
-            job.look_again()
+            await job.look_again()
             await scene.clock.advance(10_000)
         assert len(source.asked_at) == 1
 
@@ -139,11 +139,11 @@ class TestAJobWithANewSecret:
         job, _ = scene.job(payload())
         after = FakeSource([payload()], scene.clock)
         async with running(job):
-            job.pause()
+            await job.pause()
             job.adopt(after)
             await scene.clock.advance(1)
             assert after.asked_at == []
-            job.resume()
+            await job.resume()
             await scene.clock.advance(0)
             assert len(after.asked_at) == 1
 

@@ -132,7 +132,7 @@ async def test_looking_again_moves_no_due_moment() -> None:
     async with running(job):
         for _ in range(30):
             await scene.clock.advance(13)
-            job.look_again()
+            await job.look_again()
     expected = [due_from(schedule, job.name, START + 50)]
     while len(expected) < len(asked.asked_at) - 1:
         expected.append(due_from(schedule, job.name, expected[-1] + 50))

@@ -1,5 +1,5 @@
 import logging
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -9,8 +9,7 @@ import pytest
 
 from refresher import Refresher
 from refresher.errors import ConfigError
-from refresher.model import Attempt, Candidate, Snapshot, State
-from refresher.protocols import Grant
+from refresher.model import Attempt, State
 from refresher.stores.memory import MemoryStore
 from tests.fakes import FakeClock
 from tests.workers import LARGE_BODY, children
@@ -32,12 +31,21 @@ class BreakingStore(MemoryStore):
 
     broken = True
 
-    async def commit(
-        self, grant: Grant, candidate: Candidate, *, at: float | None = None
-    ) -> Snapshot:
-        if self.broken and grant.job == "a":
+    async def write(
+        self,
+        key: str,
+        document: bytes,
+        *,
+        after: int,
+        publishes: bool = False,
+        keeps: Sequence[str] = (),
+        drops: Sequence[str] = (),
+    ) -> int | None:
+        if self.broken and publishes and key == "job/a":
             raise ZeroDivisionError("nobody foresaw s3cret-token")
-        return await super().commit(grant, candidate, at=at)
+        return await super().write(
+            key, document, after=after, publishes=publishes, keeps=keeps, drops=drops
+        )
 
 
 def make_cache(

@@ -68,3 +68,13 @@ async def test_what_has_not_been_parsed_goes_with_a_connection_that_is_closed() 
     wire.close()
     wire.connection_lost(None)
     await ended
+
+
+async def test_a_kept_connection_is_silent_until_the_first_byte_of_an_answer() -> None:
+    wire = Wire(asyncio.get_running_loop())
+    wire.expect()
+    assert not wire.is_silent  # a new one
+    wire.expect()
+    assert wire.is_silent
+    wire.data_received(b"H")
+    assert not wire.is_silent

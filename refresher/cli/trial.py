@@ -10,12 +10,12 @@ from functools import partial
 from typing import assert_never
 
 from refresher import build, representation
+from refresher.attempt import Plan
 from refresher.cli.table import counted, printable
-from refresher.clock import SystemClock
+from refresher.clock import ShiftedClock, SystemClock
 from refresher.config import Config, JobPlan, written_duration
 from refresher.errors import RefreshFailed
 from refresher.freshness import Policy
-from refresher.job import Plan
 from refresher.model import Content, Failure, NotModified, Outcome, Payload, Stage
 from refresher.pipeline import refine_telling
 from refresher.protocols import Source
@@ -23,6 +23,8 @@ from refresher.redacted_logs import redacted
 from refresher.redaction import Redactor
 from refresher.sources import Exchange, PageRead
 from refresher.spool import Spooled
+from refresher.store import Store
+from refresher.stores.memory import MemoryStore
 from refresher.threads import SoloThread
 from refresher.watchdog import Watchdog
 
@@ -97,6 +99,7 @@ class _Bench:
         self._redactor = redactor
         self._stack = stack
         self._clock = SystemClock()
+        self._limits = Store(MemoryStore(), clock=ShiftedClock(self._clock))
         self._places = asyncio.Semaphore(_AT_ONCE)
         self._upstreams: dict[str, build.Upstream] = {}
 
@@ -112,8 +115,7 @@ class _Bench:
             on_exchange=partial(_tell_exchange, tell=tell),
             on_page=partial(_tell_page, tell=tell),
         )
-        async with upstream.gate.place() as start, self._places:
-            start()
+        async with upstream.gate.place(), self._places:
             tell(f"{job.name}: {plan.kind} {plan.shown}, within {written_duration(job.timeout)}")
             began = time.perf_counter()
             fresh_for = None
@@ -138,6 +140,7 @@ class _Bench:
                 key,
                 self._config,
                 clock=self._clock,
+                limits=self._limits,
                 transport=None,
                 learn=self._redactor.learn,
             )

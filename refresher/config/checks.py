@@ -23,6 +23,7 @@ _FIELD_VALUE = re.compile(r"[!-~]+([ \t]+[!-~]+)*|")
 _VISIBLE = re.compile(r"[!-~]+")
 _ORIGIN = re.compile(r"https?://([a-z0-9._-]+|\[[0-9a-f:.]+\])(:[0-9]{1,5})?")
 _FRAMING = frozenset({"connection", "content-length", "transfer-encoding"})
+_PREFIX = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 _FUNCTION = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 
 
@@ -244,6 +245,62 @@ def httpx_auth(value: object) -> object:
 
 def store_url(text: str) -> str:
     """The URL of a store that there is."""
-    if text != "memory://":
-        raise Unfit("is a store that this release does not have", 'write "memory://"')
+    scheme = text.partition(":")[0]
+    match scheme:
+        case "memory":
+            if text != "memory://":
+                raise Unfit("is not how that store is called", 'did you mean "memory://"?')
+        case "sqlite":
+            if not text.startswith("sqlite:///") or text.endswith("/"):
+                raise Unfit(
+                    "names no file",
+                    'write it as "sqlite:///PATH", from the state directory, or "sqlite:////PATH"',
+                )
+        case "redis" | "rediss":
+            _redis_url(text)
+        case _:
+            meant = get_close_matches(scheme, _STORES, n=1)
+            near = f"did you mean {_STORES[meant[0]]}?" if meant else ""
+            known = "write memory://, sqlite:///PATH, redis://HOST or rediss://HOST"
+            raise Unfit("is a store that this release does not have", near or known)
     return text
+
+
+def _redis_url(text: str) -> None:
+    address = urls.parse_redis(pieces_of(text))
+    path, _, query = address.url[address.rest :].partition("?")
+    if not re.fullmatch(r"(/[0-9]*)?", path) or "#" in query:
+        raise Unfit("has more than a database's number", 'end it as in "redis://HOST:6379/0"')
+    for option in query.split("&") if query else ():
+        name = option.partition("=")[0]
+        if name not in _TLS_OPTIONS:
+            raise Unfit(
+                f'has an option "{name}" that is not to be set',
+                f"there are, for rediss://, {', '.join(_TLS_OPTIONS)}",
+            )
+
+
+def store_prefix(text: str) -> str:
+    """What the names of keys begin with: they stand in braces, and are written in shells."""
+    if not _PREFIX.fullmatch(text):
+        raise Unfit("is no prefix for keys", "use letters, digits and . _ : -")
+    return text
+
+
+_STORES = {
+    "memory": '"memory://"',
+    "sqlite": '"sqlite:///PATH"',
+    "redis": '"redis://HOST"',
+    "rediss": '"rediss://HOST"',
+    "valkey": '"redis://HOST", for Valkey too',
+    "valkeys": '"rediss://HOST", for Valkey too',
+}
+"""What is meant by a scheme, as it would be written."""
+_TLS_OPTIONS = (
+    "ssl_ca_certs",
+    "ssl_certfile",
+    "ssl_keyfile",
+    "ssl_cert_reqs",
+    "ssl_check_hostname",
+)
+"""What redis-py takes in a URL and nothing else says: all else would displace what is set here."""

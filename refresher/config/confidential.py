@@ -2,7 +2,7 @@
 
 from base64 import b64encode
 from collections.abc import Iterator, Mapping
-from urllib.parse import quote_plus
+from urllib.parse import parse_qsl, quote_plus
 
 from refresher.config import urls
 from refresher.config.problems import is_confidential
@@ -29,6 +29,7 @@ def _secrets(tree: Tree, filled: Mapping[KeyPath, Filled]) -> Iterator[str]:
             yield from (piece.text for piece in text.pieces if piece.secret)
     for path in (("admin", "token"), ("server", "read_tokens")):
         yield from _texts(tree.table(path[0]).get(path[1]))
+    yield from _of_store_url(tree.table("store").get("url"))
     for table in _request_tables(tree):
         for value in _texts(table.get("headers")):
             if value not in _TELLING_NOTHING:
@@ -42,6 +43,8 @@ def _secrets(tree: Tree, filled: Mapping[KeyPath, Filled]) -> Iterator[str]:
 def _is_url(path: KeyPath) -> bool:
     """Whether a URL stands there, of which not all that a reference brings is secret."""
     match path:
+        case ("store", "url"):
+            return True
         case ("jobs" | "upstreams", _, *rest) | ("defaults", *rest):
             return rest == ["auth", "token_url"] or (len(rest) == 1 and rest[0] in _URLS)
     return False
@@ -82,6 +85,21 @@ def _of_url(url: object) -> Iterator[str]:
         for piece in pieces:
             if piece.secret:
                 yield from urls.secrets_of_part(piece.text)
+
+
+def _of_store_url(url: object) -> Iterator[str]:
+    if not isinstance(url, str):
+        return
+    options = parse_qsl(url.partition("?")[2])
+    yield from (value for name, value in options if name.endswith("password"))
+    try:
+        yield from urls.secrets(urls.parse_redis(pieces_of(url)))
+    except Unfit:  # it is of another store, or to be complained about
+        yield from (piece.text for piece in pieces_of(url) if piece.secret)
+        # What was meant as userinfo stands before the last @, whatever is wrong with it.
+        userinfo = url.rpartition("@")[0].rpartition("//")[2]
+        words = userinfo.split(":")
+        yield from (":".join(words[start:]) for start in range(len(words)))
 
 
 def _texts(value: object) -> Iterator[str]:

@@ -60,10 +60,19 @@ class StoreConfig:
 
     __pydantic_config__ = _STRICT
 
-    url: v.StoreUrl = "memory://"
-    """The kind of store and its place."""
+    url: v.StoreUrl | None = field(default=None, repr=False)
+    """The kind of store and its place: memory://, sqlite:///PATH, redis://HOST or rediss://HOST.
+
+    None is sqlite:///refresher.db under `refresher serve`, and memory:// in an application.
+    """
     dir: v.FilePath | None = None
     """The state directory; else $REFRESHER_STATE_DIR, $STATE_DIRECTORY or the config's folder."""
+    history: Annotated[v.Number, Field(ge=1, le=10_000)] = 10
+    """Versions kept of each job, the current one included."""
+    history_max_bytes: v.Size = 256 << 20
+    """Bytes of all versions of all jobs, the oldest going first; the current ones stay."""
+    prefix: v.StorePrefix = "refresher"
+    """What all keys in Redis or Valkey begin with, so that services can share a server."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

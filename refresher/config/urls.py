@@ -1,8 +1,8 @@
-"""A job's URL in its parts: what may be shown of it, what is secret in it, what it is known by."""
+"""A URL in its parts: what may be shown of it, what is secret in it, what it is known by."""
 
 import re
 from base64 import b64encode
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -14,13 +14,14 @@ from refresher.redaction import MASK
 Pieces = tuple[Piece, ...]
 
 _URL = re.compile(
-    r"(?P<scheme>https?)://((?P<userinfo>[^/?#\s\\]*)@)?"
+    r"(?P<scheme>[a-z]+)://((?P<userinfo>[^/?#\s\\]*)@)?"
     r"(?P<host>\[[0-9A-Fa-f:.]+\]|[^\s/?#@:\[\]\\%<>\"^`{|}]+)(:(?P<port>[0-9]{0,5}))?"
     r"(?P<rest>[/?#].*)?",
     re.IGNORECASE | re.DOTALL,
 )
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_DEFAULT_PORT = {"http": 80, "https": 443}
+_HTTP_PORT = {"http": 80, "https": 443}
+_REDIS_PORT = {"redis": 6379, "rediss": 6379}
 _LAST_PORT = 65535
 _TELLING = 8
 """Characters from which a path segment or a query value by itself is taken for a secret: tokens are
@@ -29,7 +30,7 @@ longer, and words such as `latest` or `json` would blank half of every log."""
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """An absolute http or https URL, and where its parts stand in it."""
+    """An absolute URL, and where its parts stand in it."""
 
     url: str
     pieces: Pieces
@@ -47,19 +48,34 @@ class Address:
 
 
 def parse(pieces: Pieces) -> Address:
-    """Take an absolute URL apart.
+    """Take an absolute http or https URL apart.
 
     Raises:
         Unfit: it is none that can be asked.
     """
+    other = Unfit("is not an http or https URL", 'write it as "https://api.example.org/v1/x"')
+    return _parse(pieces, _HTTP_PORT, other)
+
+
+def parse_redis(pieces: Pieces) -> Address:
+    """Take the URL of a Redis or Valkey server apart.
+
+    Raises:
+        Unfit: it is none that can be reached.
+    """
+    advice = 'write it as "redis://USER:PASSWORD@HOST:6379/0", with % for what is special in them'
+    return _parse(pieces, _REDIS_PORT, Unfit("is not the URL of a server", advice))
+
+
+def _parse(pieces: Pieces, ports: Mapping[str, int], other: Unfit) -> Address:
     url = text_of(pieces)
     if _CONTROL.search(url):
         raise Unfit("has a line break or another control character", "take it out")
     found = _URL.fullmatch(url)
-    if found is None:
-        raise Unfit("is not an http or https URL", 'write it as "https://api.example.org/v1/x"')
+    if found is None or found["scheme"].lower() not in ports:
+        raise other
     scheme, host = found["scheme"].lower(), found["host"].lower()
-    port = int(found["port"] or _DEFAULT_PORT[scheme])
+    port = int(found["port"] or ports[scheme])
     if port > _LAST_PORT:
         raise Unfit("has a port that does not exist", f"ports end at {_LAST_PORT}")
     try:

@@ -147,6 +147,7 @@ ProxyUrl = Annotated[Text, AfterValidator(checks.proxy_url)]
 HttpxAuth = Annotated[object, PlainValidator(checks.httpx_auth)]
 BaseUrl = Annotated[Text, AfterValidator(checks.base_url)]
 StoreUrl = Annotated[Text, AfterValidator(checks.store_url)]
+StorePrefix = Annotated[Text, AfterValidator(checks.store_prefix)]
 Tokens = Annotated[tuple[Visible, ...], BeforeValidator(checks.listed), _ONE_OR_MANY]
 Origins = Annotated[
     tuple[Annotated[Text, AfterValidator(checks.origin)], ...],

@@ -14,11 +14,11 @@ from tempfile import TemporaryDirectory
 
 import uvicorn
 
+from refresher.admin_token import FILE_NAME
 from refresher.demo.upstream import create_upstream
 from refresher.errors import ServiceError
 from refresher.serve import serve
 from refresher.serve.server import SIGNALS, leave
-from refresher.serve.token import FILE_NAME
 
 _GUIDE = """
 The demo serves at {url} what these jobs fetch from an upstream that misbehaves:

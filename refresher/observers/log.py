@@ -22,6 +22,9 @@ class LogObserver:
             ms = attempt.duration * 1000
             logger.info("%s: %s version %s after %.0f ms", attempt.job, verb, attempt.version, ms)
 
+    def skipped(self, job: str) -> None:
+        """Log nothing: the process that has the moment does."""
+
     def crashed(self, job: str, error: Exception) -> None:
         """Log an error that nobody foresaw, with its traceback: it is ours to mend."""
         logger.error("%s: the refresh broke and goes on", job, exc_info=error)

@@ -1,96 +1,139 @@
 """What Prometheus scrapes: counters of this instance, and gauges written from the state store.
 
 A registry of ten thousand gauge objects costs 9 KiB a job and 3 s a scrape; the same text written
-from the records at the scrape costs 13 ms. So prometheus_client has the histogram and the process
-metrics, and the families with a `job` label are written here.
+from the records at the scrape costs a thirtieth of that. What is counted is a number on the
+scoreboard, where the workers of an instance see each other's: prometheus_client's own way for that
+is a file a process that is parsed at every scrape, and an object for every child.
 """
 
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-
-from prometheus_client import CollectorRegistry, Histogram, generate_latest
-from prometheus_client.gc_collector import GCCollector
-from prometheus_client.platform_collector import PlatformCollector
-from prometheus_client.process_collector import ProcessCollector
+import os
+from bisect import bisect_left
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import accumulate
 
 from refresher import freshness
 from refresher.model import Attempt, Outcome, Record, Snapshot, State
-from refresher.state import Entry, StateStore
+from refresher.observers.exposition import escaped, head
+from refresher.observers.processes import process_lines, usages
+from refresher.protocols import StoreOperation
+from refresher.scoreboard import Scoreboard, Seat
+from refresher.state import Entry
 from refresher.version import VERSION
 
-CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-
+_OUTCOMES = (*Outcome, "skipped")
 _BUCKETS = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+_BOUNDS = (*map(str, _BUCKETS), "+Inf")
+_NANOSECONDS = 1_000_000_000
+_CODES = 600
 
 
 class Metrics:
-    """Counts what this instance does, and writes the exposition text."""
+    """Counts what this process does, and writes what all processes of its instance have counted.
 
-    def __init__(self, upstream_of: Callable[[str], str]) -> None:
-        self.reads: Counter[int] = Counter()
-        """Answers of the read endpoint, by status code."""
-        self._upstream_of = upstream_of
-        self._attempts: Counter[tuple[str, Outcome]] = Counter()
-        self._registry = CollectorRegistry()
-        ProcessCollector(registry=self._registry)
-        PlatformCollector(registry=self._registry)
-        GCCollector(registry=self._registry)
-        self._durations = Histogram(
-            "refresher_attempt_duration_seconds",
-            "How long attempts took, waiting for the upstream's turn not included.",
-            ["upstream"],
-            registry=self._registry,
-            buckets=_BUCKETS,
-        )
+    Counting is for the event loop's thread; writing may be done in any.
+
+    Args:
+        upstreams: The upstream of every job, as metrics name it.
+        seat: This process's place among its siblings; None: it has none.
+    """
+
+    def __init__(self, upstreams: Mapping[str, str], seat: Seat | None = None) -> None:
+        slots: list[str] = []
+
+        def place(name: str, parts: Iterable[object]) -> int:
+            start = len(slots)
+            slots.extend(f"{name} {part}" for part in parts)
+            return start
+
+        reads = place("reads", range(_CODES))
+        self._errors = {each: place("store errors", [each]) for each in StoreOperation}
+        self._attempts = {job: place(f"attempts {job}", _OUTCOMES) for job in sorted(upstreams)}
+        self._histograms = {
+            upstream: place(f"durations {upstream}", (*_BOUNDS, "sum"))
+            for upstream in sorted(set(upstreams.values()))
+        }
+        self._pid = place("process", ["pid"])
+        self._histogram_of = {job: self._histograms[each] for job, each in upstreams.items()}
+        self._board = Scoreboard(slots, seat)
+        self._own = self._board.own
+        self.reads: memoryview[int] = self._own[reads : reads + _CODES]
+        """Answers of the read endpoint at the index of their status: `reads[200] += 1`."""
+        if seat is not None:
+            self._own[self._pid] = os.getpid()
 
     def attempted(self, attempt: Attempt, before: Record) -> None:
         """Count an attempt."""
         del before
-        self._attempts[attempt.job, attempt.outcome] += 1
-        self._durations.labels(self._upstream_of(attempt.job)).observe(attempt.duration)
+        self._own[self._attempts[attempt.job] + _OUTCOMES.index(attempt.outcome)] += 1
+        histogram = self._histogram_of[attempt.job]
+        duration = max(0.0, attempt.duration)  # a clock that was put back must not count down
+        self._own[histogram + bisect_left(_BUCKETS, duration)] += 1
+        self._own[histogram + len(_BOUNDS)] += round(duration * _NANOSECONDS)
+
+    def skipped(self, job: str) -> None:
+        """Count a due moment that another process has."""
+        self._own[self._attempts[job] + _OUTCOMES.index("skipped")] += 1
+
+    def store_failed(self, operation: StoreOperation) -> None:
+        """Count an operation on the store that failed."""
+        self._own[self._errors[operation]] += 1
 
     def crashed(self, job: str, error: Exception) -> None:
         """Count nothing: the attempt that broke is counted as failed."""
 
-    def exposition(self, states: StateStore, now: float) -> bytes:
-        """All metrics in the Prometheus text format, as of `now`; blocks, from any thread."""
-        entries = list(states)
-        lines = [*self._counters(entries), *_gauges(entries, now), ""]
-        return "\n".join(lines).encode() + generate_latest(self._registry)
+    def of_jobs(self, entries: Sequence[Entry], now: float) -> Iterator[str]:
+        """The lines of what is counted and known of jobs, in the Prometheus text format."""
+        yield from self._counters(self._board.totals())
+        yield from _gauges(entries, now)
 
-    def _counters(self, entries: Iterable[Entry]) -> Iterator[str]:
-        yield from _family("refresher_attempts_total", "counter", "Attempts, by how they ended.")
-        for entry in entries:
-            job = entry.record.job
-            for outcome in Outcome:  # 0 too: a counter that appears at 1 has not increased
-                count = self._attempts[job, outcome]
+    def of_processes(self) -> list[str]:
+        """The lines of what the instance's processes use; blocks, from any thread."""
+        return list(process_lines(usages(filter(None, self._board.column(self._pid)))))
+
+    def _counters(self, totals: "memoryview[int]") -> Iterator[str]:
+        yield from head("refresher_attempts_total", "counter", "Attempts, by how they ended.")
+        for job, at in self._attempts.items():
+            # 0 too: a counter that appears at 1 has not increased.
+            for outcome, count in zip(_OUTCOMES, totals[at : at + len(_OUTCOMES)], strict=True):
                 yield f'refresher_attempts_total{{job="{job}",outcome="{outcome}"}} {count}'
-        yield from _family("refresher_reads_total", "counter", "Reads of /data, by status code.")
-        for code, count in dict(self.reads).items():  # a copy: the loop goes on counting
-            yield f'refresher_reads_total{{code="{code}"}} {count}'
-        yield from _family(
+        yield from self._durations(totals)
+        yield from head("refresher_reads_total", "counter", "Reads of /data, by status code.")
+        for code, count in enumerate(totals[:_CODES]):
+            if count:
+                yield f'refresher_reads_total{{code="{code}"}} {count}'
+        yield from head(
             "refresher_store_errors_total", "counter", "Failed operations on the store."
         )
-        yield from _family("refresher_build_info", "gauge", "The version that runs.")
+        for operation, at in self._errors.items():
+            yield f'refresher_store_errors_total{{operation="{operation}"}} {totals[at]}'
+        yield from head("refresher_build_info", "gauge", "The version that runs.")
         yield f'refresher_build_info{{version="{VERSION}"}} 1'
 
+    def _durations(self, totals: "memoryview[int]") -> Iterator[str]:
+        name = "refresher_attempt_duration_seconds"
+        help_text = "How long attempts took, waiting for the upstream's turn not included."
+        yield from head(name, "histogram", help_text)
+        for upstream, at in self._histograms.items():
+            label, end = f'upstream="{escaped(upstream)}"', at + len(_BOUNDS)
+            counts = list(accumulate(totals[at:end]))
+            for bound, count in zip(_BOUNDS, counts, strict=True):
+                yield f'{name}_bucket{{{label},le="{bound}"}} {count}'
+            yield f"{name}_sum{{{label}}} {totals[end] / _NANOSECONDS}"
+            yield f"{name}_count{{{label}}} {counts[-1]}"
 
-def _gauges(entries: list[Entry], now: float) -> Iterator[str]:
+
+def _gauges(entries: Sequence[Entry], now: float) -> Iterator[str]:
     served = [(entry, entry.record.snapshot) for entry in entries if entry.record.snapshot]
     for name, help_text, value in _OF_SNAPSHOTS:
-        yield from _family(name, "gauge", help_text)
+        yield from head(name, "gauge", help_text)
         for entry, snapshot in served:
             yield f'{name}{{job="{entry.record.job}"}} {value(entry, snapshot, now)}'
     for name, help_text, of_record in _OF_RECORDS:
-        yield from _family(name, "gauge", help_text)
+        yield from head(name, "gauge", help_text)
         for entry, _ in served:
             number = of_record(entry.record)
             if number is not None:
                 yield f'{name}{{job="{entry.record.job}"}} {number}'
-
-
-def _family(name: str, kind: str, help_text: str) -> Iterable[str]:
-    return f"# HELP {name} {help_text}", f"# TYPE {name} {kind}"
 
 
 def _stale(entry: Entry, now: float) -> int:

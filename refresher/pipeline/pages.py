@@ -121,7 +121,7 @@ def _following(page: Content, path: str) -> str | None:
     if found in {None, b"null", b'""'}:
         return None
     if found.startswith(b'"'):
-        return msgspec.json.decode(found, type=str)
+        return jsontext.read(found, _text)
     if found[:1] in b"-0123456789":  # as it is written: a cursor may have more digits than a double
         return found.decode("ascii")
     message = f"paginate.path: {path} is neither text nor a number but {_excerpt(found)}"
@@ -135,16 +135,20 @@ def _at(body: bytes, path: str) -> bytes | None:
     """
     if not _PLAIN_PATH.fullmatch(path):
         return None
-    value = msgspec.Raw(body)
+    value: bytes | msgspec.Raw = body
     for name in path.split("."):
         try:
-            members = msgspec.json.decode(value, type=dict[str, msgspec.Raw])
+            members = jsontext.read(value, _members)
         except msgspec.ValidationError:  # no object
             return None
         if name not in members:
             return None
         value = members[name]
     return bytes(value)
+
+
+_text = msgspec.json.Decoder(str).decode
+_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 def _excerpt(value: bytes) -> str:

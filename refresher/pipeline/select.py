@@ -16,7 +16,7 @@ from jmespath.parser import ParsedResult
 from refresher.errors import RefreshFailed
 from refresher.excerpts import clipped
 from refresher.model import Content, Stage
-from refresher.pipeline import media
+from refresher.pipeline import jsontext, media
 
 _SHOWN = 200
 
@@ -50,7 +50,7 @@ def select(content: Content, expression: str) -> Content:
         message = f"select looks into JSON, but the answer is {content.format}"
         raise RefreshFailed(Stage.SELECT, f"{message} ({content.content_type})")
     try:
-        value = _read(content.body)
+        value = jsontext.read(content.body, _read)
         found = _compiled(expression).search(value)
         if found is None:
             message = f"select found nothing: {expression} is null{_hint(value)}"

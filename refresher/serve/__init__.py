@@ -1,25 +1,30 @@
 """`refresher serve`: the service as a process."""
 
+import asyncio
 import logging
 import os
 import shlex
 import signal
 import socket
 import sys
-from collections.abc import Callable, Mapping
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import uvicorn
-
 from refresher import build
+from refresher.admin_token import kept_token
 from refresher.config import Config, load, state_directory
 from refresher.errors import ServiceError
 from refresher.facade import Refresher
-from refresher.redacted_logs import RedactingFilter
+from refresher.protocols import Backend
 from refresher.redaction import Redactor
-from refresher.serve.app import create_app
+from refresher.scoreboard import Seat
+from refresher.serve.assignment import Assignment, hire
+from refresher.serve.logs import log_to_stderr
+from refresher.serve.process import make_server, run
 from refresher.serve.server import SIGNALS, Server, leave
-from refresher.serve.token import kept_token
+from refresher.serve.supervisor import Supervisor
 
 logger = logging.getLogger("refresher")
 
@@ -43,52 +48,107 @@ def serve(
     for number in SIGNALS:
         signal.signal(number, leave)
     config = load(path, environ=os.environ, overrides=overrides)
+    if config.store.url is None:
+        overrides = {**overrides, "store.url": _usual_store(config)}
+        config = load(path, environ=os.environ, overrides=overrides)
+    return serve_config(config, path, overrides=overrides, listening=listening)
+
+
+def _usual_store(config: Config) -> str:
+    """The store of a configuration that names none: a file, where one can be kept."""
+    folder = state_directory(config, os.environ)
+    with suppress(OSError):
+        folder.mkdir(parents=True, exist_ok=True)
+    if os.access(folder, os.W_OK | os.X_OK) and folder.is_dir():
+        return "sqlite:///refresher.db"
+    log_to_stderr(Redactor(config.secrets).redact)
+    logger.warning(
+        "%s cannot be written, so nothing outlives this process; $REFRESHER_STATE_DIR can name "
+        'another folder, and store.url = "memory://" says that it is meant to be so',
+        folder,
+    )
+    return "memory://"
+
+
+def serve_config(
+    config: Config,
+    path: Path,
+    *,
+    overrides: Mapping[str, object],
+    listening: Callable[[str], object] = lambda _: None,
+) -> int:
+    """Serve what has been read at `path`; otherwise as `serve`."""
+    search_path = tuple(sys.path)  # the configuration's folder is about to come first on it
     build.import_functions(config)
     token, token_file = _admin_token(config)
-    cache = Refresher.from_toml(path, overrides=overrides, admin_token=token)
-    _log_to_stderr(config, cache, token)
+    known = Redactor({*config.secrets, *filter(None, (token,))})
+    log_to_stderr(known.redact)
     with _listen(config.server.host, config.server.port) as listener:
         host, port = listener.getsockname()[:2]
         url = _url(host, port)  # root_path is for those who come through a proxy
-        server = _server(cache, config)
-        server.take_signals()
-        _announce(config, url, token_file, generated=token is not None)
-        listening(url)
-        try:
-            server.run(sockets=[listener])
-        except SystemExit:  # the lifespan failed and has said why
-            return 1
-        finally:  # the end has begun: a further signal would make it look like a crash
-            for number in SIGNALS:
-                signal.signal(number, signal.SIG_IGN)
-    return 0
+
+        def announce() -> None:
+            _announce(config, url, token_file, generated=token is not None)
+            listening(url)
+
+        if config.server.workers == 1:
+            cache = Refresher.from_toml(path, overrides=overrides, admin_token=token)
+            log_to_stderr(lambda text: cache.redact(known.redact(text)))
+            server = make_server(Server, cache, config)
+            server.take_signals()
+            announce()
+            return run(server, listener)
+        asyncio.run(_try(build.backend_of(config)))
+        with _runtime_directory() as directory:
+            announce()
+            told = Assignment(
+                config=path,
+                # Each is a service of one process, and has a share in this one's numbers.
+                overrides={**overrides, "server.workers": 1},
+                admin_token=token,
+                seat=Seat(number=0, workers=config.server.workers, directory=directory),
+                search_path=search_path,
+            )
+            supervisor = Supervisor(
+                lambda number: hire(told.at(number), listener),
+                workers=config.server.workers,
+                grace=config.server.shutdown_grace,
+                closing=listener.close,
+            )
+            return supervisor.run()
 
 
-def _server(cache: Refresher, config: Config) -> Server:
-    settings = config.server
-    left_after_drain = max(0.0, settings.shutdown_grace - settings.drain)
-    return Server(
-        uvicorn.Config(
-            create_app(cache),
-            loop="uvloop",
-            http="httptools",
-            ws="none",
-            lifespan="on",
-            workers=1,
-            log_config=None,
-            access_log=settings.access_log,
-            server_header=False,
-            root_path=settings.root_path,
-            # Empty, not None: uvicorn would look into $FORWARDED_ALLOW_IPS.
-            proxy_headers=bool(settings.forwarded_allow_ips),
-            forwarded_allow_ips=settings.forwarded_allow_ips,
-            # What is left of the grace then is for the jobs: cutting their fetches is quick.
-            timeout_graceful_shutdown=left_after_drain * 0.8,  # type: ignore[arg-type]  # any number will do
-        ),
-        closing=cache.close_soon,
-        grace=settings.shutdown_grace,
-        drain=settings.drain,
-    )
+async def _try(store: Backend) -> None:
+    """Open the store that workers are to share, and close it again.
+
+    Raises:
+        ServiceError: it can never be used as configured.
+    """
+    async with store:
+        pass
+
+
+@contextmanager
+def _runtime_directory() -> Iterator[Path]:
+    """A folder for what workers share, which nobody else can enter; gone when they are.
+
+    Raises:
+        ServiceError: none can be made.
+    """
+    # `su` leaves $XDG_RUNTIME_DIR pointing to somebody else's.
+    given = os.environ.get("XDG_RUNTIME_DIR", "")
+    parent = given if os.access(given, os.W_OK | os.X_OK) else None
+    try:
+        folder = tempfile.TemporaryDirectory(
+            prefix="refresher-", dir=parent, ignore_cleanup_errors=True
+        )
+    except OSError as error:
+        raise ServiceError(
+            f"cannot make a folder for what workers share: {error.strerror}; "
+            "$XDG_RUNTIME_DIR or $TMPDIR can name a place for it"
+        ) from error
+    with folder as name:
+        yield Path(name)
 
 
 def _admin_token(config: Config) -> tuple[str | None, Path | None]:
@@ -132,15 +192,3 @@ def _announce(config: Config, url: str, token_file: Path | None, *, generated: b
 
 def _url(host: str, port: int) -> str:
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-
-
-def _log_to_stderr(config: Config, cache: Refresher, token: str | None) -> None:
-    """Send every log line of the process to standard error, without the secrets."""
-    known = Redactor({*config.secrets, *filter(None, (token,))})
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s"))
-    handler.addFilter(RedactingFilter(lambda text: cache.redact(known.redact(text))))
-    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
-    # These speak at INFO of every start and every request; what matters of that we say ourselves.
-    logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
-    logging.getLogger("httpx").setLevel(logging.WARNING)

@@ -2,12 +2,14 @@
 
 import inspect
 import logging
+import sys
 
 from fastapi import FastAPI, Request, Response
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from refresher.errors import RefresherError
 from refresher.facade import Refresher
 from refresher.web.answer import problem, unknown_path
 from refresher.web.reads import PREFIX
@@ -46,6 +48,8 @@ class InFront:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one connection of an ASGI server."""
+        if scope["type"] == "lifespan":
+            send = _in_a_sentence(send)
         prefix = f"{scope.get('root_path', '')}{PREFIX}"
         if scope["type"] != "http" or not scope["path"].startswith(prefix):
             await self._app(scope, receive, send)
@@ -59,6 +63,18 @@ class InFront:
             logger.exception("a read broke: %s %a", scope["method"], scope["path"])
             answer = problem(500, None, _BROKEN, headers={"vary": "Accept-Encoding"})
         await answer.send(send)
+
+
+def _in_a_sentence(send: Send) -> Send:
+    """Let a start that fails for a reason that has a sentence be told by it, not by a traceback."""
+
+    async def tell(message: Message) -> None:
+        error = sys.exception()  # Starlette sends from where it has caught it
+        if isinstance(error, RefresherError):
+            message["message"] = str(error)
+        await send(message)
+
+    return tell
 
 
 def _answer_errors_with_problems(app: FastAPI) -> None:

@@ -14,12 +14,9 @@ from typing import NoReturn
 
 import uvicorn
 
-logger = logging.getLogger("refresher")
+from refresher.serve.logs import say
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
-
-_LAST_WORDS = 0.2
-"""Seconds that a last line may take to be written."""
 
 
 class Server(uvicorn.Server):
@@ -68,7 +65,7 @@ class Server(uvicorn.Server):
         sig = self._signals.get()
         deadline = time.monotonic() + self._grace
         self._closing()
-        _say(logging.INFO, "%s: closing", signal.Signals(sig).name)
+        self._tell(sig)
         insisted = self._signalled_within(self._drain)
         self.should_exit = True
         if insisted or self._signalled_within(deadline - time.monotonic()):
@@ -76,8 +73,11 @@ class Server(uvicorn.Server):
             time.sleep(max(0.0, deadline - time.monotonic()))
         # Something does not end: a thread, a connection, a loop that is blocked; or the log, by a
         # pipe that nobody reads.
-        _say(logging.WARNING, "not everything ended within server.shutdown_grace; ending it")
+        say(logging.WARNING, "not everything ended within server.shutdown_grace; ending it")
         os._exit(0)
+
+    def _tell(self, sig: int) -> None:
+        say(logging.INFO, "%s: closing", signal.Signals(sig).name)
 
     def _signalled_within(self, seconds: float) -> bool:
         try:
@@ -87,14 +87,46 @@ class Server(uvicorn.Server):
         return True
 
 
+class WorkerServer(Server):
+    """The server of a worker: SIGTERM ends it, and only who started it can insist on that.
+
+    A terminal's Ctrl+C goes to all processes of the service, and so does what systemd sends; those
+    to the worker itself say nothing that its supervisor will not say, and must not count twice.
+    """
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        *,
+        closing: Callable[[], None],
+        grace: float,
+        drain: float,
+    ) -> None:
+        super().__init__(config, closing=closing, grace=grace, drain=drain)
+        self.listening: Callable[[], object] = lambda: None
+        """Called once requests are answered."""
+        self._ends = False
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Start the application, then answer."""
+        await super().startup(sockets)
+        self.listening()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Take a signal, the first that is meant for a worker."""
+        if sig == signal.SIGTERM and not self._ends:
+            self._ends = True
+            super().handle_exit(sig, frame)
+
+    def insist(self) -> None:
+        """Wait for nothing any more; from any thread."""
+        self._signals.put(signal.SIGTERM)
+
+    def _tell(self, sig: int) -> None:
+        """Say nothing: the supervisor does, once for all of them."""
+
+
 def leave(sig: int, frame: FrameType | None) -> NoReturn:
     """Take a signal while nothing runs yet: there is nothing to close."""
     del sig, frame
     sys.exit(0)
-
-
-def _say(level: int, message: str, *values: object) -> None:
-    """Log a line, and wait for it no longer than a line takes where a log can be written."""
-    line = threading.Thread(target=logger.log, args=(level, message, *values), daemon=True)
-    line.start()
-    line.join(_LAST_WORDS)

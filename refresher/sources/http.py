@@ -4,6 +4,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import cast
 
 import httpx
@@ -117,17 +118,34 @@ class HttpSource:
         on_exhausted: Callable[[float], object] | None = None,
         spool_from: int | None = None,
     ) -> None:
-        url = httpx.URL(request.url)
         self._request = request
         self._client = client
         self._on_exchange = on_exchange
         self._on_exhausted = on_exhausted
         self._spool_from = spool_from
-        self._auth = request.auth or _auth_of(url)
-        bare = url.copy_with(userinfo=b"", fragment=None)
         self._conditional = request.conditional and request.method == "GET"
-        self.start = Hop(request.method, with_params(bare, request.params), request.content)
+
+    # Parsing a URL takes 0.1 ms: ten thousand jobs that are not due yet do not wait for it.
+    @cached_property
+    def start(self) -> Hop:
         """What is asked for as it is configured."""
+        url = self._url
+        if url.userinfo or url.fragment:
+            url = url.copy_with(userinfo=b"", fragment=None)
+        return Hop(
+            self._request.method, with_params(url, self._request.params), self._request.content
+        )
+
+    @cached_property
+    def _auth(self) -> httpx.Auth:
+        return self._request.auth or _auth_of(self._url)
+
+    @cached_property
+    def _url(self) -> httpx.URL:
+        try:
+            return httpx.URL(self._request.url)
+        except httpx.InvalidURL as error:  # longer than httpx allows, say
+            raise no_answer(error, "the configured url") from error
 
     async def fetch(self, since: str | None) -> Payload | Spooled | NotModified:
         """Ask the upstream for content other than that of the revision `since`.

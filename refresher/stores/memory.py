@@ -1,69 +1,82 @@
-"""The store of a single process: nothing outlives it, and nobody else has to be asked."""
+"""The store of a single process: all in dicts, and nothing outlives it."""
 
-import math
-from dataclasses import replace
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
+from uuid import uuid4
 
-from refresher.model import Candidate, Confirmation, Quarantine, Snapshot
-from refresher.protocols import Grant
+from refresher.protocols import Beat, Change
 
 
+@dataclass
 class MemoryStore:
-    """All in dicts; implements `SnapshotStore`, `QuarantineStore` and `Lease`."""
+    """Documents and bodies in dicts; implements `Backend`. Kept by whoever keeps the object."""
 
-    def __init__(self) -> None:
-        self._snapshots: dict[str, Snapshot] = {}
-        self._quarantined: dict[str, Quarantine] = {}
-        self._requests: dict[str, int] = {}
-        self._fence = 0
-        self._change = 0
+    _id: str = field(default_factory=lambda: uuid4().hex)
+    _last: int = 0
+    _documents: dict[str, Change] = field(default_factory=dict)
+    _bodies: dict[str, bytes] = field(default_factory=dict)
+    _processes: set[str] = field(default_factory=set)
 
-    async def request(self, job: str) -> int:
-        """Take the next request number of a job."""
-        number = self._requests.get(job, 0) + 1
-        self._requests[job] = number
-        return number
+    async def __aenter__(self) -> Self:
+        return self
 
-    async def acquire(self, job: str) -> Grant:
-        """Start an attempt; it answers every request taken until now."""
-        self._fence += 1
-        return Grant(job, self._fence, self._requests.get(job, 0))
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        pass
 
-    async def commit(
-        self, grant: Grant, candidate: Candidate, *, at: float | None = None
-    ) -> Snapshot:
-        """Save the candidate as the next version and return it, numbered."""
-        before = self._snapshots.get(grant.job)
-        changed_at = candidate.confirmation.checked_at if at is None else at
-        self._change += 1
-        snapshot = Snapshot(
-            job=grant.job,
-            content=candidate.content,
-            etag=candidate.etag,
-            version=1 if before is None else before.version + 1,
-            change=self._change,
-            changed_at=changed_at,
-            dated=before is None or math.floor(before.changed_at) < math.floor(changed_at),
-            confirmation=candidate.confirmation,
+    async def changes(self, since: int) -> list[Change]:
+        """The documents written after the change of that number."""
+        later = (change for change in self._documents.values() if change.number > since)
+        return sorted(later, key=lambda change: change.number)
+
+    async def write(
+        self,
+        key: str,
+        document: bytes,
+        *,
+        after: int,
+        publishes: bool = False,
+        keeps: Sequence[str] = (),
+        drops: Sequence[str] = (),
+    ) -> int | None:
+        """Replace a document, if nobody has done so since."""
+        del keeps  # what is put stays: there is nobody else whose death could leave it behind
+        before = self._documents.get(key)
+        if after != (before.number if before else 0):
+            return None
+        self._last += 1
+        published = self._last if publishes else before.published if before else 0
+        self._documents[key] = Change(
+            key=key, number=self._last, published=published, document=document
         )
-        self._snapshots[grant.job] = snapshot
-        self._quarantined.pop(grant.job, None)
-        return snapshot
+        for body in drops:
+            self._bodies.pop(body, None)
+        return self._last
 
-    async def confirm(self, grant: Grant, confirmation: Confirmation) -> Snapshot:
-        """Move the times, the revision and the definition of the current snapshot."""
-        snapshot = replace(self._snapshots[grant.job], confirmation=confirmation)
-        self._snapshots[grant.job] = snapshot
-        self._quarantined.pop(grant.job, None)
-        return snapshot
+    async def changed(self) -> None:
+        """Wait for ever: the only process there is knows what it has written."""
+        await asyncio.Event().wait()
 
-    async def set_aside(self, grant: Grant, quarantine: Quarantine) -> None:
-        """Keep a candidate, in place of the one that was kept before."""
-        self._quarantined[grant.job] = quarantine
+    async def put(self, body: str, content: bytes) -> None:
+        """Keep a body."""
+        self._bodies[body] = content
 
-    async def quarantined(self, job: str) -> Quarantine | None:
-        """The candidate that is kept of a job."""
-        return self._quarantined.get(job)
+    async def get(self, bodies: Sequence[str]) -> dict[str, bytes]:
+        """Those of the bodies that are there."""
+        return {body: self._bodies[body] for body in bodies if body in self._bodies}
 
-    async def release(self, job: str) -> None:
-        """Forget the candidate that is kept of a job."""
-        self._quarantined.pop(job, None)
+    async def beat(self, process: str) -> Beat:
+        """Say that a process is alive."""
+        self._processes.add(process)
+        return Beat(store=self._id, now=None, alive=frozenset(self._processes), last=self._last)
+
+    async def leave(self, process: str) -> None:
+        """Say that a process has ended."""
+        self._processes.discard(process)

@@ -84,13 +84,11 @@ async def refresh(service: Service, body: bytes) -> Answer:
 
 async def set_paused(service: Service, name: str, *, paused: bool) -> Answer:
     """Answer `POST /admin/jobs/{job}/pause` and `/resume`."""
-    job = service.jobs.get(name)
-    if job is None:
-        return unknown_job(name)
+    job = service.jobs.known(name)
     if paused:
-        job.pause()
+        await job.pause()
     else:
-        job.resume()
+        await job.resume()
     return json_answer({"job": name, "paused": paused})
 
 

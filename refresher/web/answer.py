@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from http.client import responses
 
+import msgspec
 from starlette.types import Send
 
 RawHeaders = list[tuple[bytes, bytes]]
@@ -73,26 +74,38 @@ def unauthorized(what: str) -> Answer:
 
 def unknown_job(*names: str) -> Answer:
     """The answer to a request for jobs that are not there."""
-    shown = ", ".join(repr(_shortened(name)) for name in names)
+    shown = ", ".join(repr(shortened(name)) for name in names)
     return problem(404, "unknown-job", f"no job is called {shown}; GET /jobs has all names")
 
 
 def unknown_path(path: str) -> Answer:
     """The answer to a request for what is not there."""
-    return problem(404, None, f"nothing is at {_shortened(path)}")
+    return problem(404, None, f"nothing is at {shortened(path)}")
 
 
 def not_allowed(path: str, method: str, *allowed: str) -> Answer:
     """The answer to a method that a path does not take (RFC 9110, 15.5.6)."""
-    detail = f"{_shortened(path)} takes {' or '.join(allowed)}, not {_shortened(method)}"
+    detail = f"{shortened(path)} takes {' or '.join(allowed)}, not {shortened(method)}"
     return problem(405, None, detail, headers={"allow": ", ".join(allowed)})
 
 
 def json_answer(value: object, status: int = 200) -> Answer:
     """A value as JSON that no cache may keep."""
-    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
-    # A lone surrogate, from a file's name or somebody's error, has no UTF-8; `\\udc80` is JSON.
-    body = text.encode(errors="backslashreplace")
+    return json_body_answer(json_bytes(value), status)
+
+
+def json_bytes(value: object) -> bytes:
+    """A value as compact JSON."""
+    try:
+        return msgspec.json.encode(value)
+    except UnicodeEncodeError:
+        # A lone surrogate, from a file's name or somebody's error, has no UTF-8; `\\udc80` is JSON.
+        text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+        return text.encode(errors="backslashreplace")
+
+
+def json_body_answer(body: bytes, status: int = 200) -> Answer:
+    """JSON that no cache may keep."""
     headers = [
         (b"content-type", b"application/json"),
         (b"content-length", b"%d" % len(body)),
@@ -101,5 +114,6 @@ def json_answer(value: object, status: int = 200) -> Answer:
     return Answer(status, headers, body)
 
 
-def _shortened(text: str) -> str:
+def shortened(text: str) -> str:
+    """As much of what a client asked for as is repeated to it."""
     return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}…"

@@ -1,13 +1,17 @@
 """What each endpoint answers, but for `/data` (reads) and `/admin` (admin): status and health."""
 
+from collections.abc import Iterable
+
 import anyio.to_thread
 
-from refresher.observers.metrics import CONTENT_TYPE
+from refresher.observers.exposition import CONTENT_TYPE
 from refresher.service import Service
 from refresher.web.answer import Answer, json_answer, problem, unauthorized, unknown_job
 from refresher.web.cors import Cors
+from refresher.web.listing import list_jobs, read_listing
 from refresher.web.reads import Reads
 from refresher.web.status import job_status
+from refresher.web.unhurried import unhurried
 
 
 class Endpoints:
@@ -24,12 +28,13 @@ class Endpoints:
             codes=service.metrics.reads,
         )
 
-    def jobs(self) -> Answer:
-        """`GET /jobs`: every job."""
-        now = self.service.clock.now()
-        plans = self.service.config.jobs
-        jobs = [job_status(entry, plans[entry.record.job], now) for entry in self.service.states]
-        return json_answer({"jobs": jobs, "next": None})
+    async def jobs(self, params: Iterable[tuple[str, str]] = ()) -> Answer:
+        """`GET /jobs`: every job, or those that the query asks for."""
+        listing = read_listing(params)
+        if isinstance(listing, Answer):
+            return listing
+        service = self.service
+        return await list_jobs(listing, list(service.states), service.config, service.clock.now())
 
     def job(self, name: str) -> Answer:
         """`GET /jobs/{job}`: one job."""
@@ -61,16 +66,19 @@ class Endpoints:
 
     async def metrics(self) -> Answer:
         """`GET /metrics`: the Prometheus text format."""
+        metrics, body = self.service.metrics, bytearray()
+        lines = metrics.of_jobs(list(self.service.states), self.service.clock.now())
+        async for line in unhurried(lines):
+            body += b"%b\n" % line.encode()
         # In a thread: the process metrics are read from files of /proc.
-        body = await anyio.to_thread.run_sync(
-            self.service.metrics.exposition, self.service.states, self.service.clock.now()
-        )
+        of_processes = await anyio.to_thread.run_sync(metrics.of_processes)
+        body += "".join(f"{line}\n" for line in of_processes).encode()
         headers = [
             (b"content-type", CONTENT_TYPE.encode()),
             (b"content-length", b"%d" % len(body)),
             (b"cache-control", b"no-store"),
         ]
-        return Answer(200, headers, body)
+        return Answer(200, headers, bytes(body))
 
     def locked(self, authorization: bytes | None) -> Answer | None:
         """The refusal of a read without a token that needs one; None where it may go on."""

@@ -6,10 +6,9 @@ from dataclasses import asdict
 import anyio.to_thread
 
 from refresher.difference import difference
-from refresher.errors import NotQuarantined
 from refresher.model import Content, Quarantine, Snapshot
 from refresher.service import Service
-from refresher.web.answer import Answer, json_answer, problem, unknown_job
+from refresher.web.answer import Answer, json_answer
 from refresher.web.rendering import HARMLESS
 from refresher.web.status import rfc3339
 
@@ -18,26 +17,21 @@ logger = logging.getLogger("refresher")
 
 async def show(service: Service, name: str) -> Answer:
     """Answer `GET /admin/jobs/{job}/quarantine`."""
-    job = service.jobs.get(name)
-    if job is None:
-        return unknown_job(name)
-    try:
-        held = await job.quarantined()
-    except NotQuarantined as error:
-        return _nothing(error)
+    job = service.jobs.known(name)
+    held, candidate = job.quarantined(), await job.candidate()
     served = job.record.snapshot
     # In a thread: rows by the hundred thousand take a while to compare.
-    summary = await anyio.to_thread.run_sync(_summary, held.candidate.content, served)
+    summary = await anyio.to_thread.run_sync(_summary, candidate, served)
     return json_answer(
         {
             "job": name,
             "reason": held.reason,
             "at": rfc3339(held.at),
-            "checked_at": rfc3339(held.candidate.confirmation.checked_at),
+            "checked_at": rfc3339(held.confirmation.checked_at),
             "seen": held.seen,
             "accept_after": job.plan.accept_after,
-            "etag": held.candidate.etag,
-            "content_type": held.candidate.content.content_type,
+            "etag": held.stored.etag,
+            "content_type": held.stored.content_type,
             "served_version": served and served.version,
             "difference": summary,
         }
@@ -46,44 +40,22 @@ async def show(service: Service, name: str) -> Answer:
 
 async def show_body(service: Service, name: str) -> Answer:
     """Answer `GET /admin/jobs/{job}/quarantine?body=1`: the bytes that would be served."""
-    job = service.jobs.get(name)
-    if job is None:
-        return unknown_job(name)
-    try:
-        held = await job.quarantined()
-    except NotQuarantined as error:
-        return _nothing(error)
-    return _body(held)
+    job = service.jobs.known(name)
+    return _body(job.quarantined(), await job.candidate())
 
 
 async def accept(service: Service, name: str) -> Answer:
     """Answer `POST /admin/jobs/{job}/quarantine/accept`."""
-    job = service.jobs.get(name)
-    if job is None:
-        return unknown_job(name)
-    try:
-        snapshot = await job.accept()
-    except NotQuarantined as error:
-        return _nothing(error)
+    snapshot = await service.jobs.known(name).accept()
     logger.info("%s: accepted out of quarantine, serving version %s", name, snapshot.version)
     return json_answer({"job": name, "version": snapshot.version, "etag": snapshot.etag})
 
 
 async def reject(service: Service, name: str) -> Answer:
     """Answer `POST /admin/jobs/{job}/quarantine/reject`."""
-    job = service.jobs.get(name)
-    if job is None:
-        return unknown_job(name)
-    try:
-        await job.reject()
-    except NotQuarantined as error:
-        return _nothing(error)
+    await service.jobs.known(name).reject()
     logger.info("%s: what was in quarantine has been dropped", name)
     return json_answer({"job": name, "quarantine": None})
-
-
-def _nothing(error: NotQuarantined) -> Answer:
-    return problem(404, "no-quarantine", str(error))
 
 
 def _summary(after: Content, served: Snapshot | None) -> dict[str, object]:
@@ -96,12 +68,11 @@ def _summary(after: Content, served: Snapshot | None) -> dict[str, object]:
     }
 
 
-def _body(held: Quarantine) -> Answer:
-    content = held.candidate.content
+def _body(held: Quarantine, content: Content) -> Answer:
     headers = [
         (b"content-type", content.content_type.encode("latin-1")),
         (b"content-length", b"%d" % len(content.body)),
-        (b"etag", held.candidate.etag.encode()),
+        (b"etag", held.stored.etag.encode()),
         (b"cache-control", b"no-store"),
         *HARMLESS,
     ]

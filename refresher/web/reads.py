@@ -8,8 +8,8 @@ yet: then the answer is awaited.
 import asyncio
 import logging
 import math
-from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
+from typing import Protocol
 from urllib.parse import unquote
 
 from refresher import conditional, freshness, negotiation, representation
@@ -42,6 +42,14 @@ _LOOKED_AT = frozenset(
 )
 
 
+class Tally(Protocol):
+    """Counts answers by status: `tally[200] += 1`, on the way of every read."""
+
+    def __getitem__(self, status: int, /) -> int: ...
+
+    def __setitem__(self, status: int, count: int, /) -> None: ...
+
+
 class Reads:
     """Answers `/data/…` from the state store, tokens, CORS and counting included.
 
@@ -56,7 +64,7 @@ class Reads:
         access: Access,
         cors: Cors,
         clock: Clock,
-        codes: Counter[int],
+        codes: Tally,
         compress: Callable[[bytes], bytes | None] = representation.compress,
     ) -> None:
         self._states = states

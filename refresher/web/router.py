@@ -2,7 +2,7 @@
 
 import inspect
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated
 from urllib.parse import quote
 
@@ -13,6 +13,7 @@ from fastapi.security import HTTPBearer
 from refresher.web import admin, quarantine
 from refresher.web.answer import Answer, unauthorized, unknown_path
 from refresher.web.endpoints import Endpoints
+from refresher.web.listing import LISTED
 from refresher.web.reads import PREFIX
 from refresher.web.routing import (
     ProblemRoute,
@@ -79,14 +80,17 @@ def _add_reads(router: APIRouter, running: Running) -> None:
 
 
 def _add_status(router: APIRouter, running: Running) -> None:
-    def answered(request: Request, answer: Callable[[Endpoints], Answer]) -> Response:
+    async def answered(
+        request: Request, answer: Callable[[Endpoints], Answer | Awaitable[Answer]]
+    ) -> Response:
         endpoints = running()
         cors, origin = endpoints.cors, field_of(request, "origin")
         requested = field_of(request, "access-control-request-method")
         found, vary = cors.preflight(request.method, origin, requested), cors.preflight_vary
         if found is None:
             require_method(request, *_READ)
-            found = endpoints.locked(field_of(request, "authorization")) or answer(endpoints)
+            shown = endpoints.locked(field_of(request, "authorization")) or answer(endpoints)
+            found = await shown if inspect.isawaitable(shown) else shown
             found.headers.extend(cors.fields(origin))
             vary = cors.vary
         if cors.enabled:
@@ -94,18 +98,22 @@ def _add_status(router: APIRouter, running: Running) -> None:
         return as_response(request, found)
 
     async def jobs(request: Request) -> Response:
-        """Every job: how fresh it is, when it is due, and how its last attempt ended."""
-        return answered(request, lambda endpoints: endpoints.jobs())
+        """Every job: how fresh it is, when it is due, and how its last attempt ended.
+
+        `next` is the name to pass as `after` for the page that follows, null where none does.
+        """
+        asked = request.query_params.multi_items()
+        return await answered(request, lambda endpoints: endpoints.jobs(asked))
 
     async def one_job(request: Request, job: str) -> Response:
         """One job: how fresh it is, when it is due, and how its last attempt ended."""
-        return answered(request, lambda endpoints: endpoints.job(job))
+        return await answered(request, lambda endpoints: endpoints.job(job))
 
-    for path, endpoint, summary in (
-        ("/jobs", jobs, "All jobs"),
-        ("/jobs/{job}", one_job, "One job"),
+    for path, endpoint, shown in (
+        ("/jobs", jobs, {"summary": "All jobs", "openapi_extra": {"parameters": LISTED}}),
+        ("/jobs/{job}", one_job, {"summary": "One job"}),
     ):
-        add_path(router, path, endpoint, method="GET", summary=summary, tags=["Status"])
+        add_path(router, path, endpoint, method="GET", tags=["Status"], **shown)
 
 
 def _add_health(router: APIRouter, running: Running) -> None:

@@ -9,7 +9,8 @@ from fastapi.params import Depends as Dependency
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
-from refresher.web.answer import Answer, not_allowed, problem
+from refresher.errors import NotQuarantined, UnknownJob
+from refresher.web.answer import Answer, not_allowed, problem, unknown_job
 
 Endpoint = Callable[..., Coroutine[Any, Any, Response]]
 
@@ -36,6 +37,10 @@ class ProblemRoute(APIRoute):
                 return as_response(request, refused.answer)
             except HTTPException as error:
                 return as_response(request, http_problem(error))
+            except UnknownJob as error:
+                return as_response(request, unknown_job(error.job))
+            except NotQuarantined as error:
+                return as_response(request, problem(404, "no-quarantine", str(error)))
             except RequestValidationError as error:
                 return as_response(request, _invalid_problem(error))
 

@@ -1,5 +1,6 @@
 """What `/jobs` says of a job: a view of its record at one moment."""
 
+import math
 from datetime import UTC, datetime
 
 from refresher import freshness
@@ -10,7 +11,7 @@ from refresher.state import Entry
 
 def rfc3339(instant: float | None) -> str | None:
     """An instant as RFC 3339 in UTC, to the millisecond."""
-    if instant is None:
+    if instant is None or math.isinf(instant):  # a cron expression may never match again
         return None
     text = datetime.fromtimestamp(instant, UTC).isoformat(timespec="milliseconds")
     return text.replace("+00:00", "Z")

@@ -89,7 +89,7 @@ def test_an_empty_variable_names_nothing(tmp_path: Path) -> None:
 
 def test_serve_takes_its_options_over_the_file(tmp_path: Path) -> None:
     configured(tmp_path, "[server]\nport = 1\n")
-    ended = refresher("serve", "--port", "70000", "--workers", "2", folder=tmp_path)
+    ended = refresher("serve", "--port", "70000", "--workers", "0", folder=tmp_path)
     assert ended.status == 2
     assert "server.port" in ended.err
     assert "70000" in ended.err

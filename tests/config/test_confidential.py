@@ -1,6 +1,8 @@
 from base64 import b64encode
 from pathlib import Path
 
+import pytest
+
 from tests.config.configs import URL, config, problems
 
 
@@ -60,6 +62,46 @@ def test_userinfo_is_secret_in_every_form_it_is_sent_in() -> None:
     assert "alice" in secrets({"USER": "alice"}, url="https://${USER}:pw@h/x")
     tables = {"upstreams": {"api": {"base_url": "https://token@h"}}}
     assert "token" in config(tables).secrets
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://me:s3cr%2Ft@cache.example.org:6379/0",
+        "rediss://:s3cr%2Ft@cache.example.org",
+        "${SCHEME}://me:s3cr%2Ft@cache.example.org",
+        "redis://me:${PASSWORD}@cache.example.org:6379/0",
+        "${ALL}",
+    ],
+)
+def test_the_password_of_a_store_is_secret_and_its_host_is_none(url: str) -> None:
+    environ = {
+        "SCHEME": "redis",
+        "PASSWORD": "s3cr%2Ft",
+        "ALL": "redis://me:s3cr%2Ft@cache.example.org:6379/0",
+    }
+    found = config({"store": {"url": url}}, environ).secrets
+    assert {"s3cr%2Ft", "s3cr/t"} <= found
+    assert not any("cache.example.org" in secret for secret in found)
+    assert "s3cr" not in repr(config({"store": {"url": url}}, environ).store)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis://me:s3cr/t@cache.example.org",
+        "redis:me:s3cr@cache.example.org",
+        "redis://me:s3cr?t@cache.example.org",
+        "redis://me:s3cr@t@cache.example.org:x",
+        "reddis://me:s3cr/t@cache.example.org",
+        "redis://cache.example.org?password=s3cr%2Ft",
+        "redis://${PASSWORD}",
+    ],
+)
+def test_the_password_of_a_store_is_in_no_problem(url: str) -> None:
+    [problem] = problems({"store": {"url": url}}, {"PASSWORD": "me:s3cr/t@cache"})
+    assert "s3cr" not in problem
+    assert problem.startswith("config: store.url: ")
 
 
 def test_every_configured_header_value_is_secret_and_so_is_its_credential() -> None:

@@ -1,6 +1,6 @@
 import pytest
 
-from refresher.config import BasicAuth, HeaderAuth, JobConfig, QueryAuth
+from refresher.config import BasicAuth, HeaderAuth, JobConfig, QueryAuth, StoreConfig
 from refresher.config.units import Rate
 from tests.config.configs import config, job, job_problems, problems
 
@@ -115,11 +115,21 @@ def test_a_key_of_a_later_release_is_unknown(key: str) -> None:
         ("admin", "token", []),
         ("admin", "token", [""]),
         ("admin", "token", 1),
-        ("store", "url", "sqlite:///refresher.db"),
         ("store", "url", "memory:"),
+        ("store", "url", "memory://x"),
+        ("store", "url", "sqlite://refresher.db"),
+        ("store", "url", "sqlite:///"),
+        ("store", "url", "redis://"),
+        ("store", "url", "redis:///0"),
+        ("store", "url", "redis://h:99999"),
+        ("store", "url", "redis://h/x"),
+        ("store", "url", "redis://h?socket_timeout=9"),
+        ("store", "url", "REDIS://h"),
+        ("store", "url", "postgres://h/x"),
         ("store", "dir", ""),
-        ("store", "history", 10),
-        ("store", "prefix", "x"),
+        ("store", "history", 0),
+        ("store", "prefix", ""),
+        ("store", "prefix", "{x}"),
     ],
 )
 def test_a_wrong_value_of_another_table_is_one_problem_with_its_key(
@@ -203,7 +213,39 @@ def test_every_kind_of_auth_is_understood() -> None:
 def test_every_other_key_takes_what_it_is_for() -> None:
     assert job(timezone="America/Argentina/Buenos_Aires").config.timezone.endswith("Aires")
     assert config({"server": {"root_path": "/a/b"}}).server.root_path == "/a/b"
-    assert config({"store": {"url": "memory://"}}).store.url == "memory://"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "memory://",
+        "sqlite:///refresher.db",
+        "sqlite:////var/lib/refresher/refresher.db",
+        "redis://localhost",
+        "redis://:p%40ss@[::1]:6380/12",
+        "rediss://me:pass@cache.example.org/0?ssl_ca_certs=/etc/ca.pem&ssl_check_hostname=false",
+    ],
+)
+def test_every_kind_of_store_is_understood(url: str) -> None:
+    assert config({"store": {"url": url, "prefix": "a:b.c_d-1"}}).store == StoreConfig(
+        url=url, prefix="a:b.c_d-1"
+    )
+
+
+@pytest.mark.parametrize(
+    ("url", "advice"),
+    [
+        ("memory", 'did you mean "memory://"?'),
+        ("sqllite:///x.db", 'did you mean "sqlite:///PATH"?'),
+        ("reddis://h", 'did you mean "redis://HOST"?'),
+        ("valkey://h", 'did you mean "redis://HOST", for Valkey too?'),
+        ("valkeys://h", 'did you mean "rediss://HOST", for Valkey too?'),
+        ("s3://h", "write memory://, sqlite:///PATH, redis://HOST or rediss://HOST"),
+    ],
+)
+def test_a_wrong_kind_of_store_is_told_what_was_meant(url: str, advice: str) -> None:
+    [problem] = problems({"store": {"url": url}})
+    assert problem.endswith(f'got "{url}", {advice}')
 
 
 def test_origins_may_be_one_star() -> None:

@@ -115,7 +115,10 @@ class Service(Process):
 
 @asynccontextmanager
 async def running(
-    home: Path, *arguments: str, environ: Mapping[str, str] | None = None
+    home: Path,
+    *arguments: str,
+    environ: Mapping[str, str] | None = None,
+    program: str = "refresher",
 ) -> AsyncIterator[Process]:
     """Run the command line in a folder, with an environment that has only what is given."""
     number = len(list(home.glob("run*.err"))) + 1  # noqa: ASYNC240  a test's own folder
@@ -124,7 +127,7 @@ async def running(
         (home / f"run{number}.err").open("wb") as err,
     ):
         child = subprocess.Popen(  # noqa: ASYNC220, S603  ours, and forking takes no time
-            [sys.executable, "-m", "refresher", *arguments],
+            [sys.executable, "-m", program, *arguments],
             cwd=home,
             env={
                 "PATH": os.environ["PATH"],
@@ -148,11 +151,15 @@ async def running(
 
 @asynccontextmanager
 async def serving(
-    home: Path, config: str, *, environ: Mapping[str, str] | None = None
+    home: Path,
+    config: str,
+    *,
+    environ: Mapping[str, str] | None = None,
+    program: str = "refresher",
 ) -> AsyncIterator[Service]:
     """Serve a configuration on a free port, from when it listens until the test is over."""
     (home / "config.toml").write_text(config)
-    async with running(home, "serve", "--port", "0", environ=environ) as process:
+    async with running(home, "serve", "--port", "0", environ=environ, program=program) as process:
         await eventually(
             lambda: _URL.search(process.log) or process.child.poll() is not None, "a start"
         )

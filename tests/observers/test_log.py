@@ -5,9 +5,7 @@ import pytest
 
 from refresher.model import (
     Attempt,
-    Candidate,
     Confirmation,
-    Content,
     Definition,
     Failure,
     Format,
@@ -15,6 +13,7 @@ from refresher.model import (
     Quarantine,
     Record,
     Stage,
+    Stored,
 )
 from refresher.observers.log import LogObserver
 
@@ -90,12 +89,20 @@ def test_a_crash_is_told_with_its_traceback(caplog: pytest.LogCaptureFixture) ->
 
 
 def test_what_the_guard_keeps_aside_is_told(caplog: pytest.LogCaptureFixture) -> None:
-    content = Content(body=b"[]", content_type="application/json", format=Format.JSON, items=0)
+    stored = Stored(
+        body="b",
+        size=2,
+        etag='"e"',
+        content_type="application/json",
+        format=Format.JSON,
+        items=0,
+    )
     confirmation = Confirmation(
         checked_at=0.0, lifetime=1.0, revision=None, definition=Definition("source", "rules")
     )
     kept = Quarantine(
-        candidate=Candidate(content=content, etag='"e"', confirmation=confirmation),
+        stored=stored,
+        confirmation=confirmation,
         reason="too few",
         at=0.0,
         seen=1,

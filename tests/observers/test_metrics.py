@@ -1,5 +1,6 @@
 import threading
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from prometheus_client import Metric
@@ -7,7 +8,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from refresher.freshness import Policy
 from refresher.model import Attempt, Due, DueReason, Outcome
-from refresher.observers.metrics import CONTENT_TYPE, Metrics
+from refresher.observers.exposition import CONTENT_TYPE
+from refresher.observers.metrics import Metrics
+from refresher.protocols import StoreOperation
+from refresher.scoreboard import Seat
 from refresher.version import VERSION
 from tests.fakes import START
 from tests.shelf import BODY, Shelf, failed, snapshot
@@ -28,7 +32,8 @@ class Scrape:
     """What a scrape finds."""
 
     def __init__(self, metrics: Metrics, shelf: Shelf) -> None:
-        self.text = metrics.exposition(shelf.states, shelf.clock.now()).decode()
+        of_jobs = metrics.of_jobs(list(shelf.states), shelf.clock.now())
+        self.text = "".join(f"{line}\n" for line in (*of_jobs, *metrics.of_processes()))
         families = list(text_string_to_metric_families(self.text))
         self.families: dict[str, Metric] = {family.name: family for family in families}
         assert len(self.families) == len(families), "a family stands in one place"
@@ -49,8 +54,10 @@ def attempt(job: str, outcome: Outcome, duration: float = 0.2) -> Attempt:
     return Attempt(job=job, started_at=START, duration=duration, outcome=outcome, version=1)
 
 
-def observed(shelf: Shelf, *attempts: Attempt, upstream: str = "up") -> Metrics:
-    metrics = Metrics(lambda _: upstream)
+def observed(
+    shelf: Shelf, *attempts: Attempt, upstream: str = "up", seat: Seat | None = None
+) -> Metrics:
+    metrics = Metrics({entry.record.job: upstream for entry in shelf.states}, seat)
     for each in attempts:
         entry = shelf.states.get(each.job)
         assert entry is not None
@@ -77,7 +84,7 @@ def test_every_family_of_the_contract_is_there_with_its_kind_and_help() -> None:
 
 
 def test_build_info_has_the_version() -> None:
-    scrape = Scrape(Metrics(str), Shelf())
+    scrape = Scrape(Metrics({}), Shelf())
     assert scrape.value("refresher_build_info", version=VERSION) == 1
 
 
@@ -120,8 +127,9 @@ def test_whatever_an_upstream_is_called_can_be_read_back(name: str) -> None:
 
 
 def test_reads_are_counted_by_code() -> None:
-    metrics = Metrics(str)
-    metrics.reads.update({200: 3, 304: 1})
+    metrics = Metrics({})
+    for code in (200, 200, 304, 200):
+        metrics.reads[code] += 1
     scrape = Scrape(metrics, Shelf())
     assert scrape.value("refresher_reads_total", code="200") == 3
     assert scrape.value("refresher_reads_total", code="304") == 1
@@ -132,7 +140,7 @@ def test_gauges_tell_of_the_snapshot_that_is_served() -> None:
     shelf = Shelf()
     due = Due(START + 42.5, DueReason.SCHEDULE)
     shelf.put(snapshot(checked_at=START - 7.5, version=3), due=due, consecutive_failures=2)
-    scrape = Scrape(Metrics(str), shelf)
+    scrape = Scrape(Metrics({}), shelf)
     found = {name: scrape.value(name, job="rates") for name in GAUGES}
     assert found == {
         "refresher_snapshot_checked_timestamp_seconds": START - 7.5,
@@ -149,14 +157,14 @@ def test_gauges_are_absent_while_pending() -> None:
     shelf = Shelf()
     due = Due(START, DueReason.STARTUP)
     shelf.put_pending(due=due, consecutive_failures=5, last_attempt=failed())
-    scrape = Scrape(Metrics(str), shelf)
+    scrape = Scrape(Metrics({}), shelf)
     assert {name: scrape.value(name, job="rates") for name in GAUGES} == dict.fromkeys(GAUGES)
 
 
 def test_a_job_that_waits_for_a_person_is_due_at_no_time() -> None:
     shelf = Shelf()
     shelf.put(due=Due(None, DueReason.PAUSED))
-    scrape = Scrape(Metrics(str), shelf)
+    scrape = Scrape(Metrics({}), shelf)
     assert scrape.value("refresher_next_due_timestamp_seconds", job="rates") is None
     assert scrape.value("refresher_consecutive_failures", job="rates") == 0
 
@@ -168,17 +176,16 @@ def test_stale_is_whatever_is_not_fresh(age: float, *, failing: bool, stale: int
     shelf = Shelf()
     policy = Policy(timeout=10.0, max_stale=300.0)
     shelf.put(snapshot(checked_at=START - age), policy, failing_since=START if failing else None)
-    assert Scrape(Metrics(str), shelf).value("refresher_snapshot_stale", job="rates") == stale
+    assert Scrape(Metrics({}), shelf).value("refresher_snapshot_stale", job="rates") == stale
 
 
 def test_a_scrape_does_not_mind_that_reads_go_on() -> None:
-    metrics, shelf, ended = Metrics(str), Shelf(), threading.Event()
+    metrics, shelf, ended = Metrics({}), Shelf(), threading.Event()
 
     def read() -> None:
         while not ended.is_set():
             for code in range(100, 600):
                 metrics.reads[code] += 1
-            metrics.reads.clear()
 
     reader = threading.Thread(target=read, daemon=True)
     reader.start()
@@ -193,7 +200,89 @@ def test_a_scrape_does_not_mind_that_reads_go_on() -> None:
 def test_two_instances_count_each_for_itself() -> None:
     shelf = Shelf()
     shelf.put()
-    busy, idle = observed(shelf, attempt("rates", Outcome.CHANGED)), Metrics(str)
+    busy, idle = observed(shelf, attempt("rates", Outcome.CHANGED)), observed(shelf)
     name, labels = "refresher_attempts_total", {"job": "rates", "outcome": "changed"}
     assert Scrape(busy, shelf).value(name, **labels) == 1
     assert Scrape(idle, shelf).value(name, **labels) == 0
+
+
+def test_moments_that_another_process_has_are_counted_apart() -> None:
+    shelf = Shelf()
+    shelf.put()
+    metrics = observed(shelf, attempt("rates", Outcome.CHANGED))
+    metrics.skipped("rates")
+    metrics.skipped("rates")
+    scrape = Scrape(metrics, shelf)
+    name = "refresher_attempts_total"
+    assert scrape.value(name, job="rates", outcome="skipped") == 2
+    assert scrape.value(name, job="rates", outcome="changed") == 1
+
+
+def test_failed_operations_on_the_store_are_counted_from_zero() -> None:
+    metrics = Metrics({})
+    metrics.store_failed(StoreOperation.WRITE)
+    scrape = Scrape(metrics, Shelf())
+    for each in StoreOperation:
+        counted = scrape.value("refresher_store_errors_total", operation=each)
+        assert counted == (each is StoreOperation.WRITE)
+
+
+def test_durations_are_there_before_the_first_attempt() -> None:
+    shelf = Shelf()
+    shelf.put()
+    name = "refresher_attempt_duration_seconds"
+    scrape = Scrape(observed(shelf), shelf)
+    assert scrape.value(f"{name}_count", upstream="up") == 0
+    assert scrape.value(f"{name}_sum", upstream="up") == 0
+
+
+@pytest.mark.parametrize(
+    ("duration", "bound"), [(-3.0, "0.01"), (0.01, "0.01"), (60.0, "60.0"), (60.1, "+Inf")]
+)
+def test_a_bound_belongs_to_its_bucket(duration: float, bound: str) -> None:
+    shelf = Shelf()
+    shelf.put()
+    scrape = Scrape(observed(shelf, attempt("rates", Outcome.CHANGED, duration)), shelf)
+    family = scrape.families["refresher_attempt_duration_seconds"]
+    full = [each.labels["le"] for each in family.samples if "le" in each.labels and each.value]
+    assert full[0] == bound
+    assert full[-1] == "+Inf"
+    name = "refresher_attempt_duration_seconds_sum"
+    assert scrape.value(name, upstream="up") == max(0.0, duration)
+
+
+def test_every_worker_shows_what_all_of_them_have_counted(tmp_path: Path) -> None:
+    shelf = Shelf()
+    shelf.put()
+    one, other = (
+        observed(
+            shelf,
+            attempt("rates", Outcome.CHANGED, 0.3),
+            seat=Seat(number=number, workers=3, directory=tmp_path),
+        )
+        for number in (0, 2)
+    )
+    one.reads[200] += 2
+    other.reads[200] += 1
+    other.reads[404] += 1
+    other.skipped("rates")
+    one.store_failed(StoreOperation.BEAT)
+    for scrape in (Scrape(one, shelf), Scrape(other, shelf)):
+        assert scrape.value("refresher_attempts_total", job="rates", outcome="changed") == 2
+        assert scrape.value("refresher_attempts_total", job="rates", outcome="skipped") == 1
+        assert scrape.value("refresher_reads_total", code="200") == 3
+        assert scrape.value("refresher_reads_total", code="404") == 1
+        assert scrape.value("refresher_store_errors_total", operation="beat") == 1
+        name = "refresher_attempt_duration_seconds"
+        assert scrape.value(f"{name}_count", upstream="up") == 2
+        assert scrape.value(f"{name}_sum", upstream="up") == pytest.approx(0.6)
+
+
+def test_a_worker_that_takes_the_place_of_another_counts_on(tmp_path: Path) -> None:
+    shelf = Shelf()
+    shelf.put()
+    seat = Seat(number=1, workers=2, directory=tmp_path)
+    for _ in range(2):
+        metrics = observed(shelf, attempt("rates", Outcome.FAILED), seat=seat)
+    scrape = Scrape(metrics, shelf)
+    assert scrape.value("refresher_attempts_total", job="rates", outcome="failed") == 2

@@ -124,6 +124,15 @@ def test_an_integer_that_python_has_none_for_is_a_double_to_calculate_with(liter
     assert selected(f'{{"a": [{literal}, "-05"]}}', "a[?@ == `7`]") == "[]"
 
 
+@pytest.mark.parametrize("expression", ["@", "*", "[a, b]", "keys(@)", "sort(values(@)[:2])"])
+def test_half_of_a_surrogate_pair_is_read_as_the_character_for_what_cannot_be_read(
+    expression: str,
+) -> None:
+    body = r'{"a": "\ud83d", "\udc00": "\ud83d\ude00", "b": 1}'
+    whole = '{"a": "\ufffd", "\ufffd": "😀", "b": 1}'
+    assert selected(body, expression) == selected(whole, expression)
+
+
 def test_512_levels_can_be_selected_from() -> None:
     body = "[" * 511 + "1.10" + "]" * 511
     assert selected(body, "[0]") == body[1:-1]

@@ -73,6 +73,24 @@ class TestAnAnswer:
         url = upstream.script("/x", json_answer(b"[]"))
         assert (await payload(HttpSource(HttpRequest(url=url), client=client))).revision is None
 
+    async def test_is_fetched_though_the_connection_kept_for_it_has_ended(
+        self, upstream: FaultServer, client: httpx.AsyncClient
+    ) -> None:
+        url = upstream.script("/x", json_answer(b"[1]"), (RESET,), json_answer(b"[2]"))
+        told: list[Exchange] = []
+        source = HttpSource(HttpRequest(url=url), client=client, on_exchange=told.append)
+        assert (await payload(source)).body == b"[1]"
+        assert (await payload(source)).body == b"[2]"
+        assert (len(told), len(upstream.requests)) == (2, 3)
+
+    async def test_at_a_url_that_httpx_does_not_take_is_no_request_and_no_crash(
+        self, client: httpx.AsyncClient
+    ) -> None:
+        source = HttpSource(HttpRequest(url=f"http://api/{'x' * 70_000}"), client=client)
+        found = await refusal(source)
+        assert (found.failure.stage, found.transient) == (Stage.CONNECT, False)
+        assert "no request could be made to the configured url" in found.failure.message
+
     async def test_whose_body_is_large_lies_in_a_file_where_that_is_asked_for(
         self, upstream: FaultServer, client: httpx.AsyncClient
     ) -> None:

@@ -1,7 +1,11 @@
+from pathlib import Path
+
 import pytest
 from starlette.testclient import TestClient
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from refresher.errors import ConfigError
+from refresher.facade import Refresher
 from refresher.serve.app import create_app
 from tests.fakes import settled
 from tests.web.serving import ADMIN, TOKEN, Upstream, application, asking, cache_of, serving
@@ -110,3 +114,19 @@ async def test_an_error_of_ours_is_a_problem_and_in_the_log(
             assert "not running" not in answer.text
         assert (await client.get("/data/one")).headers["vary"] == "Accept-Encoding"
     assert "not running" in caplog.text
+
+
+async def test_a_start_that_cannot_be_is_told_in_a_sentence(tmp_path: Path) -> None:
+    told: list[Message] = []
+
+    async def send(message: Message) -> None:
+        told.append(message)
+
+    async def receive() -> Message:
+        return {"type": "lifespan.startup"}
+
+    app = await application(Refresher(tmp_path / "none.toml"))
+    with pytest.raises(ConfigError) as error:
+        await app({"type": "lifespan", "app": app, "state": {}}, receive, send)
+    assert told == [{"type": "lifespan.startup.failed", "message": str(error.value)}]
+    assert "none.toml" in str(error.value)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from refresher.serve.token import FILE_NAME, kept_token
+from refresher.admin_token import FILE_NAME, kept_token
 
 
 def test_a_token_is_made_once_and_kept(tmp_path: Path) -> None:

@@ -1,0 +1,539 @@
+"""A job's ledger: what all processes that share a store know of the job, and how it may change.
+
+Every change is a pure function from one ledger to the next. A store makes it by compare-and-set of
+the whole document, so that leases, versions and history are decided here, once, for every kind of
+store. Where a change has come too late (another process has the lease, a fence is old) there is no
+next ledger.
+"""
+
+import math
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
+
+import msgspec
+
+from refresher.model import (
+    Attempt,
+    Confirmation,
+    Counts,
+    Definition,
+    Due,
+    DueReason,
+    Quarantine,
+    Stored,
+    Version,
+)
+
+_MOST_STANDINGS = 8
+_FORGOTTEN_AFTER = 86_400.0
+"""Seconds after which a definition that no process has used since is forgotten."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Standing:
+    """How refreshing a job under one definition stands."""
+
+    due: Due
+    """What the schedule says, whatever holds the job up or hurries it."""
+    used_at: float
+    """When a process last had to do with it."""
+    since: float
+    held_until: float = 0.0
+    """No attempt before this instant: the source answered with Retry-After."""
+    requested: int = 0
+    """The number of the last request for an attempt."""
+    answered: int = 0
+    """Up to which number requests have been answered."""
+    forced: int = 0
+    """The number of the last request that overrides cooldown and Retry-After."""
+    requested_at: float = 0.0
+    fence: int = 0
+    """How many attempts have been granted; a settlement under an older one is refused."""
+    holder: str | None = None
+    """The process that makes an attempt now."""
+    running_since: float | None = None
+    consecutive_failures: int = 0
+    failing_since: float | None = None
+    fresh_since: float | None = None
+    last_attempt: Attempt | None = None
+    quarantine: Quarantine | None = None
+    current: int | None = None
+    """The version that is served."""
+    confirmation: Confirmation | None = None
+    """Of the current version."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ledger:
+    """One job, as the store has it."""
+
+    issued: int = 0
+    """The highest version ever issued."""
+    paused: bool = False
+    counts: Counts = field(default=Counts())
+    versions: tuple[Version, ...] = ()
+    """Those that are kept, the newest first."""
+    standings: dict[str, Standing] = field(default_factory=dict)
+    """By definition, so that processes with different ones leave each other alone."""
+
+    def version(self, number: int | None) -> Version | None:
+        """The version of that number; None where it is not kept."""
+        return next((each for each in self.versions if each.version == number), None)
+
+    @property
+    def bodies(self) -> set[str]:
+        """The names of all bodies that it refers to."""
+        kept = {each.stored.body for each in self.versions}
+        aside = {each.quarantine.stored.body for each in self.standings.values() if each.quarantine}
+        return kept | aside
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Published:
+    """An attempt brought new content."""
+
+    stored: Stored
+    confirmation: Confirmation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Confirmed:
+    """An attempt confirmed what is served."""
+
+    confirmation: Confirmation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SetAside:
+    """An attempt brought content that the guard refused."""
+
+    quarantine: Quarantine
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Nothing:
+    """An attempt brought nothing, but for what the failure says."""
+
+    went_without: bool = False
+    """Whether a due moment is over without the candidate in quarantine: its row begins anew."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settlement:
+    """What an attempt comes to."""
+
+    found: Published | Confirmed | SetAside | Nothing
+    attempt: Attempt
+    """Without the version, which is issued with the settlement."""
+    due: Due
+    held_until: float
+    answers: int
+    """Up to which number requests are answered: those taken before the attempt started."""
+    ended: float
+    fresh_since: float
+    """Since when the data is fresh without a break, if this makes it fresh."""
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(Ledger)
+
+
+def encoded(ledger: Ledger) -> bytes:
+    """The ledger as stores keep it."""
+    return _encoder.encode(ledger)
+
+
+def decoded(document: bytes) -> Ledger:
+    """The ledger that a store has kept; what a newer release added to it is ignored.
+
+    Raises:
+        ValueError: it is no ledger.
+    """
+    return _decoder.decode(document)
+
+
+def key_of(definition: Definition) -> str:
+    """Under which key a definition has its standing."""
+    return f"{definition.source}-{definition.rules}"
+
+
+def entered(ledger: Ledger, definition: Definition, *, now: float) -> Ledger:
+    """A process with this definition has started: it has a standing from now on.
+
+    Where only the rules have changed it begins with what is served under the old ones, whose
+    validators are not to be sent; where the source has changed, with nothing.
+    """
+    key = key_of(definition)
+    if key in ledger.standings:
+        return ledger
+    standing = Standing(due=Due(now, DueReason.STARTUP), used_at=now, since=now)
+    earlier = _same_source(ledger, definition)
+    if earlier is not None and earlier.confirmation is not None:
+        unmarked = replace(earlier.confirmation, revision=None)
+        standing = replace(
+            standing,
+            due=Due(now, DueReason.DEFINITION),
+            since=earlier.since,
+            current=earlier.current,
+            confirmation=unmarked,
+        )
+    return _with(ledger, key, standing, now)
+
+
+def requested(ledger: Ledger, key: str, *, now: float) -> Ledger:
+    """Somebody asks for an attempt that has yet to start; its number is `requested`."""
+    standing = ledger.standings[key]
+    asked = replace(standing, requested=standing.requested + 1, requested_at=now)
+    return _with(ledger, key, asked, now)
+
+
+def forced(ledger: Ledger, key: str, *, now: float) -> Ledger:
+    """The same, overriding cooldown and Retry-After."""
+    ledger = requested(ledger, key, now=now)
+    standing = ledger.standings[key]
+    return _with(ledger, key, replace(standing, forced=standing.requested), now)
+
+
+def is_pending(standing: Standing) -> bool:
+    """Whether a request has yet to be answered."""
+    return standing.requested > standing.answered
+
+
+def is_forced(standing: Standing) -> bool:
+    """Whether one of them overrides cooldown and Retry-After."""
+    return standing.forced > standing.answered
+
+
+def acquired(
+    ledger: Ledger,
+    key: str,
+    *,
+    process: str,
+    alive: Collection[str],
+    hurried_at: float | None,
+    now: float,
+) -> Ledger | None:
+    """A process begins an attempt; None where there is none to be made, or another makes it.
+
+    `alive` has the processes that are: whoever holds a lease and is not, has lost it. `hurried_at`
+    is since when the process wants an attempt whatever the schedule says, for it has started, or
+    has a new secret; one that anybody has begun since will do.
+    """
+    standing = ledger.standings[key]
+    if standing.holder not in {None, process} and standing.holder in alive:
+        return None
+    if not is_pending(standing):
+        if ledger.paused:
+            return None
+        at, last = standing.due.at, standing.last_attempt
+        is_due = at is not None and at <= now
+        is_hurried = hurried_at is not None and (last is None or last.started_at <= hurried_at)
+        if not is_due and not is_hurried:
+            return None
+    begun = replace(standing, fence=standing.fence + 1, holder=process, running_since=now)
+    return _with(ledger, key, begun, now)
+
+
+def settled(
+    ledger: Ledger, key: str, fence: int, settlement: Settlement, *, served: int, history: int
+) -> Ledger | None:
+    """An attempt is over; None where its fence is an old one, and then it changes nothing.
+
+    `served` is the highest version that this process has served: the next one is above it.
+    """
+    standing = ledger.standings[key]
+    if standing.fence != fence or standing.holder is None:
+        return None
+    now = settlement.ended
+    match settlement.found:
+        case Published(stored=stored, confirmation=confirmation):
+            at = confirmation.checked_at
+            ledger, version = _published(ledger, standing, stored, now=at, served=served)
+            standing = _renewed(standing, confirmation, version, settlement.fresh_since)
+        case Confirmed(confirmation=confirmation):
+            standing = _renewed(standing, confirmation, standing.current, settlement.fresh_since)
+        case SetAside(quarantine=quarantine):
+            standing = replace(_failed(standing, now), quarantine=quarantine)
+        case Nothing(went_without=went_without):
+            standing = _failed(standing, now)
+            if went_without and standing.quarantine is not None:
+                begun_anew = replace(standing.quarantine, seen=0)
+                standing = replace(standing, quarantine=begun_anew)
+    attempt = replace(settlement.attempt, version=standing.current)
+    standing = replace(
+        standing,
+        due=settlement.due,
+        held_until=settlement.held_until,
+        answered=max(standing.answered, settlement.answers),
+        holder=None,
+        running_since=None,
+        last_attempt=attempt,
+    )
+    ledger = replace(ledger, counts=ledger.counts.plus(attempt.outcome))
+    return _pruned(_with(ledger, key, standing, now), history)
+
+
+def paused(ledger: Ledger) -> Ledger:
+    """Stop following the schedule."""
+    return replace(ledger, paused=True)
+
+
+def resumed(ledger: Ledger) -> Ledger:
+    """Follow the schedule again."""
+    return replace(ledger, paused=False)
+
+
+def rolled_back(
+    ledger: Ledger, definition: Definition, number: int, *, served: int, now: float, history: int
+) -> Ledger | None:
+    """Content of a kept version again, as a new one, and the job paused; None where it is gone.
+
+    An attempt under way has lost its lease: what it brings is newer than what a person wants. The
+    source has confirmed nothing, so the data is as old as before.
+    """
+    old = ledger.version(number)
+    if old is None:
+        return None
+    key = key_of(definition)
+    standing = ledger.standings[key]
+    confirmation = standing.confirmation or Confirmation(
+        checked_at=old.changed_at, lifetime=0.0, revision=None, definition=definition
+    )
+    ledger, version = _issued(ledger, old.stored, now=now, served=served)
+    standing = replace(
+        _revoked(standing), current=version, confirmation=replace(confirmation, revision=None)
+    )
+    return _pruned(_with(replace(ledger, paused=True), key, standing, now), history)
+
+
+def accepted(
+    ledger: Ledger, key: str, etag: str, *, served: int, now: float, history: int
+) -> Ledger | None:
+    """The candidate in quarantine becomes a new version; None where it is there no longer.
+
+    An attempt under way has lost its lease, for it knows nothing of this.
+    """
+    standing = ledger.standings[key]
+    held = standing.quarantine
+    if held is None or held.stored.etag != etag:
+        return None
+    ledger, version = _published(ledger, standing, held.stored, now=now, served=served)
+    standing = _renewed(standing, held.confirmation, version, now)
+    return _pruned(_with(ledger, key, _revoked(standing), now), history)
+
+
+def rejected(ledger: Ledger, key: str, *, now: float) -> Ledger | None:
+    """The candidate in quarantine is dropped; None where there is none."""
+    standing = ledger.standings[key]
+    if standing.quarantine is None:
+        return None
+    return _with(ledger, key, replace(standing, quarantine=None), now)
+
+
+def without(ledger: Ledger, number: int) -> Ledger:
+    """A version is kept no longer; the current ones are, whatever their number."""
+    current = _current(ledger)
+    kept = (each for each in ledger.versions if each.version != number or number in current)
+    return replace(ledger, versions=tuple(kept))
+
+
+def emptied(ledger: Ledger, key: str) -> Ledger:
+    """Nothing is current under the definition: its bytes are not to be had."""
+    standing = replace(ledger.standings[key], current=None, confirmation=None)
+    return replace(ledger, standings={**ledger.standings, key: standing})
+
+
+def not_after(ledger: Ledger, key: str, *, latest: float, held: float, now: float) -> Ledger | None:
+    """The wall clock has been set back: nothing is further away than from an attempt now."""
+    standing = ledger.standings[key]
+    at = standing.due.at
+    moved = replace(
+        standing,
+        due=Due(latest, DueReason.SCHEDULE) if at is not None and at > latest else standing.due,
+        held_until=min(standing.held_until, held),
+        requested_at=min(standing.requested_at, now),
+    )
+    return None if moved == standing else _with(ledger, key, moved, now)
+
+
+def brought_forward(ledger: Ledger, key: str, due: Due, *, now: float) -> Ledger | None:
+    """The schedule has been changed: the job is due earlier than was noted under the old one."""
+    standing = ledger.standings[key]
+    if standing.due.at is not None and due.at is not None and standing.due.at <= due.at:
+        return None
+    return _with(ledger, key, replace(standing, due=due), now)
+
+
+def reunited(
+    theirs: Ledger | None, ours: Ledger, key: str, *, provisional: bool, history: int
+) -> Ledger:
+    """The ledger of a store that was away, with what this process has come to know meanwhile.
+
+    `theirs` is None where the store came back without the job. Counters, and pauses where the store
+    has lost them, are taken by maximum. The newest content is current, under a number above all
+    that this process has served, `provisional` numbers being those that it has issued by itself.
+    """
+    mine = ours.standings[key]
+    if theirs is None:
+        theirs = Ledger(paused=ours.paused)
+    other = theirs.standings.get(key)
+    base = mine if other is None or _is_later(mine, other) else other
+    ledger = replace(
+        theirs,
+        issued=max(theirs.issued, ours.issued),
+        counts=_most(theirs.counts, ours.counts),
+    )
+    newest, confirmation = _newest(theirs, other, ours, mine)
+    standing = base
+    if newest is not None:
+        served = mine.current or 0
+        known = None if other is None else theirs.version(other.current)
+        if known is not None and _same(known, newest) and known.version >= served:
+            version = known.version
+        elif not provisional and newest.version == served > theirs.issued:
+            ledger = replace(ledger, versions=(newest, *ledger.versions))
+            version = served
+        else:
+            at_least = max(ours.issued, served)
+            ledger, version = _issued(ledger, newest.stored, now=newest.changed_at, served=at_least)
+        standing = replace(standing, current=version, confirmation=confirmation)
+    most = other or mine
+    standing = replace(
+        standing,
+        requested=max(mine.requested, most.requested),
+        answered=max(mine.answered, most.answered),
+        forced=max(mine.forced, most.forced),
+        requested_at=max(mine.requested_at, most.requested_at),
+        held_until=max(mine.held_until, most.held_until),
+        fence=max(mine.fence, most.fence) + 1,
+        holder=None,
+        running_since=None,
+        quarantine=None if other is None else other.quarantine,
+    )
+    return _pruned(_with(ledger, key, standing, standing.used_at), history)
+
+
+def _with(ledger: Ledger, key: str, standing: Standing, now: float) -> Ledger:
+    used = replace(standing, used_at=max(standing.used_at, now))
+    return replace(ledger, standings={**ledger.standings, key: used})
+
+
+def _same_source(ledger: Ledger, definition: Definition) -> Standing | None:
+    """How the job stands under the newest definition that differs in its rules alone."""
+    alike = (
+        each
+        for each in ledger.standings.values()
+        if each.confirmation and each.confirmation.definition.source == definition.source
+    )
+    return max(alike, key=lambda each: each.current or 0, default=None)
+
+
+def _published(
+    ledger: Ledger, standing: Standing, stored: Stored, *, now: float, served: int
+) -> tuple[Ledger, int]:
+    """The ledger with that content current; equal bytes of the same media type are no new version.
+
+    Other definitions may have published meanwhile, so the newest version counts as well.
+    """
+    for known in (ledger.version(standing.current), next(iter(ledger.versions), None)):
+        if known is not None and known.stored.etag == stored.etag and known.version >= served:
+            return ledger, known.version
+    return _issued(ledger, stored, now=now, served=served)
+
+
+def _issued(ledger: Ledger, stored: Stored, *, now: float, served: int) -> tuple[Ledger, int]:
+    before = next(iter(ledger.versions), None)
+    version = Version(
+        version=max(ledger.issued, served) + 1,
+        stored=stored,
+        changed_at=now,
+        dated=before is None or math.floor(before.changed_at) < math.floor(now),
+    )
+    versions = (version, *ledger.versions)
+    return replace(ledger, issued=version.version, versions=versions), version.version
+
+
+def _renewed(
+    standing: Standing, confirmation: Confirmation, version: int | None, fresh_since: float
+) -> Standing:
+    """The source has confirmed a version, which ends a run of failures and the quarantine."""
+    return replace(
+        standing,
+        current=version,
+        confirmation=confirmation,
+        fresh_since=fresh_since,
+        failing_since=None,
+        consecutive_failures=0,
+        quarantine=None,
+    )
+
+
+def _failed(standing: Standing, now: float) -> Standing:
+    return replace(
+        standing,
+        failing_since=now if standing.failing_since is None else standing.failing_since,
+        consecutive_failures=standing.consecutive_failures + 1,
+    )
+
+
+def _revoked(standing: Standing) -> Standing:
+    """Whoever makes an attempt has lost the lease."""
+    return replace(standing, fence=standing.fence + 1, holder=None, running_since=None)
+
+
+def _current(ledger: Ledger) -> set[int | None]:
+    return {each.current for each in ledger.standings.values()}
+
+
+def _pruned(ledger: Ledger, history: int) -> Ledger:
+    """Without definitions long unused, and versions beyond those that are to be kept."""
+    by_use = sorted(ledger.standings.items(), key=lambda item: -item[1].used_at)
+    now = by_use[0][1].used_at
+    standings = {
+        key: standing
+        for key, standing in by_use[:_MOST_STANDINGS]
+        if standing.used_at > now - _FORGOTTEN_AFTER
+    }
+    ledger = replace(ledger, standings=standings)
+    current = _current(ledger)
+    versions = [
+        each
+        for place, each in enumerate(ledger.versions)
+        if place < history or each.version in current
+    ]
+    return replace(ledger, versions=tuple(versions))
+
+
+def _is_later(one: Standing, other: Standing) -> bool:
+    """Whether the last attempt of the one came after that of the other."""
+    if one.last_attempt is None:
+        return False
+    return other.last_attempt is None or one.last_attempt.started_at > other.last_attempt.started_at
+
+
+def _most(one: Counts, other: Counts) -> Counts:
+    return Counts(
+        max(one.changed, other.changed),
+        max(one.unchanged, other.unchanged),
+        max(one.failed, other.failed),
+        max(one.rejected, other.rejected),
+    )
+
+
+def _newest(
+    theirs: Ledger, other: Standing | None, ours: Ledger, mine: Standing
+) -> tuple[Version | None, Confirmation | None]:
+    """The content that its source confirmed last, the store's where both did at the same time."""
+    known = None if other is None else theirs.version(other.current)
+    own = ours.version(mine.current)
+    if own is None or mine.confirmation is None:
+        return known, None if other is None else other.confirmation
+    if known is None or other is None or other.confirmation is None:
+        return own, mine.confirmation
+    if mine.confirmation.checked_at > other.confirmation.checked_at:
+        return own, mine.confirmation
+    return known, other.confirmation
+
+
+def _same(one: Version, other: Version) -> bool:
+    return one.stored.etag == other.stored.etag
