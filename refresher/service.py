@@ -33,6 +33,7 @@ from refresher.scheduler import Scheduler
 from refresher.sources.callable import payload_of
 from refresher.state import StateStore
 from refresher.store import Retention, Store
+from refresher.stores.memory import MemoryStore
 from refresher.watchdog import Watchdog
 from refresher.workshop import LARGE, Workshop
 
@@ -101,8 +102,10 @@ class Service:
             if any(plan.kind == "python" for plan in plans):
                 build.import_functions(self.config)
                 stack.enter_context(Watchdog())
+            backend = self._backend or build.backend_of(self.config)
+            self.store_lasts = not isinstance(backend, MemoryStore)
             self.store = Store(
-                self._backend or build.backend_of(self.config),
+                backend,
                 clock=self.clock,
                 retention=Retention(
                     versions=self.config.store.history, bytes=self.config.store.history_max_bytes

@@ -8,6 +8,7 @@ from refresher.web.answer import Answer, json_answer, problem, unauthorized, unk
 from refresher.web.cors import Cors
 from refresher.web.reads import Reads
 from refresher.web.status import job_status
+from refresher.web.versions import Versions
 
 
 class Endpoints:
@@ -20,6 +21,7 @@ class Endpoints:
             service.states,
             access=service.access,
             cors=self.cors,
+            versions=Versions(service.jobs.get, access=service.access, lasting=service.store_lasts),
             clock=service.clock,
             codes=service.metrics.reads,
         )

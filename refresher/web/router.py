@@ -24,7 +24,7 @@ from refresher.web.routing import (
     require_method,
     takes_only,
 )
-from refresher.web.target import below
+from refresher.web.target import below, with_query
 
 logger = logging.getLogger("refresher")
 
@@ -52,8 +52,8 @@ def _add_reads(router: APIRouter, running: Running) -> None:
     async def data(request: Request, job: str) -> Response:
         """The last good data of a job, with how fresh it is in `Age` and `Cache-Status`.
 
-        Conditional requests (`If-None-Match`, `If-Modified-Since`) and `Accept-Encoding` are
-        honoured.
+        With `version`, the data of that version, which never changes. Conditional requests
+        (`If-None-Match`, `If-Modified-Since`) and `Accept-Encoding` are honoured.
         """
         answer = running().reads.answer(
             request.method, _target(request, job), request.scope["headers"]
@@ -71,10 +71,13 @@ def _add_reads(router: APIRouter, running: Running) -> None:
         responses={
             200: {"description": "The snapshot's bytes, under the media type of the upstream."},
             304: {"description": "The client has these bytes already."},
+            400: {"description": "`version` is no positive integer."},
             401: {"description": "A read token is needed."},
-            404: {"description": "No job has that name."},
+            404: {"description": "No job has that name, or it has not come to that version."},
+            410: {"description": "That version is kept no longer."},
             503: {"description": "There is nothing to serve yet, or no longer."},
         },
+        openapi_extra={"parameters": [_number_in_query("version", required=False)]},
     )
 
 
@@ -224,11 +227,18 @@ def _add_quarantine(router: APIRouter, running: Running, guarded: Sequence[Depen
         )
 
 
+def _number_in_query(name: str, *, required: bool) -> dict[str, object]:
+    """The number of a version among the parameters that OpenAPI shows."""
+    schema = {"type": "integer", "minimum": 1}
+    return {"name": name, "in": "query", "required": required, "schema": schema}
+
+
 def _target(request: Request, rest: str) -> bytes:
     """The raw target without root path and prefix, where the router matched `/data/` and `rest`."""
     path: str = request.scope["path"]
     raw: bytes = request.scope.get("raw_path") or quote(path).encode()
-    return PREFIX.encode() + below(path.removesuffix(rest), raw)
+    target = PREFIX.encode() + below(path.removesuffix(rest), raw)
+    return with_query(target, request.scope["query_string"])
 
 
 async def _body(request: Request) -> bytes | None:

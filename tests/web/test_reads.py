@@ -541,7 +541,7 @@ class TestThePath:
         [
             "/data/rates",
             "/data/rates?",
-            "/data/rates?version=latest&x[]=%zz",
+            "/data/rates?versions=latest&x[]=%zz",
             "/data/%72ates",
             "/data/r%61%74es",
         ],

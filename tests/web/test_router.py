@@ -487,4 +487,4 @@ class TestEmbedded:
             for operation in path.values()
             for parameter in operation.get("parameters", [])
         ]
-        assert set(parameters) == {"job", "body"}
+        assert set(parameters) == {"job", "body", "version"}
