@@ -7,7 +7,7 @@ from refresher.service import Service
 from refresher.web.answer import Answer, json_answer, problem, unauthorized, unknown_job
 from refresher.web.cors import Cors
 from refresher.web.reads import Reads
-from refresher.web.status import job_status
+from refresher.web.status import history, job_status
 from refresher.web.versions import Versions
 
 
@@ -40,6 +40,11 @@ class Endpoints:
             return unknown_job(name)
         plan, now = self.service.config.jobs[name], self.service.clock.now()
         return json_answer(job_status(entry, plan, now))
+
+    def history(self, name: str) -> Answer:
+        """`GET /jobs/{job}/history`: the versions that are kept, the newest first."""
+        job = self.service.jobs.get(name)
+        return unknown_job(name) if job is None else json_answer(history(job.versions))
 
     def livez(self, authorization: bytes | None) -> Answer:
         """`GET /livez`: whether the scheduler runs; a job that broke is named, not fatal."""

@@ -104,9 +104,14 @@ def _add_status(router: APIRouter, running: Running) -> None:
         """One job: how fresh it is, when it is due, and how its last attempt ended."""
         return answered(request, lambda endpoints: endpoints.job(job))
 
+    async def history(request: Request, job: str) -> Response:
+        """The versions of a job that are kept, the newest first; `/data` has them by number."""
+        return answered(request, lambda endpoints: endpoints.history(job))
+
     for path, endpoint, summary in (
         ("/jobs", jobs, "All jobs"),
         ("/jobs/{job}", one_job, "One job"),
+        ("/jobs/{job}/history", history, "The kept versions"),
     ):
         add_path(router, path, endpoint, method="GET", summary=summary, tags=["Status"])
 

@@ -14,7 +14,7 @@ from refresher.web.routing import as_response
 from tests.fakes import FakeClock, FakeSource, payload, settled
 from tests.web.serving import ADMIN, TOKEN, Upstream, asking, cache_of, down, serving
 
-READS = ["/data/one", "/jobs", "/jobs/one", "/metrics"]
+READS = ["/data/one", "/jobs", "/jobs/one", "/jobs/one/history", "/metrics"]
 OPEN = ["/livez", "/readyz", "/openapi.json", "/docs"]
 ADMINS = [
     "/admin/refresh",
@@ -467,6 +467,7 @@ class TestEmbedded:
             "/data/{job}": ["get"],
             "/jobs": ["get"],
             "/jobs/{job}": ["get"],
+            "/jobs/{job}/history": ["get"],
             "/livez": ["get"],
             "/readyz": ["get"],
             "/metrics": ["get"],
