@@ -115,10 +115,11 @@ class Service:
                 turned=self._turned,
             )
             await stack.enter_async_context(self.store)
+            self.workshop = await stack.enter_async_context(Workshop())
             world = World(
                 self.states,
                 self.store,
-                await stack.enter_async_context(Workshop()),
+                self.workshop,
                 self.clock,
                 _Observers(self.metrics, LogObserver()),
                 self.redact,

@@ -9,7 +9,7 @@ import socket
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from refresher import pipeline, representation
+from refresher import json_patch, pipeline, representation
 from refresher.errors import GuardRefused, RefreshFailed
 from refresher.model import Content, Payload
 from refresher.representation import Representation
@@ -68,19 +68,31 @@ class Task:
         return Refined(content, representation.prepare(content.body, content.content_type))
 
 
-Outcome: TypeAlias = Verdict | RefreshFailed
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Say how a body differs from the one `before`."""
+
+    before: bytes
+
+    def carry_out(self, body: bytes) -> bytes:
+        """Write the difference as a JSON Patch; both are JSON."""
+        return json_patch.patch(self.before, body)
 
 
-def pack_task(task: Task) -> Spool:
+Work: TypeAlias = Task | Comparison
+Outcome: TypeAlias = Verdict | bytes | RefreshFailed
+
+
+def pack_task(task: Work) -> Spool:
     """Write a task down."""
     spool = Spool()
     spool.write(pickle.dumps(task))
     return spool
 
 
-def unpack_task(spool: Spool) -> Task:
+def unpack_task(spool: Spool) -> Work:
     """Read a task."""
-    task: Task = pickle.load(spool.reader())  # noqa: S301  written by the process that started us
+    task: Work = pickle.load(spool.reader())  # noqa: S301  written by the process that started us
     return task
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from refresher.errors import RefreshFailed
 from refresher.model import Stage
-from refresher.tasks import Outcome, Task, pack_outcome, receive, send, unpack_task
+from refresher.tasks import Outcome, Work, pack_outcome, receive, send, unpack_task
 
 _NICE = 10
 
@@ -41,7 +41,7 @@ def _work(channel: socket.socket) -> bool:
     return True
 
 
-def _outcome(task: Task, body: bytes) -> Outcome:
+def _outcome(task: Work, body: bytes) -> Outcome:
     try:
         return task.carry_out(body)
     except RefreshFailed as refusal:

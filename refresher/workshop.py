@@ -1,4 +1,4 @@
-"""Where answers are refined: small ones at once, large ones by worker processes.
+"""Where answers are refined and versions compared: small ones here, large ones by worker processes.
 
 Refining 50 MB of JSON stops every reader for seconds, in the loop and in a thread, which holds the
 interpreter lock just as well; in another process it costs them nothing.
@@ -25,7 +25,7 @@ from refresher.model import Content, Format, Payload, Snapshot, Stage
 from refresher.pipeline import Rules, Served, media
 from refresher.representation import Representation
 from refresher.spool import Spool, Spooled
-from refresher.tasks import Task, Verdict
+from refresher.tasks import Comparison, Task, Verdict, Work
 from refresher.threads import handover
 
 # Measured, by what readers wait at p99 while it is done over and over. Checked and hashed, 128 KiB
@@ -64,6 +64,7 @@ class Workshop:
         self._work: queue.SimpleQueue[Callable[[_Worker], None] | None] = queue.SimpleQueue()
         self._open = 0
         self._keepers: set[asyncio.Future[None]] = set()
+        self._comparing = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
         return self
@@ -103,11 +104,31 @@ class Workshop:
             return await to_thread.run_sync(task.carry_out, answer.body, abandon_on_cancel=True)
         outcome = await self._outcome_elsewhere(task, answer.body)
         if not isinstance(outcome, RefreshFailed):
+            assert not isinstance(outcome, bytes)  # noqa: S101  that is what a comparison gives
             return outcome
         try:
             raise outcome
         finally:
             del outcome  # its traceback leads here, and to the body
+
+    async def compare(self, before: bytes, after: bytes) -> bytes:
+        """Write a JSON Patch from one JSON text to another.
+
+        Cancelling ends the work itself. One comparison of large texts is made at a time, so that
+        refreshes do not wait for people.
+
+        Raises:
+            RefreshFailed: the worker process died over it.
+        """
+        comparison = Comparison(before)
+        if len(before) + len(after) < _LARGE_TO_PARSE:
+            return await to_thread.run_sync(comparison.carry_out, after, abandon_on_cancel=True)
+        async with self._comparing:
+            outcome = await self._outcome_elsewhere(comparison, after)
+        if isinstance(outcome, bytes):
+            return outcome
+        assert isinstance(outcome, RefreshFailed)  # noqa: S101  for a comparison gives no verdict
+        raise outcome
 
     async def prepare(self, content: Content) -> Representation:
         """Make content ready to be sent that needs no refining any more."""
@@ -119,7 +140,7 @@ class Workshop:
             representation.prepare, body, content_type, abandon_on_cancel=True
         )
 
-    async def _outcome_elsewhere(self, task: Task, body: bytes | Spool) -> tasks.Outcome:
+    async def _outcome_elsewhere(self, task: Work, body: bytes | Spool) -> tasks.Outcome:
         errand = _Errand(task, body)
         work, outcome = handover(errand.carry_out)
         self._open += 1
@@ -176,7 +197,7 @@ def _known(served: Snapshot) -> Served:
 class _Errand:
     """A task on its way to a worker and back."""
 
-    def __init__(self, task: Task, body: bytes | Spool) -> None:
+    def __init__(self, task: Work, body: bytes | Spool) -> None:
         self._task = task
         # Whoever gives up the errand may let go of the file while a thread still has it in hand.
         self._body = body.shared() if isinstance(body, Spool) else body
@@ -246,7 +267,7 @@ class _Worker:
                 message = f"no worker process can be started: {error.strerror}"
                 raise RefreshFailed(Stage.SOURCE, message, transient=True) from error
 
-    def carry_out(self, task: Task, body: bytes | Spool) -> tasks.Outcome:
+    def carry_out(self, task: Work, body: bytes | Spool) -> tasks.Outcome:
         """Have the process carry out a task, and wait until it has.
 
         Raises:

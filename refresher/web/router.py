@@ -2,7 +2,7 @@
 
 import inspect
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated
 from urllib.parse import quote
 
@@ -12,6 +12,7 @@ from fastapi.security import HTTPBearer
 
 from refresher.web import admin, quarantine
 from refresher.web.answer import Answer, unauthorized, unknown_path
+from refresher.web.diff import diff
 from refresher.web.endpoints import Endpoints
 from refresher.web.reads import PREFIX
 from refresher.web.routing import (
@@ -82,14 +83,17 @@ def _add_reads(router: APIRouter, running: Running) -> None:
 
 
 def _add_status(router: APIRouter, running: Running) -> None:
-    def answered(request: Request, answer: Callable[[Endpoints], Answer]) -> Response:
+    async def answered(
+        request: Request, answer: Callable[[Endpoints], Answer | Awaitable[Answer]]
+    ) -> Response:
         endpoints = running()
         cors, origin = endpoints.cors, field_of(request, "origin")
         requested = field_of(request, "access-control-request-method")
         found, vary = cors.preflight(request.method, origin, requested), cors.preflight_vary
         if found is None:
             require_method(request, *_READ)
-            found = endpoints.locked(field_of(request, "authorization")) or answer(endpoints)
+            asked = endpoints.locked(field_of(request, "authorization")) or answer(endpoints)
+            found = asked if isinstance(asked, Answer) else await asked
             found.headers.extend(cors.fields(origin))
             vary = cors.vary
         if cors.enabled:
@@ -98,15 +102,20 @@ def _add_status(router: APIRouter, running: Running) -> None:
 
     async def jobs(request: Request) -> Response:
         """Every job: how fresh it is, when it is due, and how its last attempt ended."""
-        return answered(request, lambda endpoints: endpoints.jobs())
+        return await answered(request, lambda endpoints: endpoints.jobs())
 
     async def one_job(request: Request, job: str) -> Response:
         """One job: how fresh it is, when it is due, and how its last attempt ended."""
-        return answered(request, lambda endpoints: endpoints.job(job))
+        return await answered(request, lambda endpoints: endpoints.job(job))
 
     async def history(request: Request, job: str) -> Response:
         """The versions of a job that are kept, the newest first; `/data` has them by number."""
-        return answered(request, lambda endpoints: endpoints.history(job))
+        return await answered(request, lambda endpoints: endpoints.history(job))
+
+    async def difference(request: Request, job: str) -> Response:
+        """What turns version `from` into version `to`: a JSON Patch (RFC 6902)."""
+        query: bytes = request.scope["query_string"]
+        return await answered(request, lambda endpoints: diff(endpoints.service, job, query))
 
     for path, endpoint, summary in (
         ("/jobs", jobs, "All jobs"),
@@ -114,6 +123,29 @@ def _add_status(router: APIRouter, running: Running) -> None:
         ("/jobs/{job}/history", history, "The kept versions"),
     ):
         add_path(router, path, endpoint, method="GET", summary=summary, tags=["Status"])
+    add_path(
+        router,
+        "/jobs/{job}/diff",
+        difference,
+        method="GET",
+        summary="The difference between two versions",
+        tags=["Status"],
+        responses={
+            200: {
+                "description": "Applied to `from`, it gives `to`.",
+                "content": {"application/json-patch+json": {}},
+            },
+            400: {"description": "`from` or `to` is no positive integer."},
+            404: {"description": "No job has that name, or it has not come to that version."},
+            410: {"description": "A version is kept no longer."},
+            413: {"description": "A version is larger than 8 MiB."},
+            422: {"description": "A version is not JSON."},
+            503: {"description": "The store is away."},
+        },
+        openapi_extra={
+            "parameters": [_number_in_query(name, required=True) for name in ("from", "to")]
+        },
+    )
 
 
 def _add_health(router: APIRouter, running: Running) -> None:

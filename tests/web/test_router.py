@@ -14,7 +14,8 @@ from refresher.web.routing import as_response
 from tests.fakes import FakeClock, FakeSource, payload, settled
 from tests.web.serving import ADMIN, TOKEN, Upstream, asking, cache_of, down, serving
 
-READS = ["/data/one", "/jobs", "/jobs/one", "/jobs/one/history", "/metrics"]
+DIFF = "/jobs/one/diff?from=1&to=1"
+READS = ["/data/one", "/jobs", "/jobs/one", "/jobs/one/history", DIFF, "/metrics"]
 OPEN = ["/livez", "/readyz", "/openapi.json", "/docs"]
 ADMINS = [
     "/admin/refresh",
@@ -468,6 +469,7 @@ class TestEmbedded:
             "/jobs": ["get"],
             "/jobs/{job}": ["get"],
             "/jobs/{job}/history": ["get"],
+            "/jobs/{job}/diff": ["get"],
             "/livez": ["get"],
             "/readyz": ["get"],
             "/metrics": ["get"],
@@ -488,4 +490,4 @@ class TestEmbedded:
             for operation in path.values()
             for parameter in operation.get("parameters", [])
         ]
-        assert set(parameters) == {"job", "body", "version"}
+        assert set(parameters) == {"job", "body", "version", "from", "to"}
