@@ -97,8 +97,13 @@ def no_version(error: UnknownVersion | GoneVersion | StoreUnavailable) -> Answer
             return store_unavailable("the store does not answer, and only it has the versions")
 
 
+def store_unwritable() -> Answer:
+    """The answer to a decision that the store has to be told, while it is away."""
+    return store_unavailable("the store cannot be told, and nothing has been changed; ask again")
+
+
 def store_unavailable(detail: str) -> Answer:
-    """The answer to what the store has to be asked or told, while it is away."""
+    """The answer to what the store has to be asked, while it is away."""
     headers = {"retry-after": str(_STORE_TRIED_AGAIN)}
     return problem(503, "store-unavailable", detail, headers=headers)
 

@@ -6,10 +6,17 @@ from dataclasses import asdict
 import anyio.to_thread
 
 from refresher.difference import difference
-from refresher.errors import NotQuarantined
+from refresher.errors import NotQuarantined, StoreUnavailable
 from refresher.model import Content, Quarantine, Snapshot
 from refresher.service import Service
-from refresher.web.answer import Answer, json_answer, problem, unknown_job
+from refresher.web.answer import (
+    Answer,
+    json_answer,
+    problem,
+    store_unavailable,
+    store_unwritable,
+    unknown_job,
+)
 from refresher.web.rendering import HARMLESS
 from refresher.web.status import rfc3339
 
@@ -25,6 +32,8 @@ async def show(service: Service, name: str) -> Answer:
         held, candidate = job.quarantined(), await job.candidate()
     except NotQuarantined as error:
         return _nothing(error)
+    except StoreUnavailable:
+        return store_unavailable("the store does not answer, and only it has the candidate")
     served = job.record.snapshot
     # In a thread: rows by the hundred thousand take a while to compare.
     summary = await anyio.to_thread.run_sync(_summary, candidate, served)
@@ -53,6 +62,8 @@ async def show_body(service: Service, name: str) -> Answer:
         held, candidate = job.quarantined(), await job.candidate()
     except NotQuarantined as error:
         return _nothing(error)
+    except StoreUnavailable:
+        return store_unavailable("the store does not answer, and only it has the candidate")
     return _body(held, candidate)
 
 
@@ -65,6 +76,8 @@ async def accept(service: Service, name: str) -> Answer:
         snapshot = await job.accept()
     except NotQuarantined as error:
         return _nothing(error)
+    except StoreUnavailable:
+        return store_unwritable()
     logger.info("%s: accepted out of quarantine, serving version %s", name, snapshot.version)
     return json_answer({"job": name, "version": snapshot.version, "etag": snapshot.etag})
 
@@ -78,6 +91,8 @@ async def reject(service: Service, name: str) -> Answer:
         await job.reject()
     except NotQuarantined as error:
         return _nothing(error)
+    except StoreUnavailable:
+        return store_unwritable()
     logger.info("%s: what was in quarantine has been dropped", name)
     return json_answer({"job": name, "quarantine": None})
 

@@ -9,6 +9,7 @@ from urllib.parse import quote
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.params import Depends as Dependency
 from fastapi.security import HTTPBearer
+from pydantic import BaseModel
 
 from refresher.web import admin, quarantine
 from refresher.web.answer import Answer, unauthorized, unknown_path
@@ -193,6 +194,27 @@ def _add_admin(router: APIRouter, running: Running, guard: Callable[..., object]
             return as_response(request, admin.too_large())
         return as_response(request, await admin.refresh(running().service, body))
 
+    async def nothing(request: Request) -> Response:
+        return as_response(request, unknown_path(request.url.path))
+
+    # The token comes before everything else: without it nobody learns what there is.
+    guarded = [Depends(guard or admin_token)]
+    add_path(
+        router,
+        "/admin/refresh",
+        refresh,
+        method="POST",
+        checks=[*guarded, takes_only("POST")],
+        summary="Refresh jobs now",
+        tags=["Admin"],
+        openapi_extra=_asks_for(admin.RefreshRequest),
+    )
+    _add_decisions(router, running, guarded)
+    _add_quarantine(router, running, guarded)
+    add_hidden(router, "/admin/{rest:path}", nothing, guarded)
+
+
+def _add_decisions(router: APIRouter, running: Running, guarded: Sequence[Dependency]) -> None:
     async def pause(request: Request, job: str) -> Response:
         """Stop following the job's schedule; what is served grows stale like any other."""
         answer = await admin.set_paused(running().service, job, paused=True)
@@ -203,22 +225,29 @@ def _add_admin(router: APIRouter, running: Running, guard: Callable[..., object]
         answer = await admin.set_paused(running().service, job, paused=False)
         return as_response(request, answer)
 
-    async def nothing(request: Request) -> Response:
-        return as_response(request, unknown_path(request.url.path))
+    async def rollback(request: Request, job: str) -> Response:
+        """Serve the content of a kept version again, as a new version, and pause the job."""
+        body = await _body(request)
+        if body is None:
+            return as_response(request, admin.too_large())
+        return as_response(request, await admin.roll_back(running().service, job, body))
 
-    # The token comes before everything else: without it nobody learns what there is.
-    guarded = [Depends(guard or admin_token)]
-    schema = admin.RefreshRequest.model_json_schema()
-    described = {"requestBody": {"content": {"application/json": {"schema": schema}}}}
-    for path, endpoint, shown in (
-        ("/admin/refresh", refresh, {"summary": "Refresh jobs now", "openapi_extra": described}),
-        ("/admin/jobs/{job}/pause", pause, {"summary": "Pause a job"}),
-        ("/admin/jobs/{job}/resume", resume, {"summary": "Resume a job"}),
+    rollback_body = _asks_for(admin.RollbackRequest)
+    for verb, endpoint, summary, described in (
+        ("pause", pause, "Pause a job", None),
+        ("resume", resume, "Resume a job", None),
+        ("rollback", rollback, "Serve a kept version again", rollback_body),
     ):
-        checks = [*guarded, takes_only("POST")]
-        add_path(router, path, endpoint, method="POST", checks=checks, tags=["Admin"], **shown)
-    _add_quarantine(router, running, guarded)
-    add_hidden(router, "/admin/{rest:path}", nothing, guarded)
+        add_path(
+            router,
+            f"/admin/jobs/{{job}}/{verb}",
+            endpoint,
+            method="POST",
+            checks=[*guarded, takes_only("POST")],
+            summary=summary,
+            tags=["Admin"],
+            openapi_extra=described,
+        )
 
 
 def _add_quarantine(router: APIRouter, running: Running, guarded: Sequence[Dependency]) -> None:
@@ -268,6 +297,12 @@ def _number_in_query(name: str, *, required: bool) -> dict[str, object]:
     """The number of a version among the parameters that OpenAPI shows."""
     schema = {"type": "integer", "minimum": 1}
     return {"name": name, "in": "query", "required": required, "schema": schema}
+
+
+def _asks_for(request: type[BaseModel]) -> dict[str, object]:
+    """A request's body as OpenAPI shows it."""
+    schema = request.model_json_schema()
+    return {"requestBody": {"content": {"application/json": {"schema": schema}}}}
 
 
 def _target(request: Request, rest: str) -> bytes:
