@@ -130,6 +130,7 @@ class Service:
             ]
             for job in jobs:
                 await job.enter()
+            self._turned()  # the store was asked before there were any jobs
             await _restored(jobs, self.store)
             for name, value in self._frozen.items():
                 self._publish_frozen(name, value)

@@ -47,12 +47,15 @@ class Endpoints:
         return unknown_job(name) if job is None else json_answer(history(job.versions))
 
     def livez(self, authorization: bytes | None) -> Answer:
-        """`GET /livez`: whether the scheduler runs; a job that broke is named, not fatal."""
+        """`GET /livez`: whether the scheduler runs; what else is broken is named, not fatal."""
         if not self.service.is_alive():
             return problem(503, "not-alive", "the scheduler has not run for more than 10 s")
         if not self.service.access.may_read(authorization):
             return json_answer({"status": "ok"})
-        return json_answer({"status": "ok", "crashed": self.service.crashed()})
+        found: dict[str, object] = {"status": "ok", "crashed": self.service.crashed()}
+        if self.service.store.detached:
+            found["store"] = "detached"
+        return json_answer(found)
 
     def readyz(self, authorization: bytes | None) -> Answer:
         """`GET /readyz`: whether every required job has had its first snapshot."""

@@ -72,7 +72,7 @@ def of_the_moment(rendering: Rendering, record: Record, state: State, now: float
     age = math.floor(freshness.age_of(rendering.snapshot, now))
     left = rendering.max_age - age
     status = f"refresher; hit; ttl={left}"
-    if left < 0 or state is not State.FRESH:
+    if left < 0 or state is not State.FRESH or record.detached:
         status += f"; detail={freshness.detail_of(record, state)}"
     return [(b"age", b"%d" % age), (b"cache-status", status.encode())]
 

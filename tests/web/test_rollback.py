@@ -223,4 +223,6 @@ async def test_what_a_store_cannot_be_told_changes_nothing(
         assert answer.headers["retry-after"] == "1"
         assert "s3cr3t" not in answer.text
         assert ((await job(client))["version"], (await job(client))["paused"]) == (2, False)
-        assert (await client.get("/data/one")).json() == [2]
+        read = await client.get("/data/one")
+        assert read.json() == [2]
+        assert read.headers["cache-status"].endswith("; detail=detached")
