@@ -284,11 +284,19 @@ def resumed(ledger: Ledger) -> Ledger:
 
 
 def rolled_back(
-    ledger: Ledger, definition: Definition, number: int, *, served: int, now: float, history: int
+    ledger: Ledger,
+    definition: Definition,
+    number: int,
+    *,
+    discarded: Attempt,
+    served: int,
+    now: float,
+    history: int,
 ) -> Ledger | None:
     """Content of a kept version again, as a new one, and the job paused; None where it is gone.
 
-    An attempt under way has lost its lease: what it brings is newer than what a person wants. The
+    An attempt under way has lost its lease: what it brings is newer than what a person wants. Nor
+    is any made for requests that are pending: `discarded` is their answer, but for the version. The
     source has confirmed nothing, so the data is as old as before.
     """
     old = ledger.version(number)
@@ -303,6 +311,9 @@ def rolled_back(
     standing = replace(
         _revoked(standing), current=version, confirmation=replace(confirmation, revision=None)
     )
+    if is_pending(standing):
+        answer = replace(discarded, version=version)
+        standing = replace(standing, answered=standing.requested, last_attempt=answer)
     return _pruned(_with(replace(ledger, paused=True), key, standing, now), history)
 
 

@@ -34,6 +34,7 @@ from refresher.scoreboard import Seat
 from refresher.sources.callable import payload_of
 from refresher.state import StateStore
 from refresher.store import Retention, Store
+from refresher.stores.memory import MemoryStore
 from refresher.watchdog import Watchdog
 from refresher.workshop import LARGE, Workshop
 
@@ -106,9 +107,11 @@ class Service:
             if any(plan.kind == "python" for plan in plans):
                 build.import_functions(self.config)
                 stack.enter_context(Watchdog())
-            self._workshop = await stack.enter_async_context(Workshop())
+            self.workshop = await stack.enter_async_context(Workshop())
+            backend = self._backend or build.backend_of(self.config)
+            self.store_lasts = not isinstance(backend, MemoryStore)
             self.store = Store(
-                self._backend or build.backend_of(self.config),
+                backend,
                 clock=self.clock,
                 retention=Retention(
                     versions=self.config.store.history, bytes=self.config.store.history_max_bytes
@@ -118,10 +121,11 @@ class Service:
                 turned=self._turned,
             )
             await stack.enter_async_context(self.store)
+            self.workshop = await stack.enter_async_context(Workshop())
             world = World(
                 self.states,
                 self.store,
-                self._workshop,
+                self.workshop,
                 self.clock,
                 _Observers(self.metrics, LogObserver()),
                 self.redact,
@@ -132,6 +136,7 @@ class Service:
             ]
             for job in jobs:
                 await job.enter()
+            self._turned()  # the store was asked before there were any jobs
             await _restored(jobs, self.store)
             for name, value in self._frozen.items():
                 self._publish_frozen(name, value)
@@ -255,7 +260,7 @@ class Service:
             self._upstream(plan),
             self.config,
             now=self.clock.now,
-            read_page=self._workshop.read_page,
+            read_page=self.workshop.read_page,
             spool_from=LARGE,
         )
 

@@ -9,7 +9,7 @@ import socket
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias, TypeVar, cast
 
-from refresher import pipeline, representation
+from refresher import json_patch, pipeline, representation
 from refresher.errors import GuardRefused, RefreshFailed
 from refresher.model import Content, Payload
 from refresher.pipeline.pages import Page, PageRule, read_page
@@ -97,6 +97,17 @@ class Paging:
             RefreshFailed: it is none that could be read.
         """
         return read_page(Payload(body=body, content_type=self.content_type), self.rule)
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """To say how a body differs from the one `before`."""
+
+    before: bytes
+
+    def carry_out(self, body: bytes) -> bytes:
+        """Write the difference as a JSON Patch; both are JSON."""
+        return json_patch.patch(self.before, body)
 
 
 def pack_task(task: Task[object]) -> Spool:

@@ -1,4 +1,4 @@
-"""Where answers are read and refined: small ones at once, large ones by worker processes.
+"""Where answers are refined and versions compared: small ones here, large ones by workers.
 
 Refining 50 MB of JSON stops every reader for seconds, in the loop and in a thread, which holds the
 interpreter lock just as well; in another process it costs them nothing.
@@ -26,7 +26,7 @@ from refresher.pipeline import FormatRule, Rules, Served, media
 from refresher.pipeline.pages import Page, PageRule
 from refresher.representation import Representation
 from refresher.spool import Spool, Spooled
-from refresher.tasks import Paging, Refining, Task, Verdict
+from refresher.tasks import Comparison, Paging, Refining, Task, Verdict
 from refresher.threads import handover
 
 T = TypeVar("T")
@@ -67,6 +67,7 @@ class Workshop:
         self._work: queue.SimpleQueue[Callable[[_Worker], None] | None] = queue.SimpleQueue()
         self._open = 0
         self._keepers: set[asyncio.Future[None]] = set()
+        self._comparing = asyncio.Lock()
 
     async def __aenter__(self) -> Self:
         return self
@@ -115,6 +116,24 @@ class Workshop:
         task = Paging(content_type=answer.content_type, rule=rule)
         large = _large_for(answer.content_type, rule.format, parses=rule.builds_values)
         return await self._carried_out(task, answer.body, large)
+
+    async def compare(self, before: bytes, after: bytes) -> bytes:
+        """Write a JSON Patch from one JSON text to another.
+
+        Cancelling ends the work itself. One comparison of large texts is made at a time, so that
+        refreshes do not wait for people.
+
+        Raises:
+            RefreshFailed: the worker process died over it.
+        """
+        comparison = Comparison(before)
+        if len(before) + len(after) < _LARGE_TO_PARSE:
+            return await to_thread.run_sync(comparison.carry_out, after, abandon_on_cancel=True)
+        async with self._comparing:
+            outcome = await self._outcome_elsewhere(comparison, after)
+        if isinstance(outcome, RefreshFailed):
+            raise outcome
+        return outcome
 
     async def prepare(self, content: Content) -> Representation:
         """Make content ready to be sent that needs no refining any more."""

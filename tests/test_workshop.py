@@ -11,8 +11,10 @@ from pathlib import Path
 
 import anyio
 import anyio.to_thread
+import msgspec
 import pytest
 
+from refresher import json_patch
 from refresher.errors import RefreshFailed
 from refresher.model import (
     Confirmation,
@@ -292,6 +294,33 @@ async def test_what_is_given_up_before_it_began_takes_nobody_elses_worker(
 async def test_there_are_only_so_many_workers(workshop: Workshop) -> None:
     await asyncio.gather(*(workshop.refine(in_a_file(LARGE_BODY), PLAIN, None) for _ in range(20)))
     assert 1 <= len(children()) <= 4
+
+
+async def test_large_texts_are_compared_by_a_worker_one_pair_at_a_time(
+    workshop: Workshop,
+) -> None:
+    other = LARGE_BODY.replace(b'"id":7,', b'"id":8,')
+    patches = await asyncio.gather(*(workshop.compare(LARGE_BODY, other) for _ in range(4)))
+    assert patches == [json_patch.patch(LARGE_BODY, other)] * 4
+    assert b'"/7/id"' in patches[0]
+    assert len(children()) == 1
+
+
+async def test_small_texts_are_compared_here(workshop: Workshop) -> None:
+    assert await workshop.compare(b"[1]", b"[1,2]") == b'[{"op":"add","path":"/1","value":2}]'
+    assert not children()
+
+
+async def test_a_worker_that_dies_over_a_comparison_is_replaced(workshop: Workshop) -> None:
+    async def die() -> None:
+        os.kill(await a_busy_worker(), signal.SIGKILL)
+
+    long, longer = (msgspec.json.encode(list(range(n, 400_000))) for n in (0, 1))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(die)
+        with pytest.raises(RefreshFailed, match=r"worker process died .*SIGKILL"):
+            await workshop.compare(long, longer)
+    assert await workshop.compare(LARGE_BODY, LARGE_BODY) == b"[]"
 
 
 async def test_workers_yield_to_the_service(workshop: Workshop) -> None:

@@ -14,7 +14,7 @@ from refresher.facade import Refresher
 from refresher.web.answer import problem, unknown_path
 from refresher.web.reads import PREFIX
 from refresher.web.routing import as_response, http_problem
-from refresher.web.target import below
+from refresher.web.target import below, with_query
 
 logger = logging.getLogger("refresher")
 
@@ -55,7 +55,8 @@ class InFront:
             await self._app(scope, receive, send)
             return
         try:
-            target = PREFIX.encode() + below(prefix, scope["raw_path"])
+            path = PREFIX.encode() + below(prefix, scope["raw_path"])
+            target = with_query(path, scope["query_string"])
             answer = self._cache.endpoints.reads.answer(scope["method"], target, scope["headers"])
             if inspect.isawaitable(answer):
                 answer = await answer

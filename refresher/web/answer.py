@@ -8,8 +8,12 @@ from http.client import responses
 import msgspec
 from starlette.types import Send
 
+from refresher.errors import GoneVersion, ReadError, StoreUnavailable, UnknownVersion
+
 RawHeaders = list[tuple[bytes, bytes]]
 
+_STORE_TRIED_AGAIN = 1
+"""Seconds after which a store that is away has been tried again."""
 _MOST_SHOWN = 100
 """Characters of what a client asked for that are repeated to it."""
 
@@ -83,6 +87,28 @@ def unknown_path(path: str) -> Answer:
     return problem(404, None, f"nothing is at {shortened(path)}")
 
 
+def no_version(error: UnknownVersion | GoneVersion | StoreUnavailable) -> Answer:
+    """The answer to a request for a version that is not to be had (gone: RFC 9110, 15.5.11)."""
+    match error:
+        case UnknownVersion():
+            return problem(404, "unknown-version", _with_history(error))
+        case GoneVersion():
+            return problem(410, "gone-version", _with_history(error))
+        case StoreUnavailable():
+            return store_unavailable("the store does not answer, and only it has the versions")
+
+
+def store_unwritable() -> Answer:
+    """The answer to a decision that the store has to be told, while it is away."""
+    return store_unavailable("the store cannot be told, and nothing has been changed; ask again")
+
+
+def store_unavailable(detail: str) -> Answer:
+    """The answer to what the store has to be asked, while it is away."""
+    headers = {"retry-after": str(_STORE_TRIED_AGAIN)}
+    return problem(503, "store-unavailable", detail, headers=headers)
+
+
 def not_allowed(path: str, method: str, *allowed: str) -> Answer:
     """The answer to a method that a path does not take (RFC 9110, 15.5.6)."""
     detail = f"{shortened(path)} takes {' or '.join(allowed)}, not {shortened(method)}"
@@ -117,3 +143,7 @@ def json_body_answer(body: bytes, status: int = 200) -> Answer:
 def shortened(text: str) -> str:
     """As much of what a client asked for as is repeated to it."""
     return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}…"
+
+
+def _with_history(error: ReadError) -> str:
+    return f"{error}; GET /jobs/{error.job}/history has those that are kept"

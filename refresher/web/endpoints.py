@@ -10,8 +10,9 @@ from refresher.web.answer import Answer, json_answer, problem, unauthorized, unk
 from refresher.web.cors import Cors
 from refresher.web.listing import list_jobs, read_listing
 from refresher.web.reads import Reads
-from refresher.web.status import job_status
+from refresher.web.status import history, job_status
 from refresher.web.unhurried import unhurried
+from refresher.web.versions import Versions
 
 
 class Endpoints:
@@ -24,6 +25,7 @@ class Endpoints:
             service.states,
             access=service.access,
             cors=self.cors,
+            versions=Versions(service.jobs.get, access=service.access, lasting=service.store_lasts),
             clock=service.clock,
             codes=service.metrics.reads,
         )
@@ -44,13 +46,21 @@ class Endpoints:
         plan, now = self.service.config.jobs[name], self.service.clock.now()
         return json_answer(job_status(entry, plan, now))
 
+    def history(self, name: str) -> Answer:
+        """`GET /jobs/{job}/history`: the versions that are kept, the newest first."""
+        job = self.service.jobs.get(name)
+        return unknown_job(name) if job is None else json_answer(history(job.versions))
+
     def livez(self, authorization: bytes | None) -> Answer:
-        """`GET /livez`: whether the scheduler runs; a job that broke is named, not fatal."""
+        """`GET /livez`: whether the scheduler runs; what else is broken is named, not fatal."""
         if not self.service.is_alive():
             return problem(503, "not-alive", "the scheduler has not run for more than 10 s")
         if not self.service.access.may_read(authorization):
             return json_answer({"status": "ok"})
-        return json_answer({"status": "ok", "crashed": self.service.crashed()})
+        found: dict[str, object] = {"status": "ok", "crashed": self.service.crashed()}
+        if self.service.store.detached:
+            found["store"] = "detached"
+        return json_answer(found)
 
     def readyz(self, authorization: bytes | None) -> Answer:
         """`GET /readyz`: whether every required job has had its first snapshot."""

@@ -2,7 +2,7 @@
 
 Free of ASGI, so that whatever carries HTTP gives the same answers. A read takes one dict lookup; no
 lock, no await and no store is on its way, but for a large body whose gzip form nobody has asked for
-yet: then the answer is awaited.
+yet, and for a version that is asked for by its number: then the answer is awaited.
 """
 
 import asyncio
@@ -21,6 +21,7 @@ from refresher.state import Entry, StateStore
 from refresher.web.answer import Answer, not_allowed, problem, unauthorized, unknown_job
 from refresher.web.cors import Cors
 from refresher.web.rendering import Rendering, of_the_moment, render
+from refresher.web.versions import Versions, asked_for
 
 logger = logging.getLogger("refresher")
 
@@ -63,6 +64,7 @@ class Reads:
         *,
         access: Access,
         cors: Cors,
+        versions: Versions,
         clock: Clock,
         codes: Tally,
         compress: Callable[[bytes], bytes | None] = representation.compress,
@@ -70,6 +72,7 @@ class Reads:
         self._states = states
         self._access = access
         self._cors = cors
+        self._versions = versions
         self._clock = clock
         self._codes = codes
         self._compress = compress
@@ -101,13 +104,18 @@ class Reads:
         return self._finish_later(answer, method, fields)
 
     def _decide(self, method: str, target: bytes, fields: Fields) -> Answer | Awaitable[Answer]:
-        path = target.partition(b"?")[0].decode("latin-1")
+        raw, _, query = target.partition(b"?")
+        path = raw.decode("latin-1")
         if method not in {"GET", "HEAD"}:
             return not_allowed(path, method, "GET", "HEAD")
         if not self._access.may_read(fields.get(b"authorization")):
             return unauthorized("reading")
         # A `/` parts segments and a `%2F` is part of one, but no job's name has either.
-        return self._read(unquote(path.removeprefix(PREFIX)), fields)
+        job = unquote(path.removeprefix(PREFIX))
+        version = asked_for(query) if query else None
+        if version is not None:
+            return self._versions.read(job, version, fields)
+        return self._read(job, fields)
 
     def _read(self, job: str, fields: Fields) -> Answer | Awaitable[Answer]:
         entry = self._states.get(job)

@@ -63,7 +63,7 @@ def render(
         max_age,
         etags,
         {coding: [(b"etag", etags[coding].encode()), *common] for coding in codings},
-        {coding: _content(snapshot, representation, coding) for coding in codings},
+        {coding: content_fields(representation, coding) for coding in codings},
     )
 
 
@@ -72,14 +72,15 @@ def of_the_moment(rendering: Rendering, record: Record, state: State, now: float
     age = math.floor(freshness.age_of(rendering.snapshot, now))
     left = rendering.max_age - age
     status = f"refresher; hit; ttl={left}"
-    if left < 0 or state is not State.FRESH:
+    if left < 0 or state is not State.FRESH or record.detached:
         status += f"; detail={freshness.detail_of(record, state)}"
     return [(b"age", b"%d" % age), (b"cache-status", status.encode())]
 
 
-def _content(snapshot: Snapshot, representation: Representation, coding: str) -> RawHeaders:
+def content_fields(representation: Representation, coding: str) -> RawHeaders:
+    """What a 200 says of its body, and a 304 does not."""
     fields = [
-        (b"content-type", snapshot.content.content_type.encode("latin-1")),
+        (b"content-type", representation.content_type.encode("latin-1")),
         (b"content-length", b"%d" % len(representation.body(coding))),
     ]
     if coding != "identity":

@@ -12,6 +12,7 @@ from refresher.access import Access, Tokens
 from refresher.web.answer import Answer
 from refresher.web.cors import Cors
 from refresher.web.reads import Reads
+from refresher.web.versions import Versions
 from tests.shelf import Shelf
 
 RATES = "/data/rates"
@@ -58,10 +59,12 @@ class Reader:
     ) -> None:
         self.shelf = shelf or Shelf()
         self.codes: Counter[int] = Counter()
+        access = Access(Tokens(admin=tuple(admin), read=tuple(read_tokens)))
         self.reads = Reads(
             self.shelf.states,
-            access=Access(Tokens(admin=tuple(admin), read=tuple(read_tokens))),
+            access=access,
             cors=Cors(origins),
+            versions=Versions(lambda _: None, access=access, lasting=True),
             clock=self.shelf.clock,
             codes=self.codes,
             compress=compress,

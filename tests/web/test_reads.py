@@ -192,6 +192,28 @@ class TestTheDetailOfCacheStatus:
         assert status == "refresher; hit; ttl=-51; detail=expired"
 
 
+@pytest.mark.parametrize(
+    ("known", "detail"),
+    [
+        ({}, None),
+        ({"detached": True}, "detached"),
+        ({"outdated": True}, "definition"),
+        ({"outdated": True, "detached": True}, "detached"),
+        ({"paused": True}, None),
+        ({"paused": True, "detached": True}, "paused"),
+        ({"failing_since": START, "last_attempt": failed(), "detached": True}, "detached"),
+        ({"failing_since": START, "last_attempt": failed(), "outdated": True}, "definition"),
+    ],
+)
+def test_a_detail_says_what_keeps_data_from_being_all_that_it_may_be(
+    known: dict[str, object], detail: str | None
+) -> None:
+    shelf = Shelf()
+    shelf.put(**known)  # type: ignore[arg-type]
+    status = Reader(shelf).get().headers["cache-status"]
+    assert status == "refresher; hit; ttl=100" + ("" if detail is None else f"; detail={detail}")
+
+
 @given(
     lifetime=seconds,
     age=seconds.map(lambda age: age - 100),
@@ -541,7 +563,7 @@ class TestThePath:
         [
             "/data/rates",
             "/data/rates?",
-            "/data/rates?version=latest&x[]=%zz",
+            "/data/rates?versions=latest&x[]=%zz",
             "/data/%72ates",
             "/data/r%61%74es",
         ],
