@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Container, Iterable, Iterator
 
-import anyio
+from anyio import TaskHandle
 from anyio.abc import TaskGroup
 
 from refresher.clock import Clock, sleep_until
@@ -17,13 +17,13 @@ _CLOCK_STEP = 2.0
 
 
 class Scheduler:
-    """Runs jobs, each in a cancel scope of its own, so that one can end while the rest go on."""
+    """Runs jobs, each in a task of its own that can end while the rest go on."""
 
     def __init__(self, tasks: TaskGroup, clock: Clock) -> None:
         self._tasks = tasks
         self._clock = clock
         self._jobs: dict[str, Job] = {}
-        self._scopes: dict[str, anyio.CancelScope] = {}
+        self._handles: dict[str, TaskHandle[None]] = {}
         self._beat = asyncio.get_running_loop().time()
         tasks.start_soon(self._heart, name="refresher heartbeat")
 
@@ -51,14 +51,14 @@ class Scheduler:
             self._jobs[job.name] = job
             if job.name in resting:
                 continue
-            scope = self._scopes[job.name] = anyio.CancelScope()
-            self._tasks.start_soon(_run, job, scope, name=f"refresher job {job.name}")
+            name = f"refresher job {job.name}"
+            self._handles[job.name] = self._tasks.start_soon(job.run, name=name)
 
     def stop(self, job: str) -> None:
         """End the job's task, and with it an attempt under way; the job stays known."""
-        scope = self._scopes.pop(job, None)
-        if scope is not None:
-            scope.cancel()
+        handle = self._handles.pop(job, None)
+        if handle is not None:
+            handle.cancel()
 
     def since_heartbeat(self) -> float:
         """Seconds since the scheduler's tasks last ran."""
@@ -77,8 +77,3 @@ class Scheduler:
                 offset += drift
                 for job in list(self._jobs.values()):
                     await job.look_again()
-
-
-async def _run(job: Job, scope: anyio.CancelScope) -> None:
-    with scope:
-        await job.run()
