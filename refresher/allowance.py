@@ -55,10 +55,10 @@ def started(allowance: Allowance, rate: Rate, *, now: float) -> Allowance | None
     if rate.count > _EXACT:
         slot = rate.period / _EXACT
         at = math.ceil(now / slot) * slot
-    recent = _recent(allowance, rate, now)
-    if recent and recent[-1][0] == at:
-        return replace(allowance, starts=(*recent[:-1], (at, recent[-1][1] + 1)))
-    return replace(allowance, starts=(*recent, (at, 1)))
+    starts = dict(_recent(allowance, rate, now))
+    starts[at] = starts.get(at, 0) + 1
+    # Sorted, as the clocks of two processes may differ by a little.
+    return replace(allowance, starts=tuple(sorted(starts.items())))
 
 
 def given_back(allowance: Allowance) -> Allowance | None:

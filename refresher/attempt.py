@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import TypeAlias, assert_never
 
 from refresher import freshness, pipeline, quarantine
-from refresher.errors import RefreshFailed
+from refresher.errors import RefreshFailed, StoreUnavailable
 from refresher.ledger import Confirmed, Published, SetAside
 from refresher.model import (
     Confirmation,
@@ -119,7 +119,7 @@ class Attempting:
                 found = Confirmed(confirmation=confirmation)
                 return Fruit(found=found, due=due, http_status=answer.http_status)
             case Refined(content, ready):
-                stored = self.store.stage(content, ready.identity_etag)
+                stored = self.store.stage(self.plan.name, content, ready.identity_etag)
                 return Fruit(
                     found=Published(stored=stored, confirmation=confirmation),
                     due=due,
@@ -130,9 +130,13 @@ class Attempting:
             case Refused(content, etag, reason):
                 held = occasion.held
                 known = held is not None and held.stored.etag == etag
-                stored = held.stored if held and known else self.store.stage(content, etag)
+                stored = (
+                    held.stored
+                    if held and known
+                    else self.store.stage(self.plan.name, content, etag)
+                )
                 aside = self._aside(occasion, stored, confirmation, self.redact(reason))
-                return await self._kept_aside(aside, due, answer.http_status)
+                return await self._kept_aside(aside, due, answer.http_status, content)
             case _:
                 assert_never(verdict)
 
@@ -162,15 +166,18 @@ class Attempting:
             next_moment=self.plan.due_after(occasion.started, confirmation.checked_at),
         )
 
-    async def _kept_aside(self, aside: Quarantine, due: float, http_status: int | None) -> Fruit:
+    async def _kept_aside(
+        self,
+        aside: Quarantine,
+        due: float,
+        http_status: int | None,
+        content: Content | None = None,
+    ) -> Fruit:
         """The candidate in quarantine, or published when it has come often enough."""
         if not quarantine.is_accepted(aside, self.plan.accept_after):
             return Fruit(found=SetAside(quarantine=aside), due=due, http_status=http_status)
-        body = await self.store.body(aside.stored)
-        if body is None:
-            message = "the store has lost the candidate that has come often enough to be taken"
-            raise RefreshFailed(Stage.SOURCE, message, http_status=http_status)
-        content = aside.stored.with_bytes(body)
+        if content is None:
+            content = await self._candidate(aside.stored, http_status)
         return Fruit(
             found=Published(stored=aside.stored, confirmation=aside.confirmation),
             due=due,
@@ -178,6 +185,20 @@ class Attempting:
             content=content,
             ready=await self.workshop.prepare(content),
         )
+
+    async def _candidate(self, stored: Stored, http_status: int | None) -> Content:
+        """What was set aside before, and is as it was."""
+        try:
+            body = await self.store.body(self.plan.name, stored)
+        except StoreUnavailable as error:
+            message = f"the candidate that has come often enough cannot be read: {error}"
+            raise RefreshFailed(
+                Stage.SOURCE, message, transient=True, http_status=http_status
+            ) from error
+        if body is None:
+            message = "the store has lost the candidate that has come often enough to be taken"
+            raise RefreshFailed(Stage.SOURCE, message, http_status=http_status)
+        return stored.with_bytes(body)
 
     async def _refined(self, answer: Payload | Spooled, served: Snapshot | None) -> Verdict:
         try:

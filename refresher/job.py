@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -44,6 +45,8 @@ from refresher.schedule import LONGEST_WAIT, held_until, next_due
 from refresher.state import Entry, StateStore
 from refresher.store import Store
 from refresher.workshop import Workshop
+
+logger = logging.getLogger("refresher")
 
 _AFTER_CRASH = 1.0
 """Seconds before a loop that broke outside an attempt tries again."""
@@ -99,6 +102,7 @@ class Job:
         self._requests = Requests()
         self._running: _Running | None = None
         self._resting = False
+        self._following = asyncio.Lock()
         now = self._clock.now()
         due = Due(now, DueReason.STARTUP) if plan.enabled else Due(None, DueReason.DISABLED)
         record = Record(job=plan.name, since=now, due=due, enabled=plan.enabled)
@@ -149,20 +153,38 @@ class Job:
 
     async def follow(self) -> None:
         """Take up what other processes have made of the job."""
-        while not self._resting and (version := self.awaited) is not None:
-            try:
-                body = await self._world.store.body(version.stored)
-            except StoreUnavailable:
-                return  # what is served stays; there is news when the store is back
-            if body is None:
-                break  # replaced meanwhile, of which there is news as well
-            content = version.stored.with_bytes(body)
-            ready = await self._world.workshop.prepare(content)
-            if self.awaited == version:
-                self._reflect(content, ready)
+        try:
+            async with self._following:  # as for a body that others wait for already
+                await self._read_awaited()
+        except StoreUnavailable:
+            return  # what is served stays; there is news when the store is back
+        # Nobody waits for this one, who could be told instead.
+        except Exception as error:  # noqa: BLE001
+            self._world.observer.crashed(self.name, error)
         if not self._resting:
             self._reflect()
             self._rouse()
+
+    async def _read_awaited(self) -> None:
+        while not self._resting and (version := self.awaited) is not None:
+            body = await self._world.store.body(self.name, version.stored)
+            content = version.stored.with_bytes(body or b"")
+            ready = await self._world.workshop.prepare(content)
+            if body is None or ready.identity_etag != version.stored.etag:
+                await self._do_without(version)
+            elif self.awaited == version:
+                self._reflect(content, ready)
+
+    async def _do_without(self, version: Version) -> None:
+        """Have a version fetched anew whose bytes are gone, unless it has been replaced."""
+        now = self._clock.now()
+        lost = await self._world.store.adjust(
+            self.name,
+            lambda known, key: ledger.bereft(known, key, version.version, now=now),
+        )
+        if lost is not None:
+            message = "the store has no whole body of %s, version %d; it is fetched anew"
+            logger.error(message, self.name, version.version)
 
     def refusal(self, *, force: bool) -> RefreshRefused | None:
         """Why a manual refresh cannot be taken now; None where it can."""
@@ -260,7 +282,7 @@ class Job:
             message = f"{self.name} has not come to version {number}"
             raise UnknownVersion(self.name, message)
         version = known.version(number)
-        body = None if version is None else await self._world.store.body(version.stored)
+        body = None if version is None else await self._world.store.body(self.name, version.stored)
         if version is None or body is None:
             raise self._gone(number)
         return version.stored.with_bytes(body)
@@ -290,7 +312,7 @@ class Job:
             StoreUnavailable: the store does not answer.
         """
         stored = self.quarantined().stored
-        body = await self._world.store.body(stored)
+        body = await self._world.store.body(self.name, stored)
         if body is None:
             raise NotQuarantined(self.name, f"the candidate of {self.name} is gone")
         return stored.with_bytes(body)
@@ -391,6 +413,14 @@ class Job:
             failure=Failure(Stage.SOURCE, "discarded: the job was rolled back meanwhile"),
         )
 
+    @property
+    def _confirmable(self) -> Snapshot | None:
+        """What is served, if it is what is current, and made by the present rules."""
+        snapshot = self.record.snapshot
+        if snapshot is None or self.record.outdated or snapshot.version != self._standing.current:
+            return None
+        return snapshot
+
     def _gone(self, number: int) -> GoneVersion:
         return GoneVersion(self.name, f"version {number} of {self.name} is kept no longer")
 
@@ -475,11 +505,14 @@ class Job:
         standing = self._standing
         started = self._clock.now() if standing.running_since is None else standing.running_since
         self._running = running = _Running(grant, started, on_schedule)
-        self._reflect()
+        if self.awaited is None:
+            self._reflect()
+        else:
+            await self.follow()  # else what is confirmed would not be what is current
         occasion = Occasion(
             started=started,
             on_schedule=on_schedule,
-            served=None if self.record.outdated else self.record.snapshot,
+            served=self._confirmable,
             held=standing.quarantine,
         )
         try:
@@ -579,8 +612,8 @@ class Job:
             return
         content, ready = (None, None) if fruit is None else (fruit.content, fruit.ready)
         self._reflect(content, ready)
-        attempt = self._standing.last_attempt
-        if attempt is not None and attempt.started_at == running.started:
+        attempt = after.standings[ledger.key_of(self.plan.definition)].last_attempt
+        if attempt is not None:
             self._world.observer.attempted(attempt, before)
 
     def _reflect(self, content: Content | None = None, ready: Representation | None = None) -> None:
@@ -593,7 +626,13 @@ class Job:
             definition=self.plan.definition,
         )
         version = self.awaited
-        if version is None or content is None or ready is None or standing.confirmation is None:
+        if (
+            version is None
+            or content is None
+            or ready is None
+            or standing.confirmation is None
+            or ready.identity_etag != version.stored.etag  # replaced again already
+        ):
             self._update(lambda record: replace(update(record), due=self._due()))
         else:
             snapshot = records.snapshot_of(

@@ -235,14 +235,22 @@ def acquired(
 
 
 def settled(
-    ledger: Ledger, key: str, fence: int, settlement: Settlement, *, served: int, history: int
+    ledger: Ledger,
+    key: str,
+    fence: int,
+    settlement: Settlement,
+    *,
+    process: str,
+    served: int,
+    history: int,
 ) -> Ledger | None:
-    """An attempt is over; None where its fence is an old one, and then it changes nothing.
+    """An attempt is over; None where its lease has been lost, and then it changes nothing.
 
     `served` is the highest version that this process has served: the next one is above it.
     """
     standing = ledger.standings[key]
-    if standing.fence != fence or standing.holder is None:
+    # Two processes that were cut off may have granted themselves the same fence.
+    if (standing.fence, standing.holder) != (fence, process):
         return None
     now = settlement.ended
     match settlement.found:
@@ -309,7 +317,9 @@ def rolled_back(
     )
     ledger, version = _issued(ledger, old.stored, now=now, served=served)
     standing = replace(
-        _revoked(standing), current=version, confirmation=replace(confirmation, revision=None)
+        _revoked(standing),
+        current=version,
+        confirmation=replace(confirmation, revision=None),
     )
     if is_pending(standing):
         answer = replace(discarded, version=version)
@@ -334,24 +344,41 @@ def accepted(
 
 
 def rejected(ledger: Ledger, key: str, *, now: float) -> Ledger | None:
-    """The candidate in quarantine is dropped; None where there is none."""
+    """The candidate in quarantine is dropped; None where there is none.
+
+    An attempt under way has lost its lease, for it asks with the validators of the candidate.
+    """
     standing = ledger.standings[key]
     if standing.quarantine is None:
         return None
-    return _with(ledger, key, replace(standing, quarantine=None), now)
+    return _with(ledger, key, replace(_revoked(standing), quarantine=None), now)
 
 
-def without(ledger: Ledger, number: int) -> Ledger:
-    """A version is kept no longer; the current ones are, whatever their number."""
+def evictable(ledger: Ledger) -> list[Version]:
+    """The versions that nobody is served."""
     current = _current(ledger)
-    kept = (each for each in ledger.versions if each.version != number or number in current)
+    return [each for each in ledger.versions if each.version not in current]
+
+
+def without(ledger: Ledger, number: int) -> Ledger | None:
+    """A version is kept no longer; None where it is current, or is not kept."""
+    if all(each.version != number for each in evictable(ledger)):
+        return None
+    kept = (each for each in ledger.versions if each.version != number)
     return replace(ledger, versions=tuple(kept))
 
 
-def emptied(ledger: Ledger, key: str) -> Ledger:
-    """Nothing is current under the definition: its bytes are not to be had."""
-    standing = replace(ledger.standings[key], current=None, confirmation=None)
-    return replace(ledger, standings={**ledger.standings, key: standing})
+def bereft(ledger: Ledger, key: str, number: int, *, now: float) -> Ledger | None:
+    """The bytes of the current version are nowhere: it is forgotten, and to be fetched anew.
+
+    None where another version is current by now.
+    """
+    standing = ledger.standings[key]
+    if standing.current != number:
+        return None
+    lost = replace(standing, current=None, confirmation=None, due=Due(now, DueReason.STARTUP))
+    ledger = _with(ledger, key, lost, now)
+    return without(ledger, number) or ledger
 
 
 def not_after(ledger: Ledger, key: str, *, latest: float, held: float, now: float) -> Ledger | None:
@@ -367,61 +394,106 @@ def not_after(ledger: Ledger, key: str, *, latest: float, held: float, now: floa
     return None if moved == standing else _with(ledger, key, moved, now)
 
 
-def brought_forward(ledger: Ledger, key: str, due: Due, *, now: float) -> Ledger | None:
-    """The schedule has been changed: the job is due earlier than was noted under the old one."""
-    standing = ledger.standings[key]
-    if standing.due.at is not None and due.at is not None and standing.due.at <= due.at:
-        return None
-    return _with(ledger, key, replace(standing, due=due), now)
-
-
 def reunited(
-    theirs: Ledger | None, ours: Ledger, key: str, *, provisional: bool, history: int
+    theirs: Ledger | None,
+    ours: Ledger,
+    key: str,
+    *,
+    process: str,
+    at_hand: bool,
+    provisional: bool,
+    lost: bool,
+    history: int,
 ) -> Ledger:
     """The ledger of a store that was away, with what this process has come to know meanwhile.
 
-    `theirs` is None where the store came back without the job. Counters, and pauses where the store
-    has lost them, are taken by maximum. The newest content is current, under a number above all
-    that this process has served, `provisional` numbers being those that it has issued by itself.
+    `theirs` is None where the store came back without the job, and `lost` says that it came back
+    with less than it had. Counters, and pauses that it has lost, are taken by maximum. The newest
+    content is current, under a number above all that this process has served, `provisional`
+    numbers being those that it has issued by itself. `at_hand` says whether the process has the
+    bytes of what it served last.
     """
     mine = ours.standings[key]
+    other = None if theirs is None else theirs.standings.get(key)
     if theirs is None:
         theirs = Ledger(paused=ours.paused)
-    other = theirs.standings.get(key)
-    base = mine if other is None or _is_later(mine, other) else other
+    own = ours.version(mine.current)
+    known = None if other is None else theirs.version(other.current)
+    has_own = own is not None and (at_hand or own.stored.body in theirs.bodies)
+    newest, confirmation = _newest(own if has_own else None, mine, known, other)
     ledger = replace(
         theirs,
         issued=max(theirs.issued, ours.issued),
+        paused=theirs.paused or (lost and ours.paused),
         counts=_most(theirs.counts, ours.counts),
     )
-    newest, confirmation = _newest(theirs, other, ours, mine)
-    standing = base
+    version = None
     if newest is not None:
-        served = mine.current or 0
-        known = None if other is None else theirs.version(other.current)
-        if known is not None and _same(known, newest) and known.version >= served:
-            version = known.version
-        elif not provisional and newest.version == served > theirs.issued:
-            ledger = replace(ledger, versions=(newest, *ledger.versions))
-            version = served
-        else:
-            at_least = max(ours.issued, served)
-            ledger, version = _issued(ledger, newest.stored, now=newest.changed_at, served=at_least)
-        standing = replace(standing, current=version, confirmation=confirmation)
-    most = other or mine
+        ledger, version = _renumbered(
+            ledger, newest, own=own, known=known, may_keep=not provisional, last=theirs.issued
+        )
+    base = mine if other is None or _is_later(mine, other) else other
     standing = replace(
-        standing,
-        requested=max(mine.requested, most.requested),
-        answered=max(mine.answered, most.answered),
-        forced=max(mine.forced, most.forced),
-        requested_at=max(mine.requested_at, most.requested_at),
-        held_until=max(mine.held_until, most.held_until),
-        fence=max(mine.fence, most.fence) + 1,
-        holder=None,
-        running_since=None,
-        quarantine=None if other is None else other.quarantine,
+        _reconciled(base, mine, other, process),
+        current=version,
+        confirmation=confirmation,
+        due=Due(base.since, DueReason.STARTUP) if newest is None and own else base.due,
     )
     return _pruned(_with(ledger, key, standing, standing.used_at), history)
+
+
+def _renumbered(
+    ledger: Ledger,
+    newest: Version,
+    *,
+    own: Version | None,
+    known: Version | None,
+    may_keep: bool,
+    last: int,
+) -> tuple[Ledger, int]:
+    """The ledger with that content, and its number: none that had other content here.
+
+    `own` is what was served here last, `known` what the store has; where `may_keep`, the number of
+    the one is as good as the store's, whose own have come to `last`.
+    """
+    served = 0 if own is None else own.version
+    if known is not None and _same(known, newest):
+        as_served = own is not None and own.version == known.version and _same(own, known)
+        if known.version > served or as_served:
+            return ledger, known.version
+    if may_keep and newest is own and served > last:
+        return replace(ledger, versions=(newest, *ledger.versions)), served
+    return _issued(ledger, newest.stored, now=newest.changed_at, served=served)
+
+
+def _reconciled(base: Standing, mine: Standing, other: Standing | None, process: str) -> Standing:
+    """How it stands, but for what is served: no request is lost, no lease that is still good."""
+    both = [mine] if other is None else [mine, other]
+    fence = max(each.fence for each in both)
+    leased = replace(base, fence=fence + 1, holder=None, running_since=None)
+    if (
+        mine.holder == process
+        and mine.fence == fence
+        and (other is None or other.holder in {None, process})
+    ):
+        leased = replace(base, fence=fence, holder=process, running_since=mine.running_since)
+    elif other is not None and other.fence == fence and other.holder not in {None, process}:
+        leased = replace(base, fence=fence, holder=other.holder, running_since=other.running_since)
+    # Where they are numbered apart, one side's answer is none to what was asked on the other.
+    pending = [each for each in both if is_pending(each)]
+    answered = [each.answered for each in pending] or [max(each.answered for each in both)]
+    aside = None if other is None else other.quarantine
+    if aside and mine.confirmation and mine.confirmation.checked_at > aside.confirmation.checked_at:
+        aside = None
+    return replace(
+        leased,
+        requested=max(each.requested for each in both),
+        answered=min(answered),
+        forced=max((each.forced for each in pending), default=0),
+        requested_at=max(each.requested_at for each in both),
+        held_until=max(each.held_until for each in both),
+        quarantine=aside,
+    )
 
 
 def _with(ledger: Ledger, key: str, standing: Standing, now: float) -> Ledger:
@@ -532,18 +604,14 @@ def _most(one: Counts, other: Counts) -> Counts:
 
 
 def _newest(
-    theirs: Ledger, other: Standing | None, ours: Ledger, mine: Standing
+    own: Version | None, mine: Standing, known: Version | None, other: Standing | None
 ) -> tuple[Version | None, Confirmation | None]:
     """The content that its source confirmed last, the store's where both did at the same time."""
-    known = None if other is None else theirs.version(other.current)
-    own = ours.version(mine.current)
-    if own is None or mine.confirmation is None:
-        return known, None if other is None else other.confirmation
-    if known is None or other is None or other.confirmation is None:
-        return own, mine.confirmation
-    if mine.confirmation.checked_at > other.confirmation.checked_at:
-        return own, mine.confirmation
-    return known, other.confirmation
+    ours = mine.confirmation if own is not None else None
+    theirs = other.confirmation if other is not None and known is not None else None
+    if ours is None or (theirs is not None and theirs.checked_at >= ours.checked_at):
+        return known, theirs
+    return own, ours
 
 
 def _same(one: Version, other: Version) -> bool:

@@ -7,16 +7,19 @@ known here, and both are reunited when it is back.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Generic, Protocol, TypeVar
+from weakref import WeakValueDictionary
 
 from refresher.errors import StoreUnavailable
 from refresher.link import Link
 from refresher.protocols import Change, StoreOperation
 
 logger = logging.getLogger("refresher")
+
+LOSS = "the store has lost what it had"
 
 D = TypeVar("D")
 
@@ -62,7 +65,7 @@ class Kind(Protocol[D]):
         """The store's document, if it has one, and ours, after they have gone separate ways.
 
         `provisional` says that what we publish has been published here alone, `lost` that the store
-        does not know any more what it did. None where it need not have the document from us.
+        has lost changes to it. None where it need not have the document from us.
         """
         ...
 
@@ -90,13 +93,14 @@ class Mirror(Generic[D]):
         self._staged = staged
         self._on_kept = kept
         self._documents: dict[str, Kept[D]] = {}
-        self._turns: dict[str, asyncio.Lock] = {}
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        """One change of a document at a time: fifty at once would each undo the others' reading."""
         self._alone: set[str] = set()
         """Those that have been changed here and not in the store."""
         self._provisional: set[str] = set()
         """Those of them that have published."""
         self._lost: set[str] = set()
-        """Those that the store may have lost."""
+        """Those of them of which the store has lost changes."""
 
     def __iter__(self) -> Iterator[tuple[str, D]]:
         return iter([(name, kept.document) for name, kept in self._documents.items()])
@@ -131,8 +135,10 @@ class Mirror(Generic[D]):
             StoreUnavailable: it cannot be written, and nothing has changed.
         """
         put: set[str] = set()
-        async with self._turn(name):
+        async with self._turns.setdefault(name, asyncio.Lock()):
             while True:
+                if self._link.detached:  # found by whoever had the turn before
+                    raise StoreUnavailable("the store is away; nothing has been changed")
                 before = self.get(name)
                 after = change(before.document)
                 if after is None or after is before.document:
@@ -143,17 +149,8 @@ class Mirror(Generic[D]):
                         self._keep(name, written)
                     return after
                 await self._catch_up()
-
-    @asynccontextmanager
-    async def _turn(self, name: str) -> AsyncIterator[None]:
-        """One change of a document at a time: fifty at once would each undo the others' reading."""
-        turn = self._turns.setdefault(name, asyncio.Lock())
-        try:
-            async with turn:
-                yield
-        finally:
-            if not turn.locked() and self._turns.get(name) is turn:
-                del self._turns[name]
+                if self.get(name).number == before.number:  # nobody was quicker, then
+                    self._link.lose(LOSS)
 
     def take(self, change: Change) -> str | None:
         """Note what the store has; the document's name, where it is of this kind and news."""
@@ -165,7 +162,6 @@ class Mirror(Generic[D]):
 
     def mistrust(self) -> None:
         """The store is another, or has lost changes: it is to be told of everything again."""
-        self._alone.update(self._documents)
         self._lost.update(self._documents)
 
     async def reunite(self, theirs: list[Change]) -> list[str]:
@@ -177,6 +173,10 @@ class Mirror(Generic[D]):
             StoreUnavailable: it went away again.
         """
         known = {name: change for change in theirs if (name := self._name_of(change)) is not None}
+        for name, kept in self._documents.items():
+            if kept.number > (known[name].number if name in known else 0):
+                self._lost.add(name)
+        self._alone |= self._lost
         changed = [name for name in known if name not in self._alone and self.take(known[name])]
         for name in list(self._alone):
             ours, change = self.get(name), known.get(name)
@@ -188,15 +188,13 @@ class Mirror(Generic[D]):
                 provisional=name in self._provisional,
                 lost=name in self._lost,
             )
-            written = None if after is None else await self._commit(name, before, after, set())
-            if self.get(name) is not ours or (written is None and after is not None):
+            reunited = before if after is None else await self._commit(name, before, after, set())
+            if reunited is None or self.get(name) is not ours:
                 continue
-            self._alone.discard(name)
-            self._provisional.discard(name)
-            self._lost.discard(name)
-            if written is not None:
-                self._keep(name, written)
-                changed.append(name)
+            for names in (self._alone, self._provisional, self._lost):
+                names.discard(name)
+            self._keep(name, reunited)
+            changed.append(name)
         return changed
 
     async def _commit(self, name: str, before: Kept[D], after: D, put: set[str]) -> Kept[D] | None:

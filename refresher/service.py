@@ -54,6 +54,9 @@ _UNVERIFIED = (
 _RESTORED_AT_ONCE = 64 * 1024 * 1024
 """Bytes of bodies that are read from the store at a time."""
 
+_FOLLOWED_AT_ONCE = 8
+"""Jobs of which the bodies that other processes have fetched are read at a time."""
+
 _DEAD = 10.0
 """Seconds without a heartbeat after which the scheduler counts as dead."""
 
@@ -264,10 +267,10 @@ class Service:
             spool_from=LARGE,
         )
 
-    def _served(self, job: str) -> bytes | None:
+    def _served(self, job: str, etag: str) -> bytes | None:
         entry = self.states.get(job)
         snapshot = None if entry is None else entry.record.snapshot
-        return None if snapshot is None else snapshot.content.body
+        return snapshot.content.body if snapshot and snapshot.etag == etag else None
 
     def _turned(self) -> None:
         """Let every reader know that the store is away, or there again."""
@@ -276,12 +279,16 @@ class Service:
             self.states.update(entry.record.job, partial(replace, detached=detached))
 
     async def _follow_others(self) -> None:
-        """Take up what other processes make of the jobs."""
-        while True:
-            for name in await self.store.news():
-                job = self.jobs.get(name)
-                if job is not None:
-                    await job.follow()
+        """Take up what other processes make of the jobs; a large body holds up no small one."""
+        places = anyio.Semaphore(_FOLLOWED_AT_ONCE)
+        async with anyio.create_task_group() as tasks:
+            while True:
+                for name in await self.store.news():
+                    job = self.jobs.get(name)
+                    if job is not None and job.awaited is None:
+                        await job.follow()  # which has nothing to wait for
+                    elif job is not None:
+                        tasks.start_soon(_follow, job, places)
 
     def _reopen(self, old: Config) -> Iterator[str]:
         """Open anew the upstreams with another certificate or proxy password; their keys."""
@@ -344,6 +351,11 @@ def _shows(table: UpstreamConfig | None, files: Collection[Path]) -> bool:
     return table is not None and not {table.tls.ca, table.tls.cert, table.tls.key}.isdisjoint(files)
 
 
+async def _follow(job: Job, places: anyio.Semaphore) -> None:
+    async with places:
+        await job.follow()
+
+
 async def _restored(jobs: Iterable[Job], store: Store) -> None:
     """Serve what is stored, before anything else is done."""
     awaited = [(job, version) for job in jobs if (version := job.awaited) is not None]
@@ -360,6 +372,8 @@ async def _restored(jobs: Iterable[Job], store: Store) -> None:
             body = bodies.get(version.stored.body)
             if body is not None:
                 job.restore(body, representation.restored(body, version.stored))
+            else:
+                await job.follow()
 
 
 class _Observers:

@@ -7,8 +7,8 @@ process goes on by itself; when it is back, in whatever state, it is told what h
 import asyncio
 import os
 import socket
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AsyncExitStack, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from types import TracebackType
@@ -19,14 +19,14 @@ import anyio
 
 from refresher import allowance, ledger
 from refresher.allowance import Allowance
-from refresher.clock import ShiftedClock
+from refresher.clock import ShiftedClock, sleep_until
 from refresher.config.units import Rate
 from refresher.errors import StoreUnavailable
-from refresher.ledger import Ledger, Published, SetAside, Settlement, Standing
+from refresher.ledger import Ledger, Settlement, Standing
 from refresher.link import Link
-from refresher.mirror import Mirror
-from refresher.model import Content, Definition, Quarantine, Stored
-from refresher.protocols import Backend, Beat, Grant, StoreOperation
+from refresher.mirror import LOSS, Mirror
+from refresher.model import Content, Definition, Stored
+from refresher.protocols import Backend, Change, Grant, StoreOperation
 
 _BETWEEN_BEATS = 1.0
 """Seconds."""
@@ -34,6 +34,8 @@ _STARTING = 10.0
 """Seconds after entry in which a process may turn out to be the only one."""
 _GOOD_READING = 0.1
 """Seconds that a beat may take for its time to be worth setting the clock by."""
+_ALL_DOCUMENTS = 200_000_000
+"""Bytes that all documents together may well have, for the patience to read them."""
 _TREMBLE = 0.005
 """Seconds by which two readings of one clock differ anyway."""
 _EVICT_TO = 0.95
@@ -56,8 +58,8 @@ _USUAL = Retention()
 class Store:
     """Keeps the ledgers of jobs and the allowances of upstreams; entered while a service runs.
 
-    `served` gives the body of the version that this process serves of a job, to fill a store that
-    has come back empty; `failed` is told the operation whenever the backend fails; `turned` is
+    `served` gives what this process serves of a job, if its ETag is the given one, to fill a store
+    that has come back empty; `failed` is told the operation whenever the backend fails; `turned` is
     called whenever the process gets detached or attached again.
     """
 
@@ -67,13 +69,13 @@ class Store:
         *,
         clock: ShiftedClock,
         retention: Retention = _USUAL,
-        served: Callable[[str], bytes | None] = lambda _: None,
+        served: Callable[[str, str], bytes | None] = lambda *_: None,
         failed: Callable[[StoreOperation], object] = lambda _: None,
         turned: Callable[[], object] = lambda: None,
     ) -> None:
         self.process = f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:12]}"
         self.alone = False
-        """Whether this process has found, at its start, that it is the only one."""
+        """Whether this process has found, at its start, that no other was there before it."""
         self._clock = clock
         self._retention = retention
         self._served = served
@@ -82,23 +84,28 @@ class Store:
         self._definitions: dict[str, Definition] = {}
         """Of the jobs of this process."""
         self._since = clock.now()
-        self._unsaved: dict[str, bytes] = {}
-        """Bodies that are yet to be written, by their names."""
-        self._alone: dict[str, set[str]] = {}
-        """The names of those that wait for the store to come back, by their jobs."""
+        self._staged: dict[str, dict[str, bytes]] = {}
+        """Bodies that are to be written with the next settlement, by their jobs and names."""
+        self._unsaved: dict[str, dict[str, bytes]] = {}
+        """Those that wait for the store to come back."""
         self._history_bytes = 0
+        self._has_much_history = asyncio.Event()
         self._jobs = Mirror(
-            _Jobs(self._definitions, self._body_at_hand, retention.versions),
+            _Jobs(self.process, self._definitions, self._body_at_hand, retention.versions),
             self._link,
             catch_up=self._catch_up,
             staged=self._body_at_hand,
             kept=self._weigh,
         )
-        self._upstreams = Mirror(_Upstreams(), self._link, catch_up=self._catch_up)
+        self._upstreams = Mirror(
+            _Upstreams(), self._link, catch_up=self._catch_up, kept=self._hear_of_hold
+        )
         self._store: str | None = None
         self._last = 0
         """Up to which change all is known."""
         self._alive = frozenset({self.process})
+        self._before: frozenset[str] | None = None
+        """The processes that were there before this one."""
         self._beat_at = 0.0
         self._news: set[str] = set()
         self._has_news = asyncio.Event()
@@ -110,12 +117,14 @@ class Store:
             with suppress(StoreUnavailable):
                 await self._beat()
                 await self._catch_up()
+            self._since = self._clock.now()  # by the store's time, from here on
             self._news.clear()
             stack.push_async_callback(self._leave)
             tasks = await stack.enter_async_context(anyio.create_task_group())
             stack.callback(tasks.cancel_scope.cancel)
             tasks.start_soon(self._live, name="refresher store heartbeat")
             tasks.start_soon(self._follow, name="refresher store news")
+            tasks.start_soon(self._cut_history, name="refresher store history")
             self._stack = stack.pop_all()
         return self
 
@@ -167,8 +176,9 @@ class Store:
         """
         now = self._clock.now()
         ask = ledger.forced if force else ledger.requested
-        await self.adjust(job, lambda known, key: ask(known, key, now=now))
-        return self.standing(job).requested
+        after = await self.adjust(job, lambda known, key: ask(known, key, now=now))
+        assert after is not None  # noqa: S101  whoever asks is heard
+        return after.standings[self._key(job)].requested
 
     async def acquire(self, job: str, *, hurried_at: float | None = None) -> Grant | None:
         """Start an attempt; None where there is none to be made, or another process makes it."""
@@ -186,13 +196,13 @@ class Store:
         after = await self.adjust(job, acquired)
         if after is None:
             return None
-        standing = after.standings[ledger.key_of(self._definitions[job])]
+        standing = after.standings[self._key(job)]
         return Grant(job, standing.fence, standing.requested)
 
-    def stage(self, content: Content, etag: str) -> Stored:
-        """Content that is to be written with the change that refers to it."""
+    def stage(self, job: str, content: Content, etag: str) -> Stored:
+        """Content that is to be written with the settlement that refers to it."""
         body = uuid4().hex
-        self._unsaved[body] = content.body
+        self._staged.setdefault(job, {})[body] = content.body
         return Stored(
             body=body,
             size=len(content.body),
@@ -205,20 +215,21 @@ class Store:
 
     async def settle(self, grant: Grant, settlement: Settlement, *, served: int) -> Ledger | None:
         """End an attempt; None where its lease has been lost, and then it comes to nothing."""
-        after = await self.adjust(
-            grant.job,
-            lambda known, key: ledger.settled(
-                known,
-                key,
-                grant.fence,
-                settlement,
-                served=served,
-                history=self._retention.versions,
-            ),
-        )
-        self._tidy(grant.job, settlement, after)
-        await self._evict()
-        return after
+        try:
+            return await self.adjust(
+                grant.job,
+                lambda known, key: ledger.settled(
+                    known,
+                    key,
+                    grant.fence,
+                    settlement,
+                    process=self.process,
+                    served=served,
+                    history=self._retention.versions,
+                ),
+            )
+        finally:
+            self._tidy(grant.job)
 
     async def adjust(
         self, job: str, change: Callable[[Ledger, str], Ledger | None]
@@ -237,26 +248,22 @@ class Store:
         Raises:
             StoreUnavailable: it cannot be written, and nothing has changed.
         """
-        if self._link.detached:
-            raise StoreUnavailable("the store is away; nothing has been changed")
-        after = await self._jobs.write(job, self._by_key(job, decision))
-        await self._evict()
-        return after
+        return await self._jobs.write(job, self._by_key(job, decision))
 
     @property
     def history(self) -> int:
         """How many versions are kept of a job."""
         return self._retention.versions
 
-    async def body(self, stored: Stored) -> bytes | None:
+    async def body(self, job: str, stored: Stored) -> bytes | None:
         """The bytes of content that is kept; None where they are gone.
 
         Raises:
             StoreUnavailable: the store does not answer.
         """
-        unsaved = self._unsaved.get(stored.body)
-        if unsaved is not None:
-            return unsaved
+        unwritten = self._unwritten(job).get(stored.body)
+        if unwritten is not None:
+            return unwritten
         found = await self.bodies([stored])
         return found.get(stored.body)
 
@@ -297,26 +304,42 @@ class Store:
             upstream, lambda known: allowance.not_after(known, latest=latest, now=now)
         )
 
+    @contextmanager
+    def _going_on(self) -> Iterator[None]:
+        """Go on without the store, whatever it has raised."""
+        try:
+            yield
+        except StoreUnavailable:
+            pass  # whoever asked it has said so
+        # A task that dies in the lifespan's group does not stop uvicorn, which would go on
+        # answering with a store that nobody looks after.
+        except Exception as error:  # noqa: BLE001
+            self._link.lose(f"the store broke: {type(error).__name__}: {error}")
+
+    async def _pause(self) -> None:
+        await sleep_until(self._clock, self._clock.now() + _BETWEEN_BEATS)
+
     async def _live(self) -> None:
         while True:
-            await asyncio.sleep(_BETWEEN_BEATS)
-            with suppress(StoreUnavailable):
+            await self._pause()
+            with self._going_on():
                 await self._beat()
                 if self._link.detached:
                     await self._reunite()
 
     async def _beat(self) -> None:
         loop = asyncio.get_running_loop()
-        asked_at = loop.time()
+        asked_at, last = loop.time(), self._last
         beat = await self._link.ask(StoreOperation.BEAT, self._link.backend.beat(self.process))
         took = loop.time() - asked_at
         if beat.now is not None and (self._store is None or took < _GOOD_READING):
             self._clock.set(beat.now, tolerance=_TREMBLE)
-        self._learn_who_is_alive(beat, loop.time())
-        if self._store is not None and (beat.store != self._store or beat.last < self._last):
+        self._beat_at = self._clock.now() - took - _GOOD_READING
+        self._learn_who_is_alive(beat.alive | {self.process}, loop.time())
+        if self._store is not None and (beat.store != self._store or beat.last < last):
             # Another store, or one that has lost its last changes: nothing it says of a number
             # can be compared with ours.
-            self._link.lose("the store has lost what it had")
+            self._link.lose(LOSS)
             self._jobs.mistrust()
             self._upstreams.mistrust()
             self._last = 0
@@ -324,23 +347,25 @@ class Store:
         if beat.last > self._last and not self._link.detached:
             await self._catch_up()  # a notice may get lost
 
-    def _learn_who_is_alive(self, beat: Beat, now: float) -> None:
-        gone, self._alive = self._alive - beat.alive, beat.alive | {self.process}
-        self._beat_at = self._clock.now()
+    def _learn_who_is_alive(self, alive: frozenset[str], now: float) -> None:
+        gone, self._alive = self._alive - alive, alive
         if gone:
             self._tell(job for job, known in self._jobs if _holders(known) & gone)
-        if not self.alone and self._alive == {self.process} and now < self._entered_at + _STARTING:
+        if self._before is None:
+            self._before = alive - {self.process}
+        # One that was killed counts as alive for a while. Of those that start together, one is it.
+        if not self.alone and not self._before & alive and now < self._entered_at + _STARTING:
             self.alone = True
             self._tell(self._definitions)
 
     async def _follow(self) -> None:
         while True:
-            try:
+            with self._going_on():
                 await self._link.backend.changed()
                 if not self._link.detached:
                     await self._catch_up()
-            except StoreUnavailable:
-                await asyncio.sleep(_BETWEEN_BEATS)
+            if self._link.detached:
+                await self._pause()
 
     async def _catch_up(self) -> None:
         """Read what has changed.
@@ -348,13 +373,18 @@ class Store:
         Raises:
             StoreUnavailable: the store does not answer.
         """
-        changes = await self._link.ask(StoreOperation.LOAD, self._link.backend.changes(self._last))
-        for change in changes:
-            self._upstreams.take(change)
+        for change in await self._changes(self._last):
             job = self._jobs.take(change)
             if job is not None:
                 self._tell([job])
+            self._upstreams.take(change)
             self._last = max(self._last, change.number)
+
+    async def _changes(self, since: int) -> list[Change]:
+        asked = self._link.backend.changes(since)
+        return await self._link.ask(
+            StoreOperation.LOAD, asked, carrying=_ALL_DOCUMENTS if since == 0 else 0
+        )
 
     async def _reunite(self) -> None:
         """Tell a store that is back what has happened, and learn what has happened there.
@@ -363,14 +393,12 @@ class Store:
             StoreUnavailable: it went away again.
         """
         while True:
-            theirs = await self._link.ask(StoreOperation.LOAD, self._link.backend.changes(0))
+            theirs = await self._changes(0)
             self._tell(await self._jobs.reunite(theirs))
             await self._upstreams.reunite(theirs)
             self._last = max((change.number for change in theirs), default=0)
             if self._jobs.is_reunited and self._upstreams.is_reunited:
-                for body in set().union(*self._alone.values()):
-                    self._unsaved.pop(body, None)
-                self._alone.clear()
+                self._unsaved.clear()
                 self._link.attach()
                 return
 
@@ -378,27 +406,29 @@ class Store:
         with suppress(StoreUnavailable):
             await self._link.ask(StoreOperation.BEAT, self._link.backend.leave(self.process))
 
-    async def _evict(self) -> None:
+    async def _cut_history(self) -> None:
         """Keep all history together within its bytes, the oldest going first."""
-        if self._history_bytes <= self._retention.bytes:
-            return
+        while True:
+            await self._has_much_history.wait()
+            self._has_much_history.clear()
+            with self._going_on():  # it is as much when the store is back
+                await self._evict()
+
+    async def _evict(self) -> None:
         oldest = sorted(
             (version.changed_at, job, version.version)
             for job, known in self._jobs
-            for version in known.versions
+            for version in ledger.evictable(known)
         )
         for _, job, number in oldest:
             if self._history_bytes <= self._retention.bytes * _EVICT_TO:
                 return
-            await self._jobs.change(job, partial(ledger.without, number=number))
+            await self._jobs.write(job, partial(ledger.without, number=number))
 
     def _alive_as_far_as_known(self, standing: Standing) -> frozenset[str]:
-        """Who is alive; one that began after we last asked may be too new to be known.
-
-        While the store is away nobody is, for all that can be known: each goes on by itself.
-        """
+        """Who is alive; one that began after we last asked may be too new to be known."""
         if self._link.detached:
-            return frozenset({self.process})
+            return frozenset({self.process})  # of whom else nothing is to be known
         if standing.holder is None or (standing.running_since or 0.0) < self._beat_at:
             return self._alive
         return self._alive | {standing.holder}
@@ -409,41 +439,50 @@ class Store:
     def _by_key(
         self, job: str, change: Callable[[Ledger, str], Ledger | None]
     ) -> Callable[[Ledger], Ledger | None]:
-        key = ledger.key_of(self._definitions[job])
+        key = self._key(job)
         return lambda known: change(self._entered(job, known), key)
+
+    def _key(self, job: str) -> str:
+        return ledger.key_of(self._definitions[job])
 
     def _body_at_hand(self, job: str, body: str) -> bytes | None:
         """A body that is not in the store: a new one, or the one that is served."""
-        if body in self._unsaved:
-            return self._unsaved[body]
-        if job not in self._definitions:
-            return None
+        unwritten = self._unwritten(job).get(body)
+        if unwritten is not None or job not in self._definitions:
+            return unwritten
         current = self.ledger(job).version(self.standing(job).current)
-        return self._served(job) if current is not None and current.stored.body == body else None
+        if current is None or current.stored.body != body:
+            return None
+        return self._served(job, current.stored.etag)
 
-    def _tidy(self, job: str, settlement: Settlement, after: Ledger | None) -> None:
+    def _tidy(self, job: str) -> None:
         """Let go of bodies that are written, or will never be.
 
         While the store is away, only those stay that are current or in quarantine: what they
         replace is kept in no history.
         """
-        match settlement.found:
-            case Published(stored=stored) | SetAside(quarantine=Quarantine(stored=stored)):
-                body = stored.body
-            case _:
-                return
-        unsaved = self._alone.pop(job, set())
-        if self._link.detached and after is not None:
+        unwritten = self._unwritten(job)
+        self._staged.pop(job, None)
+        self._unsaved.pop(job, None)
+        if self._link.detached:
             standing = self.standing(job)
-            current = after.version(standing.current)
+            current = self.ledger(job).version(standing.current)
             wanted = {each.stored.body for each in (current, standing.quarantine) if each}
-            self._alone[job] = wanted & {*unsaved, body}
-        for name in {*unsaved, body} - self._alone.get(job, set()):
-            self._unsaved.pop(name, None)
+            if kept := {name: unwritten[name] for name in wanted & unwritten.keys()}:
+                self._unsaved[job] = kept
+
+    def _unwritten(self, job: str) -> dict[str, bytes]:
+        return self._unsaved.get(job, {}) | self._staged.get(job, {})
 
     def _weigh(self, before: Ledger, after: Ledger) -> None:
         if before.versions is not after.versions:
             self._history_bytes += _size_of(after) - _size_of(before)
+            if self._history_bytes > self._retention.bytes:
+                self._has_much_history.set()
+
+    def _hear_of_hold(self, before: Allowance, after: Allowance) -> None:
+        if after.held_until > before.held_until:
+            self._tell(self._definitions)  # which of them it holds up, each of them knows
 
     def _turn(self) -> None:
         """Have every job look again: what another has, or what could not be read, may be ours."""
@@ -465,10 +504,12 @@ class _Jobs:
 
     def __init__(
         self,
+        process: str,
         definitions: Mapping[str, Definition],
         at_hand: Callable[[str, str], bytes | None],
         history: int,
     ) -> None:
+        self._process = process
         self._definitions = definitions
         self._at_hand = at_hand
         self._history = history
@@ -488,11 +529,16 @@ class _Jobs:
         if key not in ours.standings:
             return None  # nothing has been asked of it yet
         current = ours.version(ours.standings[key].current)
-        if current is not None and self._at_hand(name, current.stored.body) is None:
-            ours = ledger.emptied(ours, key)
-        if lost and theirs is not None and ours.paused:
-            theirs = ledger.paused(theirs)
-        return ledger.reunited(theirs, ours, key, provisional=provisional, history=self._history)
+        return ledger.reunited(
+            theirs,
+            ours,
+            key,
+            process=self._process,
+            at_hand=bool(current and self._at_hand(name, current.stored.body) is not None),
+            provisional=provisional,
+            lost=lost,
+            history=self._history,
+        )
 
 
 class _Upstreams:
