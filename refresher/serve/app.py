@@ -1,23 +1,16 @@
 """The application of `refresher serve`: reads answered in front, everything else by FastAPI."""
 
-import inspect
-import logging
-
 from fastapi import FastAPI, Request, Response
 from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp
 
 from refresher.facade import Refresher
 from refresher.web.answer import problem, unknown_path
-from refresher.web.reads import PREFIX
+from refresher.web.in_front import BROKEN
 from refresher.web.routing import as_response, http_problem
-from refresher.web.target import below
-
-logger = logging.getLogger("refresher")
 
 _DESCRIPTION = "Remote data, refreshed in the background, always with how fresh it is."
-_BROKEN = "the service broke here; its log has why"
 
 
 def create_app(cache: Refresher) -> ASGIApp:
@@ -34,31 +27,7 @@ def create_app(cache: Refresher) -> ASGIApp:
     )
     app.include_router(cache.router())
     _answer_errors_with_problems(app)
-    return InFront(app, cache)
-
-
-class InFront:
-    """Answers `/data/…` before FastAPI's stack sees the request: that costs most of a read."""
-
-    def __init__(self, app: ASGIApp, cache: Refresher) -> None:
-        self._app = app
-        self._cache = cache
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one connection of an ASGI server."""
-        prefix = f"{scope.get('root_path', '')}{PREFIX}"
-        if scope["type"] != "http" or not scope["path"].startswith(prefix):
-            await self._app(scope, receive, send)
-            return
-        try:
-            target = PREFIX.encode() + below(prefix, scope["raw_path"])
-            answer = self._cache.endpoints.reads.answer(scope["method"], target, scope["headers"])
-            if inspect.isawaitable(answer):
-                answer = await answer
-        except Exception:
-            logger.exception("a read broke: %s %a", scope["method"], scope["path"])
-            answer = problem(500, None, _BROKEN, headers={"vary": "Accept-Encoding"})
-        await answer.send(send)
+    return cache.in_front_of(app)
 
 
 def _answer_errors_with_problems(app: FastAPI) -> None:
@@ -72,7 +41,7 @@ def _answer_errors_with_problems(app: FastAPI) -> None:
 
     def broken(request: Request, error: Exception) -> Response:
         del error  # Starlette raises it again, for the server to log
-        return as_response(request, problem(500, None, _BROKEN))
+        return as_response(request, problem(500, None, BROKEN))
 
     app.add_exception_handler(HTTPException, http)
     app.add_exception_handler(404, not_found)
