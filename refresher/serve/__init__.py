@@ -18,6 +18,7 @@ from refresher.facade import Refresher
 from refresher.redacted_logs import RedactingFilter
 from refresher.redaction import Redactor
 from refresher.serve.app import create_app
+from refresher.serve.protocol import http_protocol
 from refresher.serve.server import SIGNALS, Server, leave
 from refresher.serve.token import kept_token
 
@@ -71,7 +72,7 @@ def _server(cache: Refresher, config: Config) -> Server:
         uvicorn.Config(
             create_app(cache),
             loop="uvloop",
-            http="httptools",
+            http=http_protocol(),
             ws="none",
             lifespan="on",
             workers=1,

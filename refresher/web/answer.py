@@ -23,7 +23,9 @@ class Answer:
 
     async def send(self, send: Send) -> None:
         """Write the answer to an ASGI server."""
-        await send({"type": "http.response.start", "status": self.status, "headers": self.headers})
+        # A copy: whoever stands in between may change it, and other answers have the same.
+        headers = self.headers.copy()
+        await send({"type": "http.response.start", "status": self.status, "headers": headers})
         await send({"type": "http.response.body", "body": self.body})
 
     def without_body(self) -> "Answer":

@@ -6,21 +6,26 @@ yet: then the answer is awaited.
 """
 
 import asyncio
+import itertools
 import logging
 import math
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
+from typing import NamedTuple
 from urllib.parse import unquote
 
-from refresher import conditional, freshness, negotiation, representation
+from refresher import conditional, negotiation, representation
 from refresher.access import Access
 from refresher.clock import Clock
-from refresher.model import Record, Snapshot
+from refresher.model import Record
 from refresher.representation import Representation
 from refresher.state import Entry, StateStore
-from refresher.web.answer import Answer, not_allowed, problem, unauthorized, unknown_job
+from refresher.web.answer import Answer, RawHeaders, not_allowed, problem, unauthorized, unknown_job
 from refresher.web.cors import Cors
-from refresher.web.rendering import Rendering, of_the_moment, render
+from refresher.web.memo import Memo
+from refresher.web.page import Choice, Page
+from refresher.web.rendering import Rendering, render
+from refresher.web.written import Written
 
 logger = logging.getLogger("refresher")
 
@@ -30,6 +35,7 @@ Fields = dict[bytes, bytes]
 """Those header fields of a request that a read looks at; several lines of one joined by commas."""
 
 _ASK_AGAIN = 60
+_READING = frozenset({"GET", "HEAD"})
 _LOOKED_AT = frozenset(
     {
         b"accept-encoding",
@@ -40,6 +46,21 @@ _LOOKED_AT = frozenset(
         b"origin",
     }
 )
+
+
+class Decision(NamedTuple):
+    """What a request was found to read.
+
+    The same request reads the same until the job's page is of another edition.
+    """
+
+    job: str
+    edition: int
+    choice: Choice
+
+
+Later = Callable[[], Awaitable[Answer]]
+"""Begins what has to be waited for before there is an answer."""
 
 
 class Reads:
@@ -66,7 +87,9 @@ class Reads:
         self._codes = codes
         self._compress = compress
         self._compressing: dict[str, asyncio.Future[bytes | None]] = {}
-        self._renderings: dict[str, Rendering] = {}
+        self._pages: dict[str, Page] = {}
+        self._editions = itertools.count()
+        self._memo: Memo[Decision] = Memo()
         self._vary = b"Accept-Encoding, " + cors.vary if cors.enabled else b"Accept-Encoding"
 
     def answer(
@@ -74,8 +97,20 @@ class Reads:
     ) -> Answer | Awaitable[Answer]:
         """Answer a request whose raw target, without any root path, starts with `/data/`.
 
-        `headers` has lower-case names, as ASGI has them.
+        `headers` has lower-case names, as ASGI has them. An answer may be shared with other
+        requests: it is not to be changed.
         """
+        found = self.decide(method, target, headers)
+        if isinstance(found, Decision):
+            return self._counted(self._pages[found.job].answer(found.choice))
+        if isinstance(found, Answer):
+            return self._counted(found)
+        return self._counted_later(found())
+
+    def decide(
+        self, method: str, target: bytes, headers: Iterable[tuple[bytes, bytes]]
+    ) -> Decision | Answer | Later:
+        """Find what a request reads, as `answer` does, and give and count nothing yet."""
         fields: Fields = {}
         for name, value in headers:
             if name in _LOOKED_AT:
@@ -85,42 +120,65 @@ class Reads:
         )
         if preflight is not None:
             preflight.headers.append((b"vary", b"Accept-Encoding, " + self._cors.preflight_vary))
-            self._codes[preflight.status] += 1
             return preflight
-        answer = self._decide(method, target, fields)
-        if isinstance(answer, Answer):
-            return self._finish(answer, method, fields)
-        return self._finish_later(answer, method, fields)
+        found = self._found(method, target, fields)
+        if isinstance(found, Answer):
+            return self._closed(found, method, fields)
+        return found
 
-    def _decide(self, method: str, target: bytes, fields: Fields) -> Answer | Awaitable[Answer]:
+    def write(self, decision: Decision) -> Written:
+        """The answer to a request that has just been decided, ready for the wire."""
+        written = self._pages[decision.job].written(decision.choice)
+        self._count(written.status)
+        return written
+
+    def remember(self, request: bytes, decision: Decision) -> None:
+        """Keep what has been decided for a whole request, from its first byte to its last."""
+        self._memo[request] = decision
+
+    def recall(self, request: bytes) -> Written | None:
+        """What is answered now to a request that is remembered; None where it is to be decided."""
+        decision = self._memo.get(request)
+        entry = None if decision is None else self._states.get(decision.job)
+        if decision is None or entry is None:
+            return None
+        page = self._page(entry)
+        if page is None or page.edition != decision.edition or not page.turn(self._clock.now()):
+            return None
+        return self.write(decision)
+
+    def _found(self, method: str, target: bytes, fields: Fields) -> Decision | Answer | Later:
         path = target.partition(b"?")[0].decode("latin-1")
-        if method not in {"GET", "HEAD"}:
+        if method not in _READING:
             return not_allowed(path, method, "GET", "HEAD")
         if not self._access.may_read(fields.get(b"authorization")):
             return unauthorized("reading")
         # A `/` parts segments and a `%2F` is part of one, but no job's name has either.
-        return self._read(unquote(path.removeprefix(PREFIX)), fields)
+        return self._read(unquote(path.removeprefix(PREFIX)), method, fields)
 
-    def _read(self, job: str, fields: Fields) -> Answer | Awaitable[Answer]:
+    def _read(self, job: str, method: str, fields: Fields) -> Decision | Answer | Later:
         entry = self._states.get(job)
         if entry is None:
             return unknown_job(job)
-        record, ready = entry.record, entry.representation
-        now = self._clock.now()
-        state = freshness.state_of(record, entry.policy, now)
-        if record.snapshot is None or ready is None or not freshness.is_served(state, entry.policy):
-            return _nothing_to_serve(record, now)
-        accept = fields.get(b"accept-encoding")
+        page, now = self._page(entry), self._clock.now()
+        if page is None or not page.turn(now):
+            return _nothing_to_serve(entry.record, now)
+        rendering = page.rendering
+        ready, accept = rendering.representation, fields.get(b"accept-encoding")
         if ready.gzip_deferred and negotiation.choose(accept, ("gzip",)) == "gzip":
-            return self._read_compressed(job, ready, fields)
-        rendering = self._rendering(record.snapshot, ready, entry)
+            return lambda: self._read_compressed(job, ready, method, fields)
         coding = negotiation.choose(accept, ready.codings)
-        headers = [*rendering.shared[coding], *of_the_moment(rendering, record, state, now)]
-        if _is_known(rendering, coding, accept, fields):
-            return Answer(304, headers, b"")
-        return Answer(200, headers + rendering.content[coding], ready.body(coding))
+        choice = Choice(
+            coding,
+            is_known=_is_known(rendering, coding, accept, fields),
+            head=method == "HEAD",
+            origin=self._cors.named(fields.get(b"origin")),
+        )
+        return Decision(job, page.edition, choice)
 
-    async def _read_compressed(self, job: str, ready: Representation, fields: Fields) -> Answer:
+    async def _read_compressed(
+        self, job: str, ready: Representation, method: str, fields: Fields
+    ) -> Answer:
         """Compress a large body off the loop, once, however many ask meanwhile."""
         tag = ready.identity_etag
         compressing = self._compressing.get(tag)
@@ -131,8 +189,11 @@ class Reads:
             compressing.add_done_callback(lambda _: self._compressing.pop(tag, None))
         compressed = await asyncio.shield(compressing)  # who leaves does not end it for the others
         self._states.prepare(job, ready.with_gzip(compressed))
-        answer = self._read(job, fields)  # what is current now: no reader sees a version go back
-        return answer if isinstance(answer, Answer) else await answer
+        # What is current now: no reader sees a version go back.
+        found = self._read(job, method, fields)
+        if isinstance(found, Decision):
+            return self._pages[job].answer(found.choice)
+        return self._closed(found, method, fields) if isinstance(found, Answer) else await found()
 
     def _compressed(self, job: str, body: bytes) -> bytes | None:
         try:
@@ -141,31 +202,47 @@ class Reads:
             logger.warning("%s: no memory to compress %d bytes; served as they are", job, len(body))
             return None
 
-    def _rendering(self, snapshot: Snapshot, ready: Representation, entry: Entry) -> Rendering:
-        """The snapshot's fields, written at its first read: that takes as long as three reads."""
-        private = not self._access.reading_is_open
-        kept = self._renderings.get(snapshot.job)
-        if (
-            kept is not None
-            and kept.snapshot is snapshot
-            and kept.representation is ready
-            and kept.policy is entry.policy
-            and kept.private is private
-        ):
-            return kept
-        made = render(snapshot, ready, entry.policy, private=private)
-        self._renderings[snapshot.job] = made
-        return made
+    def _page(self, entry: Entry) -> Page | None:
+        """The job's page, which stands as long as the entry and the tokens do; None while pending.
 
-    async def _finish_later(self, answer: Awaitable[Answer], method: str, fields: Fields) -> Answer:
-        return self._finish(await answer, method, fields)
+        The fields in it stand longer, and take as long to write as three reads.
+        """
+        job, tokens = entry.record.job, self._access.tokens
+        page = self._pages.get(job)
+        if page is not None and page.entry is entry and page.tokens is tokens:
+            return page
+        snapshot, ready = entry.record.snapshot, entry.representation
+        if snapshot is None or ready is None:
+            return None
+        same = page is not None and page.tokens is tokens and page.rendering.is_of(entry)
+        if page is not None and same:
+            rendering, edition = page.rendering, page.edition
+        else:
+            private = not self._access.reading_is_open
+            rendering = render(snapshot, ready, entry.policy, private=private)
+            edition = next(self._editions)
+        page = Page(entry, tokens, rendering, edition=edition, closing=self._closing)
+        self._pages[job] = page
+        return page
 
-    def _finish(self, answer: Answer, method: str, fields: Fields) -> Answer:
-        self._codes[answer.status] += 1
-        answer.headers.append((b"vary", self._vary))
-        if self._cors.enabled:
-            answer.headers.extend(self._cors.fields(fields.get(b"origin")))
+    def _closing(self, origin: bytes | None) -> RawHeaders:
+        """The fields that every answer has, whatever it says."""
+        vary: RawHeaders = [(b"vary", self._vary)]
+        return vary + self._cors.fields(origin) if self._cors.enabled else vary
+
+    def _closed(self, answer: Answer, method: str, fields: Fields) -> Answer:
+        answer.headers.extend(self._closing(fields.get(b"origin")))
         return answer.without_body() if method == "HEAD" else answer
+
+    def _count(self, status: int) -> None:
+        self._codes[status] += 1
+
+    def _counted(self, answer: Answer) -> Answer:
+        self._count(answer.status)
+        return answer
+
+    async def _counted_later(self, answer: Awaitable[Answer]) -> Answer:
+        return self._counted(await answer)
 
 
 def _is_known(rendering: Rendering, coding: str, accept: bytes | None, fields: Fields) -> bool:

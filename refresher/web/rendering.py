@@ -9,6 +9,7 @@ from refresher.freshness import Policy
 from refresher.httpdate import http_date
 from refresher.model import Record, Snapshot, State
 from refresher.representation import Representation
+from refresher.state import Entry
 from refresher.web.answer import RawHeaders
 
 HARMLESS: RawHeaders = [
@@ -25,7 +26,6 @@ class Rendering:
     snapshot: Snapshot
     representation: Representation
     policy: Policy
-    private: bool
     max_age: int
     etags: Mapping[str, str]
     """By coding."""
@@ -33,6 +33,14 @@ class Rendering:
     """By coding: what a 200 and a 304 both say (RFC 9110, 15.4.5)."""
     content: Mapping[str, RawHeaders]
     """By coding: what a 200 says besides."""
+
+    def is_of(self, entry: Entry) -> bool:
+        """Whether it says what there is to say of an entry, the moment aside."""
+        return (
+            self.snapshot is entry.record.snapshot
+            and self.representation is entry.representation
+            and self.policy is entry.policy
+        )
 
 
 def render(
@@ -59,7 +67,6 @@ def render(
         snapshot,
         representation,
         policy,
-        private,
         max_age,
         etags,
         {coding: [(b"etag", etags[coding].encode()), *common] for coding in codings},
