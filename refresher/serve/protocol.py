@@ -118,7 +118,7 @@ class WireProtocol(HttpToolsProtocol):
             return
         self._begun, self._decision = 0, None
         super().data_received(data)
-        if self._decision is not None and self._begun == 1 and self._is_between:
+        if self._decision is not None and self._begun == 1:
             reads.remember(data, self._decision)
 
     def on_message_begin(self) -> None:
@@ -129,13 +129,13 @@ class WireProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Answer a request, or have it answered."""
-        if self._reads is not None:
-            if self.parser.should_upgrade():
-                self._reads = None  # what follows may be another protocol
-            elif self._is_idle() and (decision := self._decided(self._reads)) is not None:
+        reads = self._reads
+        if reads is not None and self._is_idle():
+            decision = self._decided(reads)
+            if decision is not None:
                 self._is_answered = True
                 self._decision = decision
-                self._send(self._reads.write(decision))
+                self._send(reads.write(decision))
                 return
         super().on_headers_complete()
 

@@ -126,10 +126,10 @@ class TestTheShortWay:
             connection = listener.connect()
             asked = request(PATH) + request("/data/other", method="HEAD") + request("/data/other")
             connection.feed(*(asked[n : n + 1] for n in range(len(asked))))
-            connection.feed(asked, asked[:30], asked[30:])
+            connection.feed(asked, asked, asked[:30], asked[30:])
             assert connection.asked == []
-            replies = connection.replies(*["GET", "HEAD", "GET"] * 3)
-            assert [reply.body for reply in replies] == [b'["a"]', b"", b'{"b":2}'] * 3
+            replies = connection.replies(*["GET", "HEAD", "GET"] * 4)
+            assert [reply.body for reply in replies] == [b'["a"]', b"", b'{"b":2}'] * 4
 
     async def test_counts_as_the_other_way_does(self) -> None:
         for kind in (WireProtocol, HttpToolsProtocol):
@@ -190,15 +190,30 @@ class TestWhatIsRemembered:
             await clock.advance(600)
             assert (await connection.get(PATH)).status == 503
 
-    async def test_is_nothing_that_came_together_with_something_else(self) -> None:
+    @pytest.mark.parametrize("rest", [b"GET /da", b"BREW / HTTP/1.1\r\n\r\n", b"\x16\x03\x01"])
+    async def test_is_no_request_with_something_behind_it(self, rest: bytes) -> None:
         async with listening(small()) as listener:
-            connection = listener.connect()
-            for chunk in (request(PATH) + b"GET /da", b"ta/other HTTP/1.1\r\n\r\n"):
-                connection.feed(chunk, chunk[:0])
-            assert [reply.body for reply in connection.replies()] == [b'["a"]', b'{"b":2}']
-            connection.transport.written.clear()
-            connection.feed(b"ta/other HTTP/1.1\r\n\r\n")
-            assert [reply.status for reply in connection.replies()] == [400]
+            first, second = listener.connect(), listener.connect()
+            for connection in (first, second):
+                connection.feed(request(PATH) + rest)
+                connection.feed(b"ta/other HTTP/1.1\r\n\r\n")
+            statuses = [reply.status for reply in first.replies()]
+            assert statuses == [200, 200 if rest == b"GET /da" else 400]
+            assert [reply.status for reply in second.replies()] == statuses
+
+    async def test_is_a_request_only_where_one_can_begin(self) -> None:
+        async with listening(small()) as listener:
+            connection, asked = listener.connect(), request(PATH)
+            connection.feed(asked)
+            connection.feed(
+                f"POST {PATH} HTTP/1.1\r\nContent-Length: {len(asked)}\r\n\r\n".encode()
+            )
+            await connection.done()
+            connection.feed(asked)  # which is its body
+            connection.feed(b"GET /data/other HTTP/1.1\r\nX: ")
+            connection.feed(asked)  # which is the rest of its head
+            assert [reply.status for reply in connection.replies()] == [200, 405, 200]
+            assert connection.replies()[2].body == b'{"b":2}'
 
 
 class TestTheConnection:
