@@ -1,8 +1,8 @@
 """The way of one read: from method, target and header fields to a finished answer.
 
 Free of ASGI, so that whatever carries HTTP gives the same answers. A read takes one dict lookup; no
-lock, no await and no store is on its way, but for a large body whose gzip form nobody has asked for
-yet: then the answer is awaited.
+lock, no await and no store is on its way, but for a large body that nobody has asked for in this
+content coding yet: then the answer is awaited.
 """
 
 import asyncio
@@ -66,8 +66,8 @@ Later = Callable[[], Awaitable[Answer]]
 class Reads:
     """Answers `/data/…` from the state store, tokens, CORS and counting included.
 
-    `compress` makes the gzip form of a body that is too large to have been compressed at the swap;
-    it runs in a thread.
+    `compress` makes the form in a content coding of a body that was too large to be compressed at
+    the swap; it runs in a thread.
     """
 
     def __init__(
@@ -78,7 +78,7 @@ class Reads:
         cors: Cors,
         clock: Clock,
         codes: Counter[int],
-        compress: Callable[[bytes], bytes | None] = representation.compress,
+        compress: Callable[[bytes, str], bytes | None] = representation.compress,
     ) -> None:
         self._states = states
         self._access = access
@@ -86,7 +86,7 @@ class Reads:
         self._clock = clock
         self._codes = codes
         self._compress = compress
-        self._compressing: dict[str, asyncio.Future[bytes | None]] = {}
+        self._compressing: dict[tuple[str, str], asyncio.Future[bytes | None]] = {}
         self._pages: dict[str, Page] = {}
         self._editions = itertools.count()
         self._memo: Memo[Decision] = Memo()
@@ -165,9 +165,9 @@ class Reads:
             return _nothing_to_serve(entry.record, now)
         rendering = page.rendering
         ready, accept = rendering.representation, fields.get(b"accept-encoding")
-        if ready.gzip_deferred and negotiation.choose(accept, ("gzip",)) == "gzip":
-            return lambda: self._read_compressed(job, ready, method, fields)
         coding = negotiation.choose(accept, ready.codings)
+        if coding in ready.deferred:
+            return lambda: self._read_compressed(job, ready, coding, method, fields)
         choice = Choice(
             coding,
             is_known=_is_known(rendering, coding, accept, fields),
@@ -177,30 +177,37 @@ class Reads:
         return Decision(job, page.edition, choice)
 
     async def _read_compressed(
-        self, job: str, ready: Representation, method: str, fields: Fields
+        self, job: str, ready: Representation, coding: str, method: str, fields: Fields
     ) -> Answer:
         """Compress a large body off the loop, once, however many ask meanwhile."""
-        tag = ready.identity_etag
-        compressing = self._compressing.get(tag)
+        key = ready.identity_etag, coding
+        compressing = self._compressing.get(key)
         if compressing is None:
             loop = asyncio.get_running_loop()
-            compressing = loop.run_in_executor(None, self._compressed, job, ready.identity)
-            self._compressing[tag] = compressing
-            compressing.add_done_callback(lambda _: self._compressing.pop(tag, None))
+            compressing = loop.run_in_executor(None, self._compressed, job, ready.identity, coding)
+            self._compressing[key] = compressing
+            compressing.add_done_callback(lambda _: self._compressing.pop(key, None))
         compressed = await asyncio.shield(compressing)  # who leaves does not end it for the others
-        self._states.prepare(job, ready.with_gzip(compressed))
+        self._keep(job, ready.identity_etag, coding, compressed)
         # What is current now: no reader sees a version go back.
         found = self._read(job, method, fields)
         if isinstance(found, Decision):
             return self._pages[job].answer(found.choice)
         return self._closed(found, method, fields) if isinstance(found, Answer) else await found()
 
-    def _compressed(self, job: str, body: bytes) -> bytes | None:
+    def _compressed(self, job: str, body: bytes, coding: str) -> bytes | None:
         try:
-            return self._compress(body)
+            return self._compress(body, coding)
         except MemoryError:
             logger.warning("%s: no memory to compress %d bytes; served as they are", job, len(body))
             return None
+
+    def _keep(self, job: str, etag: str, coding: str, compressed: bytes | None) -> None:
+        """Put a coded form beside those that were made meanwhile of the same bytes."""
+        entry = self._states.get(job)
+        ready = None if entry is None else entry.representation
+        if ready is not None and ready.identity_etag == etag and coding in ready.deferred:
+            self._states.prepare(job, ready.with_coding(coding, compressed))
 
     def _page(self, entry: Entry) -> Page | None:
         """The job's page, which stands as long as the entry and the tokens do; None while pending.

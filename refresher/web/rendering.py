@@ -47,7 +47,8 @@ def render(
     snapshot: Snapshot, representation: Representation, policy: Policy, *, private: bool
 ) -> Rendering:
     """Write all fields of a snapshot that stay the same until it is checked again."""
-    codings = ("identity", *representation.codings)
+    offered = ("identity", *representation.codings)
+    made = ("identity", *representation.coded)
     max_age = freshness.max_age_of(snapshot, policy)
     visibility = "private" if private else "public"
     cache_control = f"{visibility}, max-age={max_age}"
@@ -60,17 +61,16 @@ def render(
     ]
     if snapshot.dated:
         common.append((b"last-modified", http_date(snapshot.changed_at).encode()))
-    # A gzip form that is yet to be made (again) will have the tag that it had before.
-    tagged = (*codings, "gzip") if representation.gzip_deferred else codings
-    etags = {coding: representation.etag(coding) for coding in tagged}
+    # A form that is yet to be made (again) will have the tag that it had before.
+    etags = {coding: representation.etag(coding) for coding in offered}
     return Rendering(
         snapshot,
         representation,
         policy,
         max_age,
         etags,
-        {coding: [(b"etag", etags[coding].encode()), *common] for coding in codings},
-        {coding: _content(snapshot, representation, coding) for coding in codings},
+        {coding: [(b"etag", etags[coding].encode()), *common] for coding in made},
+        {coding: _content(snapshot, representation, coding) for coding in made},
     )
 
 

@@ -54,7 +54,7 @@ class Reader:
         read_tokens: Sequence[str] = (),
         admin: Sequence[str] = (),
         origins: Sequence[str] = (),
-        compress: Callable[[bytes], bytes | None] = representation.compress,
+        compress: Callable[[bytes, str], bytes | None] = representation.compress,
     ) -> None:
         self.shelf = shelf or Shelf()
         self.codes: Counter[int] = Counter()

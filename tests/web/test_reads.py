@@ -15,6 +15,7 @@ from refresher.httpdate import http_date
 from refresher.model import Due, DueReason, Stage
 from tests.fakes import START
 from tests.shelf import BODY, LIFETIME, PROMISE, TEXT, TIMEOUT, Shelf, failed, snapshot
+from tests.test_representation import UNPACK
 from tests.web.reading import RATES, Reader, Reply
 
 GZIP = {"accept-encoding": "gzip"}
@@ -324,11 +325,17 @@ class TestCompression:
             ("", None),
             ("identity", None),
             ("gzip", "gzip"),
-            ("gzip, deflate, br, zstd", "gzip"),
-            ("br", None),
-            ("*", "gzip"),
+            ("gzip, deflate, br, zstd", "zstd"),
+            ("gzip, deflate, br", "br"),
+            ("gzip;q=0.9, br;q=0.8, zstd;q=0.7", "gzip"),
+            ("br, zstd;q=0.9", "br"),
+            ("br", "br"),
+            ("deflate", None),
+            ("*", "zstd"),
+            ("*, zstd;q=0", "br"),
             ("gzip;q=0", None),
-            ("*;q=0.1, gzip;q=0", None),
+            ("*;q=0.1, gzip;q=0", "zstd"),
+            ("*;q=0, gzip", "gzip"),
             ("gzip;q=0.5, identity;q=0.6", None),
             ("gzip;q=0.6, identity;q=0.5", "gzip"),
         ],
@@ -338,7 +345,7 @@ class TestCompression:
         reply = reader_of(TEXT).get(headers=headers)
         assert reply.headers.get("content-encoding") == coding
         assert reply.headers["content-length"] == str(len(reply.body))
-        assert (gzip.decompress(reply.body) if coding else reply.body) == TEXT
+        assert (UNPACK[coding](reply.body) if coding else reply.body) == TEXT
         assert reply.headers["vary"] == "Accept-Encoding"
 
     def test_has_an_etag_of_its_own(self) -> None:
@@ -402,7 +409,7 @@ class TestCompression:
     async def test_that_fails_leaves_the_body_as_it_is(
         self, caplog: pytest.LogCaptureFixture
     ) -> None:
-        def fail(_: bytes) -> bytes:
+        def fail(_: bytes, __: str) -> bytes:
             raise MemoryError
 
         shelf = Shelf()
@@ -419,7 +426,7 @@ class TestCompression:
     async def test_that_saves_too_little_leaves_the_body_as_it_is(self) -> None:
         shelf = Shelf()
         shelf.put(snapshot(LARGE))
-        reader = Reader(shelf, compress=lambda _: None)
+        reader = Reader(shelf, compress=lambda *_: None)
         assert (await reader.get_later(headers=GZIP)).body == LARGE
         assert reader.get(headers=GZIP).body == LARGE
 
@@ -433,6 +440,34 @@ class TestCompression:
             bench.go_on.set()
         assert [reply.headers["refresher-version"] for reply in bench.replies] == ["2"]
         assert reader.get(headers=GZIP).body == b"[2]"
+
+    async def test_of_a_large_body_is_made_for_each_coding_by_itself(self) -> None:
+        reader = reader_of(LARGE)
+        async with anyio.create_task_group() as tasks:
+
+            async def ask(coding: str) -> None:
+                reply = await reader.get_later(headers={"accept-encoding": coding})
+                assert reply.headers["content-encoding"] == coding
+                assert UNPACK[coding](reply.body) == LARGE
+
+            for coding in UNPACK:
+                tasks.start_soon(ask, coding)
+        for coding in UNPACK:
+            assert reader.get(headers={"accept-encoding": coding}).status == 200, "it is kept"
+
+    async def test_of_a_large_body_that_saves_too_little_gives_way_to_the_next(self) -> None:
+        shelf = Shelf()
+        shelf.put(snapshot(LARGE))
+        asked = []
+
+        def only_brotli(body: bytes, coding: str) -> bytes | None:
+            asked.append(coding)
+            return body[:9] if coding == "br" else None
+
+        reader = Reader(shelf, compress=only_brotli)
+        reply = await reader.get_later(headers={"accept-encoding": "gzip, br, zstd"})
+        assert (reply.headers["content-encoding"], reply.body) == ("br", LARGE[:9])
+        assert asked == ["zstd", "br"]
 
     async def test_of_a_large_body_answers_the_tag_it_will_have_before_it_is_made(self) -> None:
         reader = reader_of(LARGE)
@@ -460,11 +495,11 @@ class Bench:
         self._started = asyncio.Event()
         self._loop = asyncio.get_running_loop()
 
-    def compress(self, body: bytes) -> bytes | None:
+    def compress(self, body: bytes, coding: str) -> bytes | None:
         self.calls += 1
         self._loop.call_soon_threadsafe(self._started.set)
         assert self.go_on.wait(10)
-        return representation.compress(body)
+        return representation.compress(body, coding)
 
     async def ask(self, reader: Reader) -> None:
         self.replies.append(await reader.get_later(headers=GZIP))
