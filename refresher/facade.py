@@ -205,6 +205,7 @@ class Refresher:
         trace: TracebackType | None,
     ) -> None:
         try:
+            await self.endpoints.aclose()
             await self.service.__aexit__(kind, error, trace)
         finally:
             self._service = self._endpoints = None

@@ -9,9 +9,10 @@ import socket
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from refresher import pipeline, representation
+from refresher import pipeline, pointer, representation
 from refresher.errors import GuardRefused, RefreshFailed
 from refresher.model import Content, Payload
+from refresher.pointer import NotThere, Opened, Path
 from refresher.representation import Representation
 from refresher.spool import Spool
 
@@ -68,19 +69,38 @@ class Task:
         return Refined(content, representation.prepare(content.body, content.content_type))
 
 
-Outcome: TypeAlias = Verdict | RefreshFailed
+@dataclass(frozen=True, slots=True)
+class Values:
+    """What a body has at the pointers that were asked for, in their order."""
+
+    found: list[bytes | NotThere]
 
 
-def pack_task(task: Task) -> Spool:
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """Which values to find in a body that is JSON."""
+
+    paths: tuple[Path, ...]
+
+    def carry_out(self, body: bytes) -> Values:
+        """Find them."""
+        opened: dict[Path, Opened] = {}
+        return Values([pointer.find(body, path, opened) for path in self.paths])
+
+
+Outcome: TypeAlias = Verdict | Values | RefreshFailed
+
+
+def pack_task(task: Task | Lookup) -> Spool:
     """Write a task down."""
     spool = Spool()
     spool.write(pickle.dumps(task))
     return spool
 
 
-def unpack_task(spool: Spool) -> Task:
+def unpack_task(spool: Spool) -> Task | Lookup:
     """Read a task."""
-    task: Task = pickle.load(spool.reader())  # noqa: S301  written by the process that started us
+    task: Task | Lookup = pickle.load(spool.reader())  # noqa: S301  written by the process that started us
     return task
 
 

@@ -1,4 +1,4 @@
-"""Where answers are refined: small ones at once, large ones by worker processes.
+"""Where bodies are parsed: small ones at once, large ones by worker processes.
 
 Refining 50 MB of JSON stops every reader for seconds, in the loop and in a thread, which holds the
 interpreter lock just as well; in another process it costs them nothing.
@@ -12,7 +12,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from types import TracebackType
 from typing import Self
@@ -23,9 +23,10 @@ from refresher import representation, tasks
 from refresher.errors import RefreshFailed
 from refresher.model import Content, Format, Payload, Snapshot, Stage
 from refresher.pipeline import Rules, Served, media
+from refresher.pointer import NotThere, Path
 from refresher.representation import Representation
 from refresher.spool import Spool, Spooled
-from refresher.tasks import Task, Verdict
+from refresher.tasks import Lookup, Task, Values, Verdict
 from refresher.threads import handover
 
 # Measured, by what readers wait at p99 while it is done over and over. Checked and hashed, 128 KiB
@@ -106,11 +107,27 @@ class Workshop:
             return await to_thread.run_sync(task.carry_out, answer.body, abandon_on_cancel=True)
         outcome = await self._outcome_elsewhere(task, answer.body)
         if not isinstance(outcome, RefreshFailed):
+            assert not isinstance(outcome, Values)  # noqa: S101  those are of a lookup
             return outcome
         try:
             raise outcome
         finally:
             del outcome  # its traceback leads here, and to the body
+
+    async def look_up(self, body: bytes, paths: Sequence[Path]) -> list[bytes | NotThere]:
+        """Find values in a large body that is JSON.
+
+        Raises:
+            RefreshFailed: the worker process died over it.
+        """
+        outcome = await self._outcome_elsewhere(Lookup(tuple(paths)), body)
+        if isinstance(outcome, Values):
+            return outcome.found
+        assert isinstance(outcome, RefreshFailed)  # noqa: S101  nothing else comes of a lookup
+        try:
+            raise outcome
+        finally:
+            del outcome  # as above
 
     async def prepare(self, content: Content) -> Representation:
         """Make content ready to be sent that needs no refining any more."""
@@ -122,7 +139,7 @@ class Workshop:
             representation.prepare, body, content_type, abandon_on_cancel=True
         )
 
-    async def _outcome_elsewhere(self, task: Task, body: bytes | Spool) -> tasks.Outcome:
+    async def _outcome_elsewhere(self, task: Task | Lookup, body: bytes | Spool) -> tasks.Outcome:
         errand = _Errand(task, body)
         work, outcome = handover(errand.carry_out)
         self._open += 1
@@ -179,7 +196,7 @@ def _known(served: Snapshot) -> Served:
 class _Errand:
     """A task on its way to a worker and back."""
 
-    def __init__(self, task: Task, body: bytes | Spool) -> None:
+    def __init__(self, task: Task | Lookup, body: bytes | Spool) -> None:
         self._task = task
         # Whoever gives up the errand may let go of the file while a thread still has it in hand.
         self._body = body.shared() if isinstance(body, Spool) else body
@@ -249,7 +266,7 @@ class _Worker:
                 message = f"no worker process can be started: {error.strerror}"
                 raise RefreshFailed(Stage.SOURCE, message, transient=True) from error
 
-    def carry_out(self, task: Task, body: bytes | Spool) -> tasks.Outcome:
+    def carry_out(self, task: Task | Lookup, body: bytes | Spool) -> tasks.Outcome:
         """Have the process carry out a task, and wait until it has.
 
         Raises:

@@ -79,6 +79,20 @@ def unknown_job(*names: str) -> Answer:
     return problem(404, "unknown-job", f"no job is called {shown}; GET /jobs has all names")
 
 
+def no_json(job: str, content_type: str) -> Answer:
+    """The answer to a request for a value in what is no JSON."""
+    detail = f"{job} is {content_type}, not JSON: there is nothing to point into; GET /data/{job}"
+    return problem(404, "no-value", detail)
+
+
+def no_value(job: str, pointer: bytes, depth: int) -> Answer:
+    """The answer to a JSON Pointer that leads nowhere; `depth` of its segments led somewhere."""
+    segments = pointer.decode("latin-1").split("/")[1:]
+    where = "".join(f"/{segment}" for segment in segments[:depth])
+    detail = f"{job} has no {_shortened(segments[depth])!r} at {_shortened(where) or 'its root'}"
+    return problem(404, "no-value", detail)
+
+
 def unknown_path(path: str) -> Answer:
     """The answer to a request for what is not there."""
     return problem(404, None, f"nothing is at {_shortened(path)}")

@@ -5,9 +5,12 @@ import anyio.to_thread
 from refresher.observers.metrics import CONTENT_TYPE
 from refresher.service import Service
 from refresher.web.answer import Answer, json_answer, problem, unauthorized, unknown_job
+from refresher.web.compression import Compression
 from refresher.web.cors import Cors
+from refresher.web.lookups import Lookups
 from refresher.web.reads import Reads
 from refresher.web.status import job_status
+from refresher.workshop import Workshop
 
 
 class Endpoints:
@@ -15,6 +18,7 @@ class Endpoints:
 
     def __init__(self, service: Service) -> None:
         self.service = service
+        self._workshop = Workshop()
         self.cors = Cors(service.config.server.cors_origins)
         self.reads = Reads(
             service.states,
@@ -22,7 +26,13 @@ class Endpoints:
             cors=self.cors,
             clock=service.clock,
             codes=service.metrics.reads,
+            lookups=Lookups(self._workshop.look_up),
+            compression=Compression(),
         )
+
+    async def aclose(self) -> None:
+        """End what was begun for readers; nobody may ask any more."""
+        await self._workshop.__aexit__(None, None, None)
 
     def jobs(self) -> Answer:
         """`GET /jobs`: every job."""

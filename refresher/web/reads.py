@@ -1,33 +1,44 @@
 """The way of one read: from method, target and header fields to a finished answer.
 
 Free of ASGI, so that whatever carries HTTP gives the same answers. A read takes one dict lookup; no
-lock, no await and no store is on its way, but for a large body that nobody has asked for in this
-content coding yet: then the answer is awaited.
+lock, no await and no store is on its way. An answer is awaited where it takes longer than the loop
+may be held up: a large body in a content coding that nobody has asked for yet, or a value in one.
 """
 
-import asyncio
 import itertools
-import logging
 import math
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import replace
 from typing import NamedTuple
 from urllib.parse import unquote
 
-from refresher import conditional, negotiation, representation
+from refresher import conditional, negotiation
 from refresher.access import Access
 from refresher.clock import Clock
-from refresher.model import Record
+from refresher.freshness import Policy
+from refresher.model import Record, Snapshot
+from refresher.negotiation import IDENTITY
+from refresher.pointer import NotThere, parse
 from refresher.representation import Representation
 from refresher.state import Entry, StateStore
-from refresher.web.answer import Answer, RawHeaders, not_allowed, problem, unauthorized, unknown_job
+from refresher.web.answer import (
+    Answer,
+    RawHeaders,
+    no_json,
+    no_value,
+    not_allowed,
+    problem,
+    unauthorized,
+    unknown_job,
+)
+from refresher.web.compression import Compression
 from refresher.web.cors import Cors
+from refresher.web.lookups import Found, Lookups
 from refresher.web.memo import Memo
 from refresher.web.page import Choice, Page
 from refresher.web.rendering import Rendering, render
 from refresher.web.written import Written
-
-logger = logging.getLogger("refresher")
 
 PREFIX = "/data/"
 
@@ -63,12 +74,22 @@ Later = Callable[[], Awaitable[Answer]]
 """Begins what has to be waited for before there is an answer."""
 
 
-class Reads:
-    """Answers `/data/…` from the state store, tokens, CORS and counting included.
+class _Request(NamedTuple):
+    """What a read needs to know of a request, but for its target."""
 
-    `compress` makes the form in a content coding of a body that was too large to be compressed at
-    the swap; it runs in a thread.
-    """
+    method: str
+    fields: Fields
+
+
+class _Known(NamedTuple):
+    """A value that had to be waited for, and the version of the snapshot that it is from."""
+
+    version: int
+    found: Found
+
+
+class Reads:
+    """Answers `/data/…` from the state store, tokens, CORS and counting included."""
 
     def __init__(
         self,
@@ -78,15 +99,16 @@ class Reads:
         cors: Cors,
         clock: Clock,
         codes: Counter[int],
-        compress: Callable[[bytes, str], bytes | None] = representation.compress,
+        lookups: Lookups,
+        compression: Compression,
     ) -> None:
         self._states = states
         self._access = access
         self._cors = cors
         self._clock = clock
         self._codes = codes
-        self._compress = compress
-        self._compressing: dict[tuple[str, str], asyncio.Future[bytes | None]] = {}
+        self._lookups = lookups
+        self._compression = compression
         self._pages: dict[str, Page] = {}
         self._editions = itertools.count()
         self._memo: Memo[Decision] = Memo()
@@ -121,10 +143,7 @@ class Reads:
         if preflight is not None:
             preflight.headers.append((b"vary", b"Accept-Encoding, " + self._cors.preflight_vary))
             return preflight
-        found = self._found(method, target, fields)
-        if isinstance(found, Answer):
-            return self._closed(found, method, fields)
-        return found
+        return self._decide(target.partition(b"?")[0], _Request(method, fields))
 
     def write(self, decision: Decision) -> Written:
         """The answer to a request that has just been decided, ready for the wire."""
@@ -147,67 +166,107 @@ class Reads:
             return None
         return self.write(decision)
 
-    def _found(self, method: str, target: bytes, fields: Fields) -> Decision | Answer | Later:
-        path = target.partition(b"?")[0].decode("latin-1")
-        if method not in _READING:
-            return not_allowed(path, method, "GET", "HEAD")
-        if not self._access.may_read(fields.get(b"authorization")):
-            return unauthorized("reading")
+    def _decide(self, path: bytes, request: _Request) -> Decision | Answer | Later:
+        if request.method not in _READING:
+            refusal = not_allowed(path.decode("latin-1"), request.method, "GET", "HEAD")
+            return self._refused(refusal, request)
+        if not self._access.may_read(request.fields.get(b"authorization")):
+            return self._refused(unauthorized("reading"), request)
         # A `/` parts segments and a `%2F` is part of one, but no job's name has either.
-        return self._read(unquote(path.removeprefix(PREFIX)), method, fields)
+        name, slash, pointer = path[len(PREFIX) :].partition(b"/")
+        job = unquote(name.decode("latin-1"))
+        if slash:
+            return self._read_value(job, slash + pointer, request)
+        return self._read(job, request)
 
-    def _read(self, job: str, method: str, fields: Fields) -> Decision | Answer | Later:
+    def _read(self, job: str, request: _Request) -> Decision | Answer | Later:
+        page = self._served(job)
+        if isinstance(page, Answer):
+            return self._refused(page, request)
+        choice = self._choice(page.rendering, request)
+        ready = page.rendering.representation
+        if choice.coding not in ready.deferred:
+            return Decision(job, page.edition, choice)
+
+        async def compressed() -> Answer:
+            coded = await self._compression.of(job, ready, choice.coding)
+            self._keep(job, ready.identity_etag, choice.coding, coded)
+            # What is current now: no reader sees a version go back.
+            found = self._read(job, request)
+            if isinstance(found, Decision):
+                return self._pages[job].answer(found.choice)
+            return found if isinstance(found, Answer) else await found()
+
+        return compressed
+
+    def _read_value(
+        self, job: str, pointer: bytes, request: _Request, known: _Known | None = None
+    ) -> Answer | Later:
+        """Answer with the value at a JSON Pointer, as a representation of its own.
+
+        `known` is what has been waited for; it counts if that version is still the current one.
+        """
+        page = self._served(job)
+        if isinstance(page, Answer):
+            return self._refused(page, request)
+        snapshot = page.rendering.snapshot
+        if not snapshot.content.is_json:
+            return self._refused(no_json(job, snapshot.content.content_type), request)
+        path = parse(pointer)
+        if isinstance(path, NotThere):
+            return self._refused(no_value(job, pointer, path.depth), request)
+        if known is not None and known.version == snapshot.version:
+            found: Found | None = known.found
+        else:
+            found = self._lookups.at_once(snapshot, path)
+        if isinstance(found, NotThere):
+            return self._refused(no_value(job, pointer, found.depth), request)
+        coding = IDENTITY
+        if found is not None:
+            value = self._value_page(page, found)
+            choice = self._choice(value.rendering, request)
+            if choice.coding not in found.deferred:
+                return value.answer(choice)
+            coding = choice.coding
+
+        async def waited_for() -> Answer:
+            if found is None:
+                now_known: Found = await self._lookups.later(snapshot, path)
+            else:
+                coded = await self._compression.of(job, found, coding)
+                now_known = found.with_coding(coding, coded)
+                self._lookups.keep(snapshot, path, now_known)
+            again = self._read_value(job, pointer, request, _Known(snapshot.version, now_known))
+            return again if isinstance(again, Answer) else await again()
+
+        return waited_for
+
+    def _served(self, job: str) -> Page | Answer:
+        """The job's page as of now, or why there is none."""
         entry = self._states.get(job)
         if entry is None:
             return unknown_job(job)
         page, now = self._page(entry), self._clock.now()
         if page is None or not page.turn(now):
             return _nothing_to_serve(entry.record, now)
-        rendering = page.rendering
-        ready, accept = rendering.representation, fields.get(b"accept-encoding")
-        coding = negotiation.choose(accept, ready.codings)
-        if coding in ready.deferred:
-            return lambda: self._read_compressed(job, ready, coding, method, fields)
-        choice = Choice(
+        return page
+
+    def _choice(self, rendering: Rendering, request: _Request) -> Choice:
+        accept = request.fields.get(b"accept-encoding")
+        coding = negotiation.choose(accept, rendering.representation.codings)
+        return Choice(
             coding,
-            is_known=_is_known(rendering, coding, accept, fields),
-            head=method == "HEAD",
-            origin=self._cors.named(fields.get(b"origin")),
+            is_known=_is_known(rendering, coding, accept, request.fields),
+            head=request.method == "HEAD",
+            origin=self._cors.named(request.fields.get(b"origin")),
         )
-        return Decision(job, page.edition, choice)
 
-    async def _read_compressed(
-        self, job: str, ready: Representation, coding: str, method: str, fields: Fields
-    ) -> Answer:
-        """Compress a large body off the loop, once, however many ask meanwhile."""
-        key = ready.identity_etag, coding
-        compressing = self._compressing.get(key)
-        if compressing is None:
-            loop = asyncio.get_running_loop()
-            compressing = loop.run_in_executor(None, self._compressed, job, ready.identity, coding)
-            self._compressing[key] = compressing
-            compressing.add_done_callback(lambda _: self._compressing.pop(key, None))
-        compressed = await asyncio.shield(compressing)  # who leaves does not end it for the others
-        self._keep(job, ready.identity_etag, coding, compressed)
-        # What is current now: no reader sees a version go back.
-        found = self._read(job, method, fields)
-        if isinstance(found, Decision):
-            return self._pages[job].answer(found.choice)
-        return self._closed(found, method, fields) if isinstance(found, Answer) else await found()
-
-    def _compressed(self, job: str, body: bytes, coding: str) -> bytes | None:
-        try:
-            return self._compress(body, coding)
-        except MemoryError:
-            logger.warning("%s: no memory to compress %d bytes; served as they are", job, len(body))
-            return None
-
-    def _keep(self, job: str, etag: str, coding: str, compressed: bytes | None) -> None:
+    def _keep(self, job: str, etag: str, coding: str, coded: bytes | None) -> None:
         """Put a coded form beside those that were made meanwhile of the same bytes."""
         entry = self._states.get(job)
         ready = None if entry is None else entry.representation
         if ready is not None and ready.identity_etag == etag and coding in ready.deferred:
-            self._states.prepare(job, ready.with_coding(coding, compressed))
+            self._states.prepare(job, ready.with_coding(coding, coded))
 
     def _page(self, entry: Entry) -> Page | None:
         """The job's page, which stands as long as the entry and the tokens do; None while pending.
@@ -221,25 +280,38 @@ class Reads:
         snapshot, ready = entry.record.snapshot, entry.representation
         if snapshot is None or ready is None:
             return None
-        same = page is not None and page.tokens is tokens and page.rendering.is_of(entry)
-        if page is not None and same:
+        if page is not None and page.tokens is tokens and page.rendering.is_of(entry):
             rendering, edition = page.rendering, page.edition
         else:
-            private = not self._access.reading_is_open
-            rendering = render(snapshot, ready, entry.policy, private=private)
+            rendering = self._rendered(snapshot, ready, entry.policy)
             edition = next(self._editions)
         page = Page(entry, tokens, rendering, edition=edition, closing=self._closing)
         self._pages[job] = page
         return page
+
+    def _value_page(self, whole: Page, found: Representation) -> Page:
+        """A page for a part of a job's snapshot, good for one answer."""
+        content = replace(
+            whole.rendering.snapshot.content, body=found.identity, content_type=found.content_type
+        )
+        snapshot = replace(whole.rendering.snapshot, content=content)
+        rendering = self._rendered(snapshot, found, whole.entry.policy)
+        page = Page(whole.entry, whole.tokens, rendering, edition=-1, closing=self._closing)
+        page.turn(self._clock.now())
+        return page
+
+    def _rendered(self, snapshot: Snapshot, ready: Representation, policy: Policy) -> Rendering:
+        return render(snapshot, ready, policy, private=not self._access.reading_is_open)
 
     def _closing(self, origin: bytes | None) -> RawHeaders:
         """The fields that every answer has, whatever it says."""
         vary: RawHeaders = [(b"vary", self._vary)]
         return vary + self._cors.fields(origin) if self._cors.enabled else vary
 
-    def _closed(self, answer: Answer, method: str, fields: Fields) -> Answer:
-        answer.headers.extend(self._closing(fields.get(b"origin")))
-        return answer.without_body() if method == "HEAD" else answer
+    def _refused(self, answer: Answer, request: _Request) -> Answer:
+        """A problem, with those."""
+        answer.headers.extend(self._closing(request.fields.get(b"origin")))
+        return answer.without_body() if request.method == "HEAD" else answer
 
     def _count(self, status: int) -> None:
         self._codes[status] += 1

@@ -52,6 +52,8 @@ def _add_reads(router: APIRouter, running: Running) -> None:
     async def data(request: Request, job: str) -> Response:
         """The last good data of a job, with how fresh it is in `Age` and `Cache-Status`.
 
+        `/data/{job}/{a}/{b}` is the value in it at the JSON Pointer `/a/b` (RFC 6901).
+
         Conditional requests (`If-None-Match`, `If-Modified-Since`) and `Accept-Encoding` are
         honoured.
         """
@@ -72,7 +74,7 @@ def _add_reads(router: APIRouter, running: Running) -> None:
             200: {"description": "The snapshot's bytes, under the media type of the upstream."},
             304: {"description": "The client has these bytes already."},
             401: {"description": "A read token is needed."},
-            404: {"description": "No job has that name."},
+            404: {"description": "No job has that name, or no value is there."},
             503: {"description": "There is nothing to serve yet, or no longer."},
         },
     )

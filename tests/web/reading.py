@@ -9,12 +9,20 @@ from typing import Any
 
 from refresher import representation
 from refresher.access import Access, Tokens
+from refresher.pointer import NotThere, Path
 from refresher.web.answer import Answer
+from refresher.web.compression import Compression
 from refresher.web.cors import Cors
+from refresher.web.lookups import LookUp, Lookups
 from refresher.web.reads import Reads
 from tests.shelf import Shelf
 
 RATES = "/data/rates"
+
+
+async def nowhere(body: bytes, paths: Sequence[Path]) -> list[bytes | NotThere]:
+    """Look a value up in no worker process: for readers of small bodies."""
+    raise AssertionError((len(body), paths))
 
 
 @dataclass(frozen=True)
@@ -55,6 +63,7 @@ class Reader:
         admin: Sequence[str] = (),
         origins: Sequence[str] = (),
         compress: Callable[[bytes, str], bytes | None] = representation.compress,
+        look_up: LookUp = nowhere,
     ) -> None:
         self.shelf = shelf or Shelf()
         self.codes: Counter[int] = Counter()
@@ -64,7 +73,8 @@ class Reader:
             cors=Cors(origins),
             clock=self.shelf.clock,
             codes=self.codes,
-            compress=compress,
+            lookups=Lookups(look_up),
+            compression=Compression(compress),
         )
 
     def get(
