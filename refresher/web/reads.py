@@ -46,6 +46,8 @@ Fields = dict[bytes, bytes]
 """Those header fields of a request that a read looks at; several lines of one joined by commas."""
 
 _ASK_AGAIN = 60
+_HABITUAL = 2048
+"""Bytes of a request; what is longer is nobody's habit, and not remembered."""
 _READING = frozenset({"GET", "HEAD"})
 _LOOKED_AT = frozenset(
     {
@@ -111,7 +113,8 @@ class Reads:
         self._compression = compression
         self._pages: dict[str, Page] = {}
         self._editions = itertools.count()
-        self._memo: Memo[Decision] = Memo()
+        self._requests: Memo[bytes, Decision] = Memo()
+        self._decisions: Memo[tuple[object, ...], Decision] = Memo()
         self._vary = b"Accept-Encoding, " + cors.vary if cors.enabled else b"Accept-Encoding"
 
     def answer(
@@ -137,13 +140,23 @@ class Reads:
         for name, value in headers:
             if name in _LOOKED_AT:
                 fields[name] = fields[name] + b", " + value if name in fields else value
+        key = method, target, *fields.items()
+        decision = self._decisions.get(key)
+        if decision is not None and self._stands(decision):
+            return decision
+        found = self._decide(method, target, fields)
+        if isinstance(found, Decision) and _is_habitual(target, fields):
+            self._decisions[key] = found
+        return found
+
+    def _decide(self, method: str, target: bytes, fields: Fields) -> Decision | Answer | Later:
         preflight = self._cors.preflight(
             method, fields.get(b"origin"), fields.get(b"access-control-request-method")
         )
         if preflight is not None:
             preflight.headers.append((b"vary", b"Accept-Encoding, " + self._cors.preflight_vary))
             return preflight
-        return self._decide(target.partition(b"?")[0], _Request(method, fields))
+        return self._find(target.partition(b"?")[0], _Request(method, fields))
 
     def write(self, decision: Decision) -> Written:
         """The answer to a request that has just been decided, ready for the wire."""
@@ -153,20 +166,23 @@ class Reads:
 
     def remember(self, request: bytes, decision: Decision) -> None:
         """Keep what has been decided for a whole request, from its first byte to its last."""
-        self._memo[request] = decision
+        if len(request) <= _HABITUAL:
+            self._requests[request] = decision
 
     def recall(self, request: bytes) -> Written | None:
         """What is answered now to a request that is remembered; None where it is to be decided."""
-        decision = self._memo.get(request)
-        entry = None if decision is None else self._states.get(decision.job)
-        if decision is None or entry is None:
-            return None
-        page = self._page(entry)
-        if page is None or page.edition != decision.edition or not page.turn(self._clock.now()):
-            return None
-        return self.write(decision)
+        decision = self._requests.get(request)
+        return self.write(decision) if decision is not None and self._stands(decision) else None
 
-    def _decide(self, path: bytes, request: _Request) -> Decision | Answer | Later:
+    def _stands(self, decision: Decision) -> bool:
+        """Whether it would be decided the same now; then its page is turned to now."""
+        entry = self._states.get(decision.job)
+        page = None if entry is None else self._page(entry)
+        return (
+            page is not None and page.edition == decision.edition and page.turn(self._clock.now())
+        )
+
+    def _find(self, path: bytes, request: _Request) -> Decision | Answer | Later:
         if request.method not in _READING:
             refusal = not_allowed(path.decode("latin-1"), request.method, "GET", "HEAD")
             return self._refused(refusal, request)
@@ -341,6 +357,10 @@ def _is_known(rendering: Rendering, coding: str, accept: bytes | None, fields: F
         etags=etags,
         last_modified=math.floor(snapshot.changed_at) if snapshot.dated else None,
     )
+
+
+def _is_habitual(target: bytes, fields: Fields) -> bool:
+    return len(target) + sum(map(len, fields.values())) <= _HABITUAL
 
 
 def _nothing_to_serve(record: Record, now: float) -> Answer:
