@@ -273,7 +273,7 @@ sub vcl_backend_response {{ set beresp.ttl = 1h; set beresp.do_gzip = true; }}
 """
 
 
-def load(peer: Peer, read: Read, fields: Mapping[str, str], seconds: float) -> tuple[float, float]:
+def load(peer: Peer, read: Read, fields: Mapping[str, str], seconds: int) -> tuple[float, float]:
     """Ask a peer for as much as it can give: requests a second, microseconds of CPU for each."""
     said = [part for name, value in fields.items() for part in ("-H", f"{name}: {value}")]
     url = f"http://127.0.0.1:{peer.port}{peer.path_of(read)}"
@@ -290,6 +290,8 @@ def load(peer: Peer, read: Read, fields: Mapping[str, str], seconds: float) -> t
     if found is None or "Non-2xx" in told or "Socket errors" in told:
         raise SystemExit(f"{peer.name} at {read.name} went wrong:\n{told}")
     count = int(found[1])
+    if not count:  # not one answer was complete in that time
+        return load(peer, read, fields, 4 * seconds)
     return count / took, 1e6 * spent / count
 
 
