@@ -13,6 +13,7 @@ import httpx
 from fastapi import APIRouter, Depends, HTTPException
 from starlette.applications import Starlette
 from starlette.requests import HTTPConnection
+from starlette.types import ASGIApp
 
 from refresher import freshness
 from refresher.clock import Clock, SystemClock
@@ -24,6 +25,7 @@ from refresher.scoreboard import Seat
 from refresher.service import Service
 from refresher.values import Values, View, returned_type
 from refresher.web.endpoints import Endpoints
+from refresher.web.in_front import InFront
 from refresher.web.reads import retry_after
 from refresher.web.router import make_router
 from refresher.web.waiting import ended
@@ -210,7 +212,10 @@ class Refresher:
         trace: TracebackType | None,
     ) -> None:
         try:
-            await self.service.__aexit__(kind, error, trace)
+            try:
+                await self.endpoints.aclose()
+            finally:
+                await self.service.__aexit__(kind, error, trace)
         finally:
             self._service = self._endpoints = None
             self._values = Values()
@@ -311,6 +316,22 @@ class Refresher:
         may not; None asks for the admin token.
         """
         return make_router(lambda: self.endpoints, admin_guard=admin)
+
+    def in_front_of(self, app: ASGIApp, *, prefix: str = "") -> ASGIApp:
+        """The application with reads answered ahead of it, at a third of what a route costs.
+
+        `/data/…` below `prefix` never gets to `app`; everything else does, the lifespan included.
+        Middleware of `app` sees no reads then; what is to see them goes around the result.
+
+        Raises:
+            ServiceError: the prefix is no path such as `/cache`.
+        """
+        if prefix and (not prefix.startswith("/") or prefix.endswith("/")):
+            raise ServiceError(
+                f"in_front_of(prefix={prefix!r}): as in include_router, it is empty, or begins "
+                'with "/" and does not end with it'
+            )
+        return InFront(app, lambda: self.endpoints.reads, prefix=prefix)
 
     def freeze(self, job: str | Callable[..., object], value: object) -> None:
         """Serve `value` as the job's data and refresh it no more, now or from the next entry on.

@@ -32,6 +32,15 @@ def state_of(record: Record, policy: Policy, now: float) -> State:
     return State.FRESH
 
 
+def stands_until(snapshot: Snapshot, policy: Policy, now: float) -> float:
+    """The last moment of the state that is `now`, while nothing happens to the job; or infinity."""
+    deadline = snapshot.checked_at + snapshot.lifetime
+    ends = [deadline + policy.timeout]
+    if policy.max_stale is not None:
+        ends.append(deadline + policy.max_stale)
+    return min((end for end in ends if now <= end), default=math.inf)
+
+
 def state_since(record: Record, policy: Policy, now: float) -> float:
     """When the job entered the state it is in, in seconds since the epoch."""
     snapshot = record.snapshot

@@ -9,10 +9,11 @@ import socket
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias, TypeVar, cast
 
-from refresher import json_patch, pipeline, representation
+from refresher import json_patch, pipeline, pointer, representation
 from refresher.errors import GuardRefused, RefreshFailed
 from refresher.model import Content, Payload
 from refresher.pipeline.pages import Page, PageRule, read_page
+from refresher.pointer import NotThere, Opened, Path
 from refresher.representation import Representation
 from refresher.spool import Spool
 
@@ -108,6 +109,18 @@ class Comparison:
     def carry_out(self, body: bytes) -> bytes:
         """Write the difference as a JSON Patch; both are JSON."""
         return json_patch.patch(self.before, body)
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """To find in a body that is JSON the values at some pointers."""
+
+    paths: tuple[Path, ...]
+
+    def carry_out(self, body: bytes) -> list[bytes | NotThere]:
+        """Find them, in their order."""
+        opened: dict[Path, Opened] = {}
+        return [pointer.find(body, path, opened) for path in self.paths]
 
 
 def pack_task(task: Task[object]) -> Spool:

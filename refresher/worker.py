@@ -1,4 +1,4 @@
-"""A worker process: refines large answers for the service that started it, one after the other.
+"""A worker process: parses large bodies for the service that started it, one after the other.
 
 `python -m refresher.worker` has a socket for its standard input, and ends when that does: at the
 latest with whoever started it.

@@ -27,6 +27,7 @@ from refresher.model import (
 )
 from refresher.pipeline import GuardRules, Rules
 from refresher.pipeline.pages import PageRule, read_page
+from refresher.pointer import NotThere
 from refresher.spool import Spooled
 from refresher.tasks import Refined, Refining, Refused, Verdict
 from refresher.workshop import Workshop
@@ -360,6 +361,12 @@ async def test_no_body_is_kept_once_it_has_been_of_use(workshop: Workshop, rules
         await until(lambda: sys.getrefcount(LARGE_BODY) == before)
     finally:
         gc.enable()
+
+
+async def test_values_are_found_in_a_large_body(workshop: Workshop) -> None:
+    body = b'{"a": [1.50, {"b": 1e400}], "c": "' + b"x" * 2**21 + b'"}'
+    found = await workshop.look_up(body, [("a", "0"), ("a", "1"), ("a", "2"), ("c",)])
+    assert found == [b"1.50", b'{"b": 1e400}', NotThere(1), b'"' + b"x" * 2**21 + b'"']
 
 
 PROGRAM = """

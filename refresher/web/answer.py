@@ -28,7 +28,9 @@ class Answer:
 
     async def send(self, send: Send) -> None:
         """Write the answer to an ASGI server."""
-        await send({"type": "http.response.start", "status": self.status, "headers": self.headers})
+        # A copy: whoever stands in between may change it, and other answers have the same.
+        headers = self.headers.copy()
+        await send({"type": "http.response.start", "status": self.status, "headers": headers})
         await send({"type": "http.response.body", "body": self.body})
 
     def without_body(self) -> "Answer":
@@ -80,6 +82,20 @@ def unknown_job(*names: str) -> Answer:
     """The answer to a request for jobs that are not there."""
     shown = ", ".join(repr(shortened(name)) for name in names)
     return problem(404, "unknown-job", f"no job is called {shown}; GET /jobs has all names")
+
+
+def no_json(job: str, content_type: str) -> Answer:
+    """The answer to a request for a value in what is no JSON."""
+    detail = f"{job} is {content_type}, not JSON: there is nothing to point into; GET /data/{job}"
+    return problem(404, "no-value", detail)
+
+
+def no_value(job: str, pointer: bytes, depth: int) -> Answer:
+    """The answer to a JSON Pointer that leads nowhere; `depth` of its segments led somewhere."""
+    segments = pointer.decode("latin-1").split("/")[1:]
+    where = "".join(f"/{segment}" for segment in segments[:depth])
+    detail = f"{job} has no {shortened(segments[depth])!r} at {shortened(where) or 'its root'}"
+    return problem(404, "no-value", detail)
 
 
 def unknown_path(path: str) -> Answer:

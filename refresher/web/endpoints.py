@@ -7,12 +7,15 @@ import anyio.to_thread
 from refresher.observers.exposition import CONTENT_TYPE
 from refresher.service import Service
 from refresher.web.answer import Answer, json_answer, problem, unauthorized, unknown_job
+from refresher.web.compression import Compression
 from refresher.web.cors import Cors
 from refresher.web.listing import list_jobs, read_listing
+from refresher.web.lookups import Lookups
 from refresher.web.reads import Reads
 from refresher.web.status import history, job_status
 from refresher.web.unhurried import unhurried
 from refresher.web.versions import Versions
+from refresher.workshop import Workshop
 
 
 class Endpoints:
@@ -20,6 +23,7 @@ class Endpoints:
 
     def __init__(self, service: Service) -> None:
         self.service = service
+        self._workshop = Workshop()  # of its own: refreshes do not wait for people
         self.cors = Cors(service.config.server.cors_origins)
         self.reads = Reads(
             service.states,
@@ -28,7 +32,13 @@ class Endpoints:
             versions=Versions(service.jobs.get, access=service.access, lasting=service.store_lasts),
             clock=service.clock,
             codes=service.metrics.reads,
+            lookups=Lookups(self._workshop.look_up),
+            compression=Compression(),
         )
+
+    async def aclose(self) -> None:
+        """End what was begun for readers; nobody may ask any more."""
+        await self._workshop.__aexit__(None, None, None)
 
     async def jobs(self, params: Iterable[tuple[str, str]] = ()) -> Answer:
         """`GET /jobs`: every job, or those that the query asks for."""

@@ -55,7 +55,8 @@ def _add_reads(router: APIRouter, running: Running) -> None:
     async def data(request: Request, job: str) -> Response:
         """The last good data of a job, with how fresh it is in `Age` and `Cache-Status`.
 
-        With `version`, the data of that version, which never changes. Conditional requests
+        With `version`, the data of that version, which never changes. `/data/{job}/{a}/{b}` is the
+        value in the current one at the JSON Pointer `/a/b` (RFC 6901). Conditional requests
         (`If-None-Match`, `If-Modified-Since`) and `Accept-Encoding` are honoured.
         """
         answer = running().reads.answer(
@@ -76,7 +77,7 @@ def _add_reads(router: APIRouter, running: Running) -> None:
             304: {"description": "The client has these bytes already."},
             400: {"description": "`version` is no positive integer."},
             401: {"description": "A read token is needed."},
-            404: {"description": "No job has that name, or it has not come to that version."},
+            404: {"description": "No such job or value, or the job has not come to that version."},
             410: {"description": "That version is kept no longer."},
             503: {"description": "There is nothing to serve yet, or no longer."},
         },

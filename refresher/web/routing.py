@@ -93,7 +93,7 @@ def http_problem(error: HTTPException) -> Answer:
 def as_response(request: Request, answer: Answer) -> Response:
     """An answer as Starlette sends it, its header fields as they are."""
     response = Response(b"" if request.method == "HEAD" else answer.body, answer.status)
-    response.raw_headers = answer.headers
+    response.raw_headers = answer.headers.copy()  # middleware may change it
     return response
 
 

@@ -63,12 +63,13 @@ class Versions:
     ) -> Answer:
         ready = representation.restored(content.body, version.stored)
         accept = fields.get(b"accept-encoding")
-        if ready.gzip_deferred and negotiation.choose(accept, ("gzip",)) == "gzip":
-            compressed = await anyio.to_thread.run_sync(
-                representation.compress, ready.identity, limiter=self._compressing
-            )
-            ready = ready.with_gzip(compressed)
         coding = negotiation.choose(accept, ready.codings)
+        while coding in ready.deferred:
+            coded = await anyio.to_thread.run_sync(
+                representation.compress, ready.identity, coding, limiter=self._compressing
+            )
+            ready = ready.with_coding(coding, coded)
+            coding = negotiation.choose(accept, ready.codings)
         headers = [
             (b"etag", ready.etag(coding).encode()),
             (b"cache-control", self._cache_control().encode()),
@@ -123,9 +124,7 @@ def _is_known(
     version: Version, ready: Representation, accept: bytes | None, fields: Mapping[bytes, bytes]
 ) -> bool:
     match, since = fields.get(b"if-none-match"), fields.get(b"if-modified-since")
-    codings = {negotiation.IDENTITY, *ready.codings}
-    if ready.gzip_deferred:
-        codings.add("gzip")  # its tag is known before it is made
+    codings = (negotiation.IDENTITY, *ready.codings)
     return conditional.not_modified(
         None if match is None else match.decode("latin-1"),
         None if since is None else since.decode("latin-1"),

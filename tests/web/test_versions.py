@@ -106,7 +106,7 @@ async def test_head_says_what_get_says() -> None:
 class TestCoding:
     async def test_is_chosen_as_for_the_current_version(self) -> None:
         async with serving(cache_of(None, {}, FailingStore(), one=Upstream(TEXT))) as client:
-            for accept in ("gzip", "identity", "gzip;q=0", "br, *;q=0.5", ""):
+            for accept in ("gzip", "identity", "gzip;q=0", "br, *;q=0.5", "zstd", "gzip, br", ""):
                 headers = {"accept-encoding": accept}
                 current = await client.get("/data/one", headers=headers)
                 by_number = await client.get("/data/one?version=1", headers=headers)
