@@ -491,38 +491,88 @@ async def test_reads_and_refreshes_go_on_while_the_store_is_away_and_meet_again_
         assert one.body == other.body
 
 
-async def test_a_process_that_follows_late_confirms_nothing_but_what_is_current() -> None:
+def with_etag(request: httpx.Request, n: int) -> httpx.Response:
+    """An upstream that keeps to what it is asked."""
+    if request.headers.get("if-none-match") == f'"{n}"':
+        return httpx.Response(304)
+    return httpx.Response(200, json={"n": n}, headers={"ETag": f'"{n}"'})
+
+
+async def test_a_process_that_follows_late_asks_with_the_validators_of_what_is_current() -> None:
     world = World()
     say = {"n": 1}
-    world.up.says = lambda _: httpx.Response(200, json=dict(say))
+    world.up.says = lambda _: with_etag(world.up.requests[-1], say["n"])
     async with world.processes(2) as (one, other):
-        gate = asyncio.Event()
-        other.handle.gate = gate  # it will learn of a version, and not come to read it
+        other.handle.gate = asyncio.Event()  # it will learn of a version, and not come to read it
         say["n"] = 2
         await one.job.answer_to(await one.job.request())
         await settled()
         assert (one.version, other.version) == (2, 1)
         one.kill(world.place)
-        say["n"] = 1
         await world.clock.advance(2)
+        say["n"] = 1
         number = await other.job.request()
         await settled()
-        gate.set()
-        await other.job.answer_to(number)
+        other.handle.gate.set()
+        attempt = await other.job.answer_to(number)
+        assert world.up.requests[-1].headers["if-none-match"] == '"2"'
+        assert attempt.version == 3
         assert (other.version, other.body) == (3, b'{"n":1}')
+
+
+async def test_a_process_that_cannot_read_what_is_current_does_not_confirm_it() -> None:
+    world = World()
+    say = {"n": 1}
+    world.up.says = lambda _: with_etag(world.up.requests[-1], say["n"])
+    async with world.processes(2) as (one, other):
+        other.handle.broken = frozenset({"get"})
+        say["n"] = 2
+        await one.job.answer_to(await one.job.request())
+        await settled()
+        assert (one.version, other.version) == (2, 1)
+        assert other.record.detached
+        await world.clock.advance(0.5)
+        say["n"] = 1
+        attempt = await other.job.answer_to(await other.job.request())
+        assert "if-none-match" not in world.up.requests[-1].headers
+        assert (attempt.version, other.body) == (3, b'{"n":1}')
+        other.handle.broken = frozenset()
+        await world.clock.advance(3)
+        assert one.version == other.version
+        assert one.body == other.body == b'{"n":1}'
 
 
 async def test_bytes_that_the_store_has_lost_are_fetched_anew() -> None:
     world = World()
+    world.up.says = lambda _: httpx.Response(200, json={"n": 1})
     async with world.processes(2) as (one, other):
         assert one.version == other.version == 1
     world.place.bodies.clear()
     async with world.process() as after:
-        await world.clock.advance(1)
-        assert (after.version, after.body) == (2, b'{"n":2}')
+        assert (after.version, after.body) == (2, b'{"n":1}')
     async with world.process() as again:
-        assert again.body == b'{"n":2}'
+        assert again.body == b'{"n":1}'
         assert len(world.up.asked_at) == 2
+
+
+async def test_bytes_that_are_not_those_that_were_stored_are_not_served() -> None:
+    world = World()
+    async with world.process() as one:
+        (body,) = world.place.bodies
+        world.place.bodies[body] = b'{"n":666}'
+        handle = world.place.handle()
+        other = Refresher(
+            {"jobs": {"a": dict(EVERY_100_S)}},
+            store=handle,
+            transport=httpx.MockTransport(world.up),
+            clock=world.clock,
+        )
+        handle.broken = frozenset({"get"})
+        async with other:
+            handle.broken = frozenset()
+            await world.clock.advance(3)
+            assert one.body == b'{"n":2}'
+            assert other.get("a").body == b'{"n":2}'
 
 
 async def test_a_secret_that_is_rotated_is_used_at_once_by_all(tmp_path: Path) -> None:
