@@ -31,7 +31,7 @@ from refresher.protocols import Backend, Change, Grant, StoreOperation
 _BETWEEN_BEATS = 1.0
 """Seconds."""
 _STARTING = 10.0
-"""Seconds after entry in which a process may turn out to be the only one."""
+"""Seconds in which a process may turn out to be the first, those before it being dead."""
 _GOOD_READING = 0.1
 """Seconds that a beat may take for its time to be worth setting the clock by."""
 _ALL_DOCUMENTS = 200_000_000
@@ -106,6 +106,7 @@ class Store:
         self._alive = frozenset({self.process})
         self._before: frozenset[str] | None = None
         """The processes that were there before this one."""
+        self._joined_at = 0.0
         self._beat_at = 0.0
         self._news: set[str] = set()
         self._has_news = asyncio.Event()
@@ -113,7 +114,6 @@ class Store:
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(self._link.backend)
-            self._entered_at = asyncio.get_running_loop().time()
             with suppress(StoreUnavailable):
                 await self._beat()
                 await self._catch_up()
@@ -335,7 +335,7 @@ class Store:
         if beat.now is not None and (self._store is None or took < _GOOD_READING):
             self._clock.set(beat.now, tolerance=_TREMBLE)
         self._beat_at = self._clock.now() - took - _GOOD_READING
-        self._learn_who_is_alive(beat.alive | {self.process}, loop.time())
+        self._learn_who_is_alive(beat.alive | {self.process})
         if self._store is not None and (beat.store != self._store or beat.last < last):
             # Another store, or one that has lost its last changes: nothing it says of a number
             # can be compared with ours.
@@ -347,14 +347,15 @@ class Store:
         if beat.last > self._last and not self._link.detached:
             await self._catch_up()  # a notice may get lost
 
-    def _learn_who_is_alive(self, alive: frozenset[str], now: float) -> None:
+    def _learn_who_is_alive(self, alive: frozenset[str]) -> None:
         gone, self._alive = self._alive - alive, alive
         if gone:
             self._tell(job for job, known in self._jobs if _holders(known) & gone)
         if self._before is None:
-            self._before = alive - {self.process}
+            self._before, self._joined_at = alive - {self.process}, self._clock.now()
         # One that was killed counts as alive for a while. Of those that start together, one is it.
-        if not self.alone and not self._before & alive and now < self._entered_at + _STARTING:
+        has_started = self._clock.now() > self._joined_at + _STARTING
+        if not (self.alone or has_started or self._before & alive):
             self.alone = True
             self._tell(self._definitions)
 

@@ -63,6 +63,8 @@ class Handle:
     asked: list[str] = field(default_factory=list)
     gate: asyncio.Event | None = None
     """What reading bodies waits for, once it is there."""
+    on_write: asyncio.Event | None = None
+    """Is set when a write begins, once it is there."""
     _news: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def __aenter__(self) -> Self:
@@ -142,6 +144,8 @@ class Handle:
 
     async def _answer(self, operation: str) -> None:
         self.asked.append(operation)
+        if operation == "write" and self.on_write is not None:
+            self.on_write.set()
         await asyncio.sleep(0)
         if self.away or operation in self.broken:
             raise StoreUnavailable(f"it is away, asked to {operation}")

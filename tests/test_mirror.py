@@ -248,10 +248,9 @@ async def test_what_is_changed_during_a_reunion_is_told_the_next_time() -> None:
     peer.handle.away = True
     await peer.add("a", "one")
     peer.handle.away = False
+    peer.handle.on_write = asyncio.Event()
     reuniting = asyncio.ensure_future(peer.reunite())
-    await asyncio.sleep(0)
-    while "write" not in peer.handle.asked:  # noqa: ASYNC110  nobody tells when it is
-        await asyncio.sleep(0)
+    await peer.handle.on_write.wait()
     await peer.add("a", "two")
     await reuniting
     assert not peer.mirror.is_reunited
