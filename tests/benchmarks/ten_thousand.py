@@ -150,7 +150,7 @@ def started(upstream: int, count: int, *, calm: bool) -> Iterator[Started]:
         log, process.stderr = process.stderr, None
         assert log
         threading.Thread(target=log.read, daemon=True).start()  # a full pipe would stop the service
-        fetched(service.port, "/livez")
+        fetched(service.port, "/readyz")
         seconds = time.perf_counter() - began
         while int(fetched(upstream, "/count")) < asked + count:
             time.sleep(0.2)
