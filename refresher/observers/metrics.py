@@ -123,15 +123,16 @@ class Metrics:
 
 
 def _gauges(entries: Sequence[Entry], now: float) -> Iterator[str]:
-    served = [(entry, entry.record.snapshot) for entry in entries if entry.record.snapshot]
     for name, help_text, value in _OF_SNAPSHOTS:
         yield from head(name, "gauge", help_text)
-        for entry, snapshot in served:
-            yield f'{name}{{job="{entry.record.job}"}} {value(entry, snapshot, now)}'
+        for entry in entries:
+            snapshot = entry.record.snapshot
+            if snapshot is not None:
+                yield f'{name}{{job="{entry.record.job}"}} {value(entry, snapshot, now)}'
     for name, help_text, of_record in _OF_RECORDS:
         yield from head(name, "gauge", help_text)
-        for entry, _ in served:
-            number = of_record(entry.record)
+        for entry in entries:
+            number = None if entry.record.snapshot is None else of_record(entry.record)
             if number is not None:
                 yield f'{name}{{job="{entry.record.job}"}} {number}'
 

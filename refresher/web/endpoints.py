@@ -1,5 +1,6 @@
 """What each endpoint answers, but for `/data` (reads) and `/admin` (admin): status and health."""
 
+import io
 from collections.abc import Iterable
 
 import anyio.to_thread
@@ -86,19 +87,20 @@ class Endpoints:
 
     async def metrics(self) -> Answer:
         """`GET /metrics`: the Prometheus text format."""
-        metrics, body = self.service.metrics, bytearray()
+        metrics, text = self.service.metrics, io.BytesIO()
         lines = metrics.of_jobs(list(self.service.states), self.service.clock.now())
         async for line in unhurried(lines):
-            body += b"%b\n" % line.encode()
+            text.write(b"%b\n" % line.encode())
         # In a thread: the process metrics are read from files of /proc.
         of_processes = await anyio.to_thread.run_sync(metrics.of_processes)
-        body += "".join(f"{line}\n" for line in of_processes).encode()
+        text.write("".join(f"{line}\n" for line in of_processes).encode())
+        body = text.getvalue()
         headers = [
             (b"content-type", CONTENT_TYPE.encode()),
             (b"content-length", b"%d" % len(body)),
             (b"cache-control", b"no-store"),
         ]
-        return Answer(200, headers, bytes(body))
+        return Answer(200, headers, body)
 
     def locked(self, authorization: bytes | None) -> Answer | None:
         """The refusal of a read without a token that needs one; None where it may go on."""

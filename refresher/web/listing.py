@@ -1,5 +1,6 @@
 """`GET /jobs`: which jobs are asked for, and the page that they make."""
 
+import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -68,19 +69,21 @@ async def list_jobs(
         if listing.after not in names:
             return _bad("after", listing.after, "no job is called so, or no longer: begin anew")
         start = names.index(listing.after) + 1
-    rows: list[bytes] = []
-    last = following = None
+    body = io.BytesIO(b'{"jobs":[')  # megabytes that are copied hold the loop for milliseconds
+    body.seek(0, io.SEEK_END)
+    count, last, following = 0, None, None
     async for entry in unhurried(entries[start:]):
         plan = config.jobs[entry.record.job]
         if not _is_wanted(entry, plan, listing, now):
             continue
-        if len(rows) == listing.limit:
+        if count == listing.limit:
             following = last
             break
-        rows.append(json_bytes(job_status(entry, plan, now)))
-        last = entry.record.job
-    body = b'{"jobs":[%b],"next":%b}' % (b",".join(rows), json_bytes(following))
-    return json_body_answer(body)
+        body.write(b"," if count else b"")
+        body.write(json_bytes(job_status(entry, plan, now)))
+        count, last = count + 1, entry.record.job
+    body.write(b'],"next":%b}' % json_bytes(following))
+    return json_body_answer(body.getvalue())
 
 
 def _is_wanted(entry: Entry, plan: JobPlan, listing: Listing, now: float) -> bool:

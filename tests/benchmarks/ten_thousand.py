@@ -135,19 +135,22 @@ class Started:
 
 
 @contextlib.contextmanager
-def started(folder: Path, upstream: int, count: int, *, calm: bool) -> Iterator[Started]:
-    """A service with so many jobs, which ends with the block."""
-    config = folder / "config.toml"
-    config.write_text(configuration(upstream, count, calm=calm))
-    asked = int(fetched(upstream, "/count"))
-    began = time.perf_counter()
-    serve = ["-m", "refresher", "serve", "--config", str(config)]
-    with running(*serve, stderr=subprocess.PIPE) as process:
+def started(upstream: int, count: int, *, calm: bool) -> Iterator[Started]:
+    """A service with so many jobs and nothing stored yet, which ends with the block."""
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        (folder / "small.json").write_text(json.dumps({"names": ["x" * 20] * 40}))
+        config = folder / "config.toml"
+        config.write_text(configuration(upstream, count, calm=calm))
+        asked = int(fetched(upstream, "/count"))
+        began = time.perf_counter()
+        serve = ["-m", "refresher", "serve", "--config", str(config)]
+        process = stack.enter_context(running(*serve, stderr=subprocess.PIPE))
         service = Service(process)
         log, process.stderr = process.stderr, None
         assert log
         threading.Thread(target=log.read, daemon=True).start()  # a full pipe would stop the service
-        fetched(service.port, "/livez")
+        fetched(service.port, "/readyz")
         seconds = time.perf_counter() - began
         while int(fetched(upstream, "/count")) < asked + count:
             time.sleep(0.2)
@@ -195,21 +198,18 @@ def read_while_scraped(port: int) -> Latencies:
 
 def measure() -> list[Figure]:
     """Run everything."""
-    with contextlib.ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        (folder / "small.json").write_text(json.dumps({"names": ["x" * 20] * 40}))
-        role = ["-m", "tests.benchmarks.ten_thousand", "--role", "upstream"]
-        process = stack.enter_context(running(*role))
+    role = ["-m", "tests.benchmarks.ten_thousand", "--role", "upstream"]
+    with running(*role) as process:
         assert process.stdout
         upstream = int(process.stdout.readline())
-        with started(folder, upstream, 0, calm=True) as service:
+        with started(upstream, 0, calm=True) as service:
             empty, alone = service.memory, service.seconds
-        with started(folder, upstream, JOBS, calm=True) as service:
+        with started(upstream, JOBS, calm=True) as service:
             memory, seconds = service.memory, service.seconds
             before = service.cpu()
             time.sleep(SECONDS)
             cpu = 100 * (service.cpu() - before) / SECONDS
-        with started(folder, upstream, JOBS, calm=False) as service:
+        with started(upstream, JOBS, calm=False) as service:
             since = time.time()
             time.sleep(SECONDS)
             late = lateness(upstream, since)
