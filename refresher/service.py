@@ -124,7 +124,6 @@ class Service:
                 turned=self._turned,
             )
             await stack.enter_async_context(self.store)
-            self.workshop = await stack.enter_async_context(Workshop())
             world = World(
                 self.states,
                 self.store,

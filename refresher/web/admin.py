@@ -19,6 +19,7 @@ from pydantic_core import ErrorDetails
 from refresher.config import duration
 from refresher.errors import (
     RefreshRefused,
+    StoreUnavailable,
     TooSoon,
 )
 from refresher.job import Job
@@ -119,6 +120,8 @@ async def roll_back(service: Service, name: str, body: bytes) -> Answer:
     asked = _read(RollbackRequest, body)
     if isinstance(asked, Answer):
         return asked
+    if job.record.detached:
+        raise StoreUnavailable("the store is away, and nobody knows what is kept there")
     snapshot = await job.roll_back(asked.version)
     logger.info(
         "%s: rolled back to version %s, served as version %s; paused until somebody resumes it",

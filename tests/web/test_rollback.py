@@ -205,6 +205,7 @@ async def test_it_holds_over_a_restart(tmp_path: Path) -> None:
     ("path", "body"),
     [
         (ROLLBACK, {"version": 1}),
+        (ROLLBACK, {"version": 2}),
         ("/admin/jobs/one/pause", None),
         ("/admin/jobs/one/resume", None),
     ],
@@ -226,3 +227,15 @@ async def test_what_a_store_cannot_be_told_changes_nothing(
         read = await client.get("/data/one")
         assert read.json() == [2]
         assert read.headers["cache-status"].endswith("; detail=detached")
+
+
+async def test_while_the_store_is_away_nobody_knows_what_it_keeps() -> None:
+    clock, store = FakeClock(), FailingStore()
+    cache = cache_of(clock, {"store": {"history": 1}}, store, one=Upstream([1], [2], [3]))
+    async with serving(cache) as client:
+        await clock.advance(100)
+        store.away = True
+        await clock.advance(100)
+        for version in (1, 2, 3, 9):
+            assert problem_of(await roll_back(client, version)) == (503, "store-unavailable")
+        assert (await client.get("/data/one")).json() == [3]

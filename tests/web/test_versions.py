@@ -246,6 +246,16 @@ class TestTheStore:
                         assert "s3cr3t" not in answer.text
                 assert (await client.get("/data/one")).json() == [3]
 
+    async def test_away_is_503_for_what_this_process_has_numbered_alone(self) -> None:
+        clock, store = FakeClock(), FailingStore()
+        async with serving(three(clock, store)) as client:
+            store.away = True
+            await clock.advance(100)
+            assert (await client.get("/data/one")).headers["refresher-version"] == "2"
+            for number in (2, 9):
+                answer = await client.get(f"/data/one?version={number}")
+                assert problem_of(answer) == (503, "urn:refresher:store-unavailable")
+
     async def test_of_a_file_gives_the_version_after_a_restart_byte_for_byte(
         self, tmp_path: Path
     ) -> None:
