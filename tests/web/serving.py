@@ -81,3 +81,19 @@ async def serving(cache: Refresher) -> AsyncIterator[httpx.AsyncClient]:
     async with cache, asking(await application(cache)) as client:
         await settled()
         yield client
+
+
+async def attached(client: httpx.AsyncClient) -> None:
+    """Wait until the store is there: on a busy machine a real one may be found silent at first."""
+    with anyio.fail_after(30):
+        while "store" in (await client.get("/livez")).json():  # noqa: ASYNC110  no event of ours
+            await anyio.sleep(0.01)
+    await settled()
+
+
+async def kept_versions(client: httpx.AsyncClient, job: str) -> list[int]:
+    """The numbers of a job's versions in its store, the newest first, after one more refresh."""
+    await client.post("/admin/refresh", json={"wait": "30s", "jobs": [job]}, headers=ADMIN)
+    await attached(client)
+    versions = (await client.get(f"/jobs/{job}/history")).json()["versions"]
+    return [version["version"] for version in versions]
