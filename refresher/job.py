@@ -188,8 +188,9 @@ class Job:
 
     def refusal(self, *, force: bool) -> RefreshRefused | None:
         """Why a manual refresh cannot be taken now; None where it can."""
-        record, now = self.record, self._clock.now()
-        for flag, word in ((not record.enabled, "disabled"), (record.paused, "paused")):
+        now = self._clock.now()
+        paused = self.record.paused if self._resting else self._ledger.paused
+        for flag, word in ((not self.plan.enabled, "disabled"), (paused, "paused")):
             if flag:
                 return NotRefreshable(self.name, word, f"{self.name} is {word}")
         if force:
@@ -215,7 +216,11 @@ class Job:
         refusal = self.refusal(force=force)
         if refusal is not None:
             raise refusal
-        number = await self._world.store.request(self.name, force=force)
+        number = await self._world.store.request(
+            self.name, force=force, cooldown=self.plan.cooldown
+        )
+        if number is None:  # another process has been quicker, of which there was no notice yet
+            raise self.refusal(force=force) or self._overtaken()
         self._rouse()
         return number
 
@@ -250,7 +255,7 @@ class Job:
             GoneVersion: it is kept no longer.
             StoreUnavailable: the store cannot be told, and nothing has changed.
         """
-        content = await self.content_of(number)
+        _, content = await self.kept(number)
         ready = await self._world.workshop.prepare(content)
         done = await self._decide(
             lambda known, _: ledger.rolled_back(
@@ -269,14 +274,16 @@ class Job:
             raise self._gone(number)
         return self._snapshot
 
-    async def content_of(self, number: int) -> Content:
-        """The content of a kept version.
+    async def kept(self, number: int) -> tuple[Version, Content]:
+        """A version that is kept, and its content.
 
         Raises:
             UnknownVersion: the job has not come so far.
             GoneVersion: it is kept no longer.
             StoreUnavailable: the store does not answer.
         """
+        if number > self._ledger.issued:
+            await self._world.store.catch_up()
         known = self._ledger
         if number > max(known.issued, self._served):
             message = f"{self.name} has not come to version {number}"
@@ -285,7 +292,7 @@ class Job:
         body = None if version is None else await self._world.store.body(self.name, version.stored)
         if version is None or body is None:
             raise self._gone(number)
-        return version.stored.with_bytes(body)
+        return version, version.stored.with_bytes(body)
 
     @property
     def versions(self) -> tuple[Version, ...]:
@@ -420,6 +427,10 @@ class Job:
         if snapshot is None or self.record.outdated or snapshot.version != self._standing.current:
             return None
         return snapshot
+
+    def _overtaken(self) -> TooSoon:
+        message = f"{self.name} has just been asked for by somebody else; ask again"
+        return TooSoon(self.name, "cooldown", message, retry_after=1.0)
 
     def _gone(self, number: int) -> GoneVersion:
         return GoneVersion(self.name, f"version {number} of {self.name} is kept no longer")

@@ -57,8 +57,10 @@ class Link:
         self.lose(str(error))
         raise error
 
-    def lose(self, why: str) -> None:
-        """Go on without the store."""
+    def lose(self, why: str, failed: StoreOperation | None = None) -> None:
+        """Go on without the store; `failed` is what it failed, where that is yet to be counted."""
+        if failed is not None:
+            self._failed(failed)
         if not self.detached:
             self.detached = True
             logger.error("%s; this process goes on by itself, and tries again each second", why)

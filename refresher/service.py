@@ -142,6 +142,9 @@ class Service:
             await _restored(jobs, self.store)
             for name, value in self._frozen.items():
                 self._publish_frozen(name, value)
+            for job in jobs:
+                if job.name in self._frozen:
+                    job.rest()
             # Nothing raises from here on: an error would come out of the group in a group.
             tasks = await stack.enter_async_context(anyio.create_task_group())
             stack.callback(tasks.cancel_scope.cancel)

@@ -32,6 +32,8 @@ _BETWEEN_BEATS = 1.0
 """Seconds."""
 _STARTING = 10.0
 """Seconds in which a process may turn out to be the first, those before it being dead."""
+_OPENING = 60_000_000
+"""As many bytes take as long as a busy machine may need to open a store."""
 _GOOD_READING = 0.1
 """Seconds that a beat may take for its time to be worth setting the clock by."""
 _ALL_DOCUMENTS = 200_000_000
@@ -74,6 +76,8 @@ class Store:
         turned: Callable[[], object] = lambda: None,
     ) -> None:
         self.process = f"{socket.gethostname()}-{os.getpid()}-{uuid4().hex[:12]}"
+        self._away = f"{self.process}-away"
+        """As whom it says that it is alive while it cannot give a lease back."""
         self.alone = False
         """Whether this process has found, at its start, that no other was there before it."""
         self._clock = clock
@@ -169,16 +173,31 @@ class Store:
         """Keep a job of this process; nothing is written of it before it asks for something."""
         self._definitions[job] = definition
 
-    async def request(self, job: str, *, force: bool = False) -> int:
+    async def catch_up(self) -> None:
+        """Learn what others have changed until now; a notice of it may still be on its way."""
+        if not self._link.detached:
+            with suppress(StoreUnavailable):
+                await self._catch_up()
+
+    async def request(self, job: str, *, force: bool = False, cooldown: float = 0.0) -> int | None:
         """Ask for an attempt that has yet to start; returns the number of the request.
 
-        `force` overrides cooldown and Retry-After.
+        None where the job is paused, or somebody has asked within `cooldown` seconds; `force`
+        overrides the cooldown and Retry-After.
         """
         now = self._clock.now()
-        ask = ledger.forced if force else ledger.requested
-        after = await self.adjust(job, lambda known, key: ask(known, key, now=now))
-        assert after is not None  # noqa: S101  whoever asks is heard
-        return after.standings[self._key(job)].requested
+
+        def asked(known: Ledger, key: str) -> Ledger | None:
+            if known.paused:
+                return None
+            if force:
+                return ledger.forced(known, key, now=now)
+            if cooldown and now < known.standings[key].requested_at + cooldown:
+                return None
+            return ledger.requested(known, key, now=now)
+
+        after = await self.adjust(job, asked)
+        return None if after is None else after.standings[self._key(job)].requested
 
     async def acquire(self, job: str, *, hurried_at: float | None = None) -> Grant | None:
         """Start an attempt; None where there is none to be made, or another process makes it."""
@@ -330,16 +349,19 @@ class Store:
     async def _beat(self) -> None:
         loop = asyncio.get_running_loop()
         asked_at, last = loop.time(), self._last
-        beat = await self._link.ask(StoreOperation.BEAT, self._link.backend.beat(self.process))
+        name = self._away if self._link.detached else self.process
+        opening = _OPENING if self._store is None else 0
+        beating = self._link.backend.beat(name)
+        beat = await self._link.ask(StoreOperation.BEAT, beating, carrying=opening)
         took = loop.time() - asked_at
         if beat.now is not None and (self._store is None or took < _GOOD_READING):
             self._clock.set(beat.now, tolerance=_TREMBLE)
         self._beat_at = self._clock.now() - took - _GOOD_READING
-        self._learn_who_is_alive(beat.alive | {self.process})
+        self._learn_who_is_alive((beat.alive - {self._away}) | {self.process})
         if self._store is not None and (beat.store != self._store or beat.last < last):
             # Another store, or one that has lost its last changes: nothing it says of a number
             # can be compared with ours.
-            self._link.lose(LOSS)
+            self._link.lose(LOSS, StoreOperation.LOAD)
             self._jobs.mistrust()
             self._upstreams.mistrust()
             self._last = 0
@@ -398,6 +420,8 @@ class Store:
             self._tell(await self._jobs.reunite(theirs))
             await self._upstreams.reunite(theirs)
             self._last = max((change.number for change in theirs), default=0)
+            # Who may hold leases again is to be known as alive first.
+            await self._link.ask(StoreOperation.BEAT, self._link.backend.beat(self.process))
             if self._jobs.is_reunited and self._upstreams.is_reunited:
                 self._unsaved.clear()
                 self._link.attach()
@@ -405,7 +429,8 @@ class Store:
 
     async def _leave(self) -> None:
         with suppress(StoreUnavailable):
-            await self._link.ask(StoreOperation.BEAT, self._link.backend.leave(self.process))
+            for name in (self.process, self._away):
+                await self._link.ask(StoreOperation.BEAT, self._link.backend.leave(name))
 
     async def _cut_history(self) -> None:
         """Keep all history together within its bytes, the oldest going first."""

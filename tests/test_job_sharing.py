@@ -605,3 +605,25 @@ async def test_a_secret_that_is_rotated_is_used_at_once_by_all(tmp_path: Path) -
         await world.clock.advance(10)
         assert {r.headers["authorization"] for r in world.up.requests[1:]} == {"Bearer new"}
         assert len(world.up.asked_at) <= 3
+
+
+async def test_a_pause_elsewhere_is_known_to_a_request_before_there_is_a_notice() -> None:
+    world = World()
+    async with world.processes(2) as (one, other):
+        await one.job.answer_to(await one.job.request())
+        await settled()
+        world.place.news.clear()  # nobody hears of anything any more
+        await one.job.pause()
+        with pytest.raises(NotRefreshable):
+            await other.job.request()
+        assert other.cache.service.store.ledger("a").paused
+
+
+async def test_a_cooldown_holds_for_two_that_ask_at_once() -> None:
+    world = World()
+    async with world.processes(2, {**EVERY_100_S, "cooldown": "30s"}) as (one, other):
+        await world.clock.advance(1)
+        world.place.news.clear()  # nobody hears of anything any more
+        await one.job.request()
+        with pytest.raises(TooSoon):
+            await other.job.request()

@@ -88,15 +88,24 @@ async def refresh(service: Service, body: bytes) -> Answer:
     asked = _read(RefreshRequest, body.strip() or b"{}")
     if isinstance(asked, Answer):
         return asked
+    await service.store.catch_up()
     selected = _select(service, asked)
     if isinstance(selected, Answer):
         return selected
-    numbers = [await job.request(force=asked.force) for job in selected.chosen]
-    skipped = [_skipped(refusal) for refusal in selected.skipped]
-    accepted = [job.name for job in selected.chosen]
+    chosen, numbers, late = [], [], []
+    for job in selected.chosen:
+        try:
+            numbers.append(await job.request(force=asked.force))
+            chosen.append(job)
+        except RefreshRefused as refusal:  # another process has been quicker
+            late.append(refusal)
+    if not chosen and any(refusal.job in (asked.jobs or ()) for refusal in late):
+        return _refused(late)
+    skipped = [_skipped(refusal) for refusal in (*selected.skipped, *late)]
+    accepted = [job.name for job in chosen]
     if asked.wait is None:
         return json_answer({"accepted": accepted, "skipped": skipped}, 202)
-    answers = [job.answer_to(number) for job, number in zip(selected.chosen, numbers, strict=True)]
+    answers = [job.answer_to(number) for job, number in zip(chosen, numbers, strict=True)]
     attempts = await ended(answers, service.closing, within=asked.wait)
     results = [attempt_result(attempt) for attempt in attempts]
     if len(attempts) == len(answers):
@@ -122,6 +131,7 @@ async def roll_back(service: Service, name: str, body: bytes) -> Answer:
         return asked
     if job.record.detached:
         raise StoreUnavailable("the store is away, and nobody knows what is kept there")
+    await service.store.catch_up()
     snapshot = await job.roll_back(asked.version)
     logger.info(
         "%s: rolled back to version %s, served as version %s; paused until somebody resumes it",

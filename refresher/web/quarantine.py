@@ -6,6 +6,7 @@ from dataclasses import asdict
 import anyio.to_thread
 
 from refresher.difference import difference
+from refresher.job import Job
 from refresher.model import Content, Quarantine, Snapshot
 from refresher.service import Service
 from refresher.web.answer import Answer, json_answer
@@ -17,7 +18,7 @@ logger = logging.getLogger("refresher")
 
 async def show(service: Service, name: str) -> Answer:
     """Answer `GET /admin/jobs/{job}/quarantine`."""
-    job = service.jobs.known(name)
+    job = await _up_to_date(service, name)
     held, candidate = job.quarantined(), await job.candidate()
     served = job.record.snapshot
     # In a thread: rows by the hundred thousand take a while to compare.
@@ -40,22 +41,29 @@ async def show(service: Service, name: str) -> Answer:
 
 async def show_body(service: Service, name: str) -> Answer:
     """Answer `GET /admin/jobs/{job}/quarantine?body=1`: the bytes that would be served."""
-    job = service.jobs.known(name)
+    job = await _up_to_date(service, name)
     return _body(job.quarantined(), await job.candidate())
 
 
 async def accept(service: Service, name: str) -> Answer:
     """Answer `POST /admin/jobs/{job}/quarantine/accept`."""
-    snapshot = await service.jobs.known(name).accept()
+    snapshot = await (await _up_to_date(service, name)).accept()
     logger.info("%s: accepted out of quarantine, serving version %s", name, snapshot.version)
     return json_answer({"job": name, "version": snapshot.version, "etag": snapshot.etag})
 
 
 async def reject(service: Service, name: str) -> Answer:
     """Answer `POST /admin/jobs/{job}/quarantine/reject`."""
-    await service.jobs.known(name).reject()
+    await (await _up_to_date(service, name)).reject()
     logger.info("%s: what was in quarantine has been dropped", name)
     return json_answer({"job": name, "quarantine": None})
+
+
+async def _up_to_date(service: Service, name: str) -> Job:
+    """The job, with all that other processes have made of it until now."""
+    job = service.jobs.known(name)
+    await service.store.catch_up()
+    return job
 
 
 def _summary(after: Content, served: Snapshot | None) -> dict[str, object]:

@@ -107,9 +107,7 @@ async def kept(job: Job, number: int) -> tuple[Version, Content]:
     """
     if job.record.detached:
         raise StoreUnavailable("the store is away")
-    versions = job.versions
-    content = await job.content_of(number)
-    return next(version for version in versions if version.version == number), content
+    return await job.kept(number)
 
 
 def number_of(written: str) -> int | None:
