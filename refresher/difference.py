@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import msgspec
 
 from refresher.model import Content
+from refresher.pipeline import jsontext
 
 _MOST_NAMES = 5
 _LONGEST_NAME = 80
@@ -47,8 +48,7 @@ def _root(content: Content) -> bytes:
 
 
 def _of_members(before: bytes, after: bytes) -> Difference:
-    old = msgspec.json.decode(before, type=dict[str, msgspec.Raw])
-    new = msgspec.json.decode(after, type=dict[str, msgspec.Raw])
+    old, new = (jsontext.read(body, _members) for body in (before, after))
     added = [name for name in new if name not in old]
     removed = [name for name in old if name not in new]
     changed = [name for name in new if name in old and bytes(new[name]) != bytes(old[name])]
@@ -72,7 +72,11 @@ def _of_rows(before: bytes, after: bytes) -> Difference:
 
 
 def _rows(body: bytes) -> Iterable[bytes]:
-    return map(bytes, msgspec.json.decode(body, type=list[msgspec.Raw]))
+    return map(bytes, jsontext.read(body, _elements))
+
+
+_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_elements = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
 def _few(names: list[str]) -> list[str]:

@@ -13,6 +13,7 @@ import httpx
 from fastapi import APIRouter, Depends, HTTPException
 from starlette.applications import Starlette
 from starlette.requests import HTTPConnection
+from starlette.types import ASGIApp
 
 from refresher import freshness
 from refresher.clock import Clock, SystemClock
@@ -24,6 +25,7 @@ from refresher.scoreboard import Seat
 from refresher.service import Service
 from refresher.values import Values, View, returned_type
 from refresher.web.endpoints import Endpoints
+from refresher.web.in_front import InFront
 from refresher.web.reads import retry_after
 from refresher.web.router import make_router
 from refresher.web.waiting import ended
@@ -37,8 +39,9 @@ _MISSING: Any = object()
 class JobKeys(TypedDict, total=False):
     """The keys of a job table but for its source, which is the function.
 
-    As `@cache.job` takes them; what each means is in the configuration reference. Those that
-    describe a request hold for jobs with a `url`.
+    As `@cache.job` takes them; what each means is in the configuration reference. Of those that
+    describe a request, `upstream`, `auth`, `headers` and `connect_timeout` are for the function's
+    `client`; the others are for a `url`, and refused here.
     """
 
     method: str
@@ -209,7 +212,10 @@ class Refresher:
         trace: TracebackType | None,
     ) -> None:
         try:
-            await self.service.__aexit__(kind, error, trace)
+            try:
+                await self.endpoints.aclose()
+            finally:
+                await self.service.__aexit__(kind, error, trace)
         finally:
             self._service = self._endpoints = None
             self._values = Values()
@@ -271,9 +277,7 @@ class Refresher:
             ServiceError: the cache was left before the attempt ended.
         """
         name, service = self._name_of(job), self.service
-        running = service.jobs.get(name)
-        if running is None:
-            raise UnknownJob(name, f"no job is called {name!r}")
+        running = service.jobs.known(name)
         answer = running.answer_to(await running.request(force=force))
         for attempt in await ended([answer], service.closing, within=math.inf):
             return attempt
@@ -312,6 +316,22 @@ class Refresher:
         may not; None asks for the admin token.
         """
         return make_router(lambda: self.endpoints, admin_guard=admin)
+
+    def in_front_of(self, app: ASGIApp, *, prefix: str = "") -> ASGIApp:
+        """The application with reads answered ahead of it, at a third of what a route costs.
+
+        `/data/…` below `prefix` never gets to `app`; everything else does, the lifespan included.
+        Middleware of `app` sees no reads then; what is to see them goes around the result.
+
+        Raises:
+            ServiceError: the prefix is no path such as `/cache`.
+        """
+        if prefix and (not prefix.startswith("/") or prefix.endswith("/")):
+            raise ServiceError(
+                f"in_front_of(prefix={prefix!r}): as in include_router, it is empty, or begins "
+                'with "/" and does not end with it'
+            )
+        return InFront(app, lambda: self.endpoints.reads, prefix=prefix)
 
     def freeze(self, job: str | Callable[..., object], value: object) -> None:
         """Serve `value` as the job's data and refresh it no more, now or from the next entry on.

@@ -27,9 +27,18 @@ def state_of(record: Record, policy: Policy, now: float) -> State:
     deadline = snapshot.checked_at + snapshot.lifetime
     if policy.max_stale is not None and now > deadline + policy.max_stale:
         return State.EXPIRED
-    if record.failing_since is not None or now > deadline + policy.timeout:
+    if record.outdated or record.failing_since is not None or now > deadline + policy.timeout:
         return State.STALE
     return State.FRESH
+
+
+def stands_until(snapshot: Snapshot, policy: Policy, now: float) -> float:
+    """The last moment of the state that is `now`, while nothing happens to the job; or infinity."""
+    deadline = snapshot.checked_at + snapshot.lifetime
+    ends = [deadline + policy.timeout]
+    if policy.max_stale is not None:
+        ends.append(deadline + policy.max_stale)
+    return min((end for end in ends if now <= end), default=math.inf)
 
 
 def state_since(record: Record, policy: Policy, now: float) -> float:
@@ -41,8 +50,11 @@ def state_since(record: Record, policy: Policy, now: float) -> float:
         case State.FRESH:
             return record.since if record.fresh_since is None else record.fresh_since
         case State.STALE if snapshot is not None:
-            overdue = snapshot.checked_at + snapshot.lifetime + policy.timeout
-            return overdue if record.failing_since is None else min(overdue, record.failing_since)
+            since = snapshot.checked_at + snapshot.lifetime + policy.timeout
+            if record.failing_since is not None:
+                since = min(since, record.failing_since)
+            # When the rules were changed is not known, only that it was after they last held.
+            return min(since, snapshot.checked_at) if record.outdated else since
         case _:
             expired = expires_at(record, policy)
             return record.since if expired is None else expired
@@ -76,13 +88,20 @@ def max_age_of(snapshot: Snapshot, policy: Policy) -> int:
 
 
 def detail_of(record: Record, state: State) -> str:
-    """Why the data is not fresh, as one word of Cache-Status `detail` (RFC 9211, 2.8)."""
-    if state is State.EXPIRED:
-        return "expired"
-    if not record.enabled:
-        return "disabled"
-    if record.paused:
-        return "paused"
+    """Why the data is not fresh, or may not be, as one word of Cache-Status (RFC 9211, 2.8).
+
+    First what a person decided, then what holds for this process alone, then what the source did.
+    """
+    reasons = {
+        "expired": state is State.EXPIRED,
+        "disabled": not record.enabled,
+        "paused": record.paused,
+        "detached": record.detached,
+        "definition": record.outdated,
+    }
+    for reason, holds in reasons.items():
+        if holds:
+            return reason
     attempt = record.last_attempt
     if attempt is not None and attempt.failure is not None:
         stage = attempt.failure.stage

@@ -257,6 +257,7 @@ class Job:
                 known,
                 self.plan.definition,
                 number,
+                discarded=self._discarded(),
                 served=self._served,
                 now=self._clock.now(),
                 history=self._world.store.history,
@@ -398,6 +399,19 @@ class Job:
         snapshot = self.record.snapshot
         assert snapshot is not None  # noqa: S101  asked for where one has just been swapped in
         return snapshot
+
+    def _discarded(self) -> Attempt:
+        """What those are told whose request a rollback has overtaken."""
+        now, since = self._clock.now(), self._standing.running_since
+        started = now if since is None else since
+        return Attempt(
+            job=self.name,
+            started_at=started,
+            duration=now - started,
+            outcome=Outcome.FAILED,
+            version=None,
+            failure=Failure(Stage.SOURCE, "discarded: the job was rolled back meanwhile"),
+        )
 
     @property
     def _confirmable(self) -> Snapshot | None:

@@ -46,8 +46,6 @@ class Standing:
     """Up to which number requests have been answered."""
     forced: int = 0
     """The number of the last request that overrides cooldown and Retry-After."""
-    waived: int = 0
-    """Up to which number requests are dropped: a person has rolled back what they would undo."""
     requested_at: float = 0.0
     fence: int = 0
     """How many attempts have been granted; a settlement under an older one is refused."""
@@ -198,12 +196,12 @@ def forced(ledger: Ledger, key: str, *, now: float) -> Ledger:
 
 def is_pending(standing: Standing) -> bool:
     """Whether a request has yet to be answered."""
-    return standing.requested > max(standing.answered, standing.waived)
+    return standing.requested > standing.answered
 
 
 def is_forced(standing: Standing) -> bool:
     """Whether one of them overrides cooldown and Retry-After."""
-    return standing.forced > max(standing.answered, standing.waived)
+    return standing.forced > standing.answered
 
 
 def acquired(
@@ -294,13 +292,20 @@ def resumed(ledger: Ledger) -> Ledger:
 
 
 def rolled_back(
-    ledger: Ledger, definition: Definition, number: int, *, served: int, now: float, history: int
+    ledger: Ledger,
+    definition: Definition,
+    number: int,
+    *,
+    discarded: Attempt,
+    served: int,
+    now: float,
+    history: int,
 ) -> Ledger | None:
     """Content of a kept version again, as a new one, and the job paused; None where it is gone.
 
-    An attempt under way has lost its lease: what it brings is newer than what a person wants; so
-    would be what has been asked for and not begun. The source has confirmed nothing, so the data is
-    as old as before.
+    An attempt under way has lost its lease: what it brings is newer than what a person wants. Nor
+    is any made for requests that are pending: `discarded` is their answer, but for the version. The
+    source has confirmed nothing, so the data is as old as before.
     """
     old = ledger.version(number)
     if old is None:
@@ -313,10 +318,12 @@ def rolled_back(
     ledger, version = _issued(ledger, old.stored, now=now, served=served)
     standing = replace(
         _revoked(standing),
-        waived=standing.requested,
         current=version,
         confirmation=replace(confirmation, revision=None),
     )
+    if is_pending(standing):
+        answer = replace(discarded, version=version)
+        standing = replace(standing, answered=standing.requested, last_attempt=answer)
     return _pruned(_with(replace(ledger, paused=True), key, standing, now), history)
 
 
@@ -483,7 +490,6 @@ def _reconciled(base: Standing, mine: Standing, other: Standing | None, process:
         requested=max(each.requested for each in both),
         answered=min(answered),
         forced=max((each.forced for each in pending), default=0),
-        waived=max(each.waived for each in both),
         requested_at=max(each.requested_at for each in both),
         held_until=max(each.held_until for each in both),
         quarantine=aside,

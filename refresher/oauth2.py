@@ -15,6 +15,7 @@ from urllib.parse import quote_plus
 import httpx
 
 from refresher.errors import RefreshFailed
+from refresher.excerpts import clipped
 from refresher.model import Stage
 from refresher.reach import EXTENSION, Reach
 from refresher.sources.body import read_body
@@ -30,7 +31,8 @@ _FAILURE_HOLDS = 0.5
 """Seconds for which a failure answers all who ask: four hundred jobs that wait for a token are told
 what the first one met, and do not each ask for themselves."""
 _TOKEN = re.compile(r"[!-~]+")
-_SAID = 200
+_SAID, _TYPE = 200, 40
+"""Characters that are quoted of what an endpoint says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,9 +250,9 @@ def _token_in(body: bytes, asked_at: float) -> Token:
     """The token of a successful answer (RFC 6749, section 5.1)."""
     match _json(body):
         case {"token_type": str(kind)} if kind.lower() != "bearer":
-            raise RefreshFailed(
-                Stage.DECODE, f"it gave one of type {kind[:40]!r}; only bearer tokens can be sent"
-            )
+            named = repr(clipped(kind, _TYPE))
+            message = f"it gave one of type {named}; only bearer tokens can be sent"
+            raise RefreshFailed(Stage.DECODE, message)
         case {"access_token": str(value), **rest} if _TOKEN.fullmatch(value):
             life = _seconds(rest.get("expires_in"))
             return Token(value, asked_at, asked_at + life * _RENEWED_AT, asked_at + life)
@@ -267,12 +269,20 @@ def _seconds(expires_in: object) -> float:
     match expires_in:
         case bool():
             return math.inf
-        case int() | float() if math.isfinite(expires_in):
-            return float(expires_in)
+        case int() | float():
+            return _as_life(expires_in)
         case str() if re.fullmatch("[0-9]{1,15}", expires_in):
             return float(expires_in)
         case _:
             return math.inf
+
+
+def _as_life(seconds: float) -> float:
+    try:
+        return float(seconds) if math.isfinite(seconds) else math.inf
+    except OverflowError as error:  # only an integer has that many digits
+        message = "its expires_in has more digits than a number of seconds can have"
+        raise RefreshFailed(Stage.DECODE, message) from error
 
 
 def _complaint(body: bytes) -> str:
@@ -285,7 +295,7 @@ def _complaint(body: bytes) -> str:
         case _:
             return ""
     said = " ".join(said.split())
-    return f": {said[:_SAID]}"
+    return f": {clipped(said, _SAID)}"
 
 
 def _json(body: bytes) -> object:

@@ -25,7 +25,9 @@ _USERINFO = re.compile(r"(?<=://)[^/?#\s]*@")
 
 
 class Redactor:
-    """Replaces secrets by `***`, in whatever form they were written.
+    """Replaces secrets by `***`, in whatever form and case they were written.
+
+    A host and a media type come back in lower case, whatever was sent.
 
     `secrets` are the bare values; one shorter than four characters is left alone in free text.
     The time a line takes grows with its length, hardly with the number of secrets.
@@ -56,7 +58,8 @@ class Redactor:
             self._index({secret})
 
     def _index(self, secrets: Iterable[str]) -> None:
-        forms = {form for secret in secrets for form in _forms(secret) if len(form) >= _SHORTEST}
+        spelled = (_folded(form) for secret in secrets for form in _forms(secret))
+        forms = {form for form in spelled if len(form) >= _SHORTEST}
         beginnings = {form[:_SHORTEST]: set[str]() for form in forms}
         for form in forms:
             beginnings[form[:_SHORTEST]].add(form)
@@ -67,11 +70,12 @@ class Redactor:
     def redact(self, text: str) -> str:
         """The text with every secret replaced, the longest first where several begin together."""
         beginning_with = self._beginning_with
+        folded = _folded(text)
         shown: list[str] = []
         done = 0
         for at in range(len(text) - _SHORTEST + 1):
-            for form in beginning_with.get(text[at : at + _SHORTEST], ()):
-                if text.startswith(form, at):
+            for form in beginning_with.get(folded[at : at + _SHORTEST], ()):
+                if folded.startswith(form, at):
                     if at >= done:  # else it overlaps the one before, and one mask covers both
                         shown += text[done:at], MASK
                     done = max(done, at + len(form))
@@ -82,7 +86,8 @@ class Redactor:
     def _without_cut_ones(self, text: str) -> str:
         """The text without what a quotation's end, marked by `…`, has left of a secret."""
         first, *rest = text.split(CUT)
-        secrets = [one for one in (*self._secrets, *self._learned) if len(one) > _SHORTEST]
+        known = (*self._secrets, *self._learned)
+        secrets = [_folded(one) for one in known if len(one) > _SHORTEST]
         parts = [first, *(_without_end_of(secrets, part) for part in rest)]
         begun = [_without_beginning_of(secrets, part) for part in parts[:-1]]
         return CUT.join((*begun, parts[-1]))
@@ -90,6 +95,13 @@ class Redactor:
     def redact_url(self, url: str) -> str:
         """The same for a URL, its userinfo (RFC 3986, section 3.2.1) masked whatever it is."""
         return self.redact(_USERINFO.sub(f"{MASK}@", url))
+
+
+def _folded(text: str) -> str:
+    """The text in lower case, each character where it was."""
+    if text.isascii():
+        return text.lower()
+    return "".join(lower if len(lower := one.lower()) == 1 else one for one in text)
 
 
 def _forms(secret: str) -> set[str]:
@@ -112,10 +124,11 @@ def _forms(secret: str) -> set[str]:
 def _without_beginning_of(secrets: Iterable[str], text: str) -> str:
     """The text, which something was cut off from, with a secret's beginning at its end masked."""
     begins = len(text)
+    folded = _folded(text)
     for secret in secrets:
-        at = text.find(secret[:_SHORTEST], max(0, len(text) - len(secret)))
-        while at >= 0 and not secret.startswith(text[at:]):
-            at = text.find(secret[:_SHORTEST], at + 1)
+        at = folded.find(secret[:_SHORTEST], max(0, len(text) - len(secret)))
+        while at >= 0 and not secret.startswith(folded[at:]):
+            at = folded.find(secret[:_SHORTEST], at + 1)
         begins = min(begins, at) if at >= 0 else begins
     return text if begins == len(text) else text[:begins] + MASK
 

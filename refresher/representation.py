@@ -1,20 +1,27 @@
 """What goes over the wire for one version: its bytes in every content coding, and their ETags."""
 
-import gzip
 import re
+import sys
+import zlib
 from base64 import urlsafe_b64encode
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 
+import brotli
+
 from refresher.model import Stored
+
+if sys.version_info >= (3, 14):
+    from compression import zstd
+else:
+    from backports import zstd
 
 # Below, a coding's own framing eats what it saves; contract 3.1.
 _WORTH_COMPRESSING = 1024
-# Above, compressing at the swap would delay it: 17 ms for each MiB.
+# Above, compressing at the swap would delay it: 60 ms for each MiB, in all codings.
 _AT_ONCE = 1024 * 1024
 _MOST_KEPT = 0.9
-_LEVEL = 6
 
 # 132 bits, more than enough to tell versions apart, in 22 characters.
 _ETAG_LENGTH = 22
@@ -34,17 +41,17 @@ class Representation:
     identity: bytes = field(repr=False)
     identity_etag: str
     coded: Mapping[str, bytes] = field(default_factory=dict, repr=False)
-    """The bytes in each coding that saves enough, the best first."""
-    gzip_deferred: bool = False
-    """Whether gzip would be worth trying but has not been, the body being large."""
+    """The bytes in each coding that saves enough."""
+    deferred: frozenset[str] = frozenset()
+    """The codings that are worth trying but have not been, the body being large."""
 
     @property
     def codings(self) -> tuple[str, ...]:
-        """The codings on offer beside `identity`, the best first."""
-        return tuple(self.coded)
+        """The codings on offer beside `identity`, the best first; deferred ones included."""
+        return tuple(each for each in _CODINGS if each in self.coded or each in self.deferred)
 
     def body(self, coding: str) -> bytes:
-        """The bytes in a coding on offer."""
+        """The bytes in a coding on offer that is not deferred."""
         return self.identity if coding == "identity" else self.coded[coding]
 
     def etag(self, coding: str) -> str:
@@ -53,10 +60,10 @@ class Representation:
             return self.identity_etag
         return f'{self.identity_etag[:-1]}-{coding}"'
 
-    def with_gzip(self, compressed: bytes | None) -> "Representation":
-        """The same with a gzip form, or with none (for good) where it saves too little."""
-        coded = {**self.coded} if compressed is None else {**self.coded, "gzip": compressed}
-        return replace(self, coded=coded, gzip_deferred=False)
+    def with_coding(self, coding: str, coded: bytes | None) -> "Representation":
+        """The same with one more form, or without it (for good) where it saves too little."""
+        others = {} if coded is None else {coding: coded}
+        return replace(self, coded={**self.coded, **others}, deferred=self.deferred - {coding})
 
 
 def etag_of(body: bytes, content_type: str) -> str:
@@ -69,31 +76,58 @@ def etag_of(body: bytes, content_type: str) -> str:
 
 def prepare(body: bytes, content_type: str) -> Representation:
     """Make a version ready to be sent: hash it and, up to 1 MiB, compress it."""
-    plain = Representation(
+    ready = Representation(
         content_type=content_type, identity=body, identity_etag=etag_of(body, content_type)
     )
     if len(body) < _WORTH_COMPRESSING or not _is_compressible(content_type):
-        return plain
+        return ready
     if len(body) > _AT_ONCE:
-        return replace(plain, gzip_deferred=True)
-    return plain.with_gzip(compress(body))
+        return replace(ready, deferred=frozenset(_CODINGS))
+    for coding in _CODINGS:
+        ready = ready.with_coding(coding, compress(body, coding))
+    return ready
 
 
 def restored(body: bytes, stored: Stored) -> Representation:
     """A version out of a store, where it was hashed before; compressed when first asked for."""
+    worth = len(body) >= _WORTH_COMPRESSING and _is_compressible(stored.content_type)
     return Representation(
         content_type=stored.content_type,
         identity=body,
         identity_etag=stored.etag,
-        gzip_deferred=len(body) >= _WORTH_COMPRESSING and _is_compressible(stored.content_type),
+        deferred=frozenset(_CODINGS) if worth else frozenset(),
     )
 
 
-def compress(body: bytes) -> bytes | None:
-    """The gzip form (RFC 1952) of a body, the same at any time; None where it saves under 10 %."""
-    compressed = gzip.compress(body, _LEVEL, mtime=0)
-    return compressed if len(compressed) <= len(body) * _MOST_KEPT else None
+def compress(body: bytes, coding: str) -> bytes | None:
+    """The form of a body in a coding, the same at any time; None where it saves under 10 %."""
+    coded = _CODINGS[coding](body)
+    return coded if len(coded) <= len(body) * _MOST_KEPT else None
 
 
 def _is_compressible(content_type: str) -> bool:
     return _COMPRESSIBLE.fullmatch(content_type.partition(";")[0].strip().lower()) is not None
+
+
+def _zstd(body: bytes) -> bytes:
+    """RFC 8878; levels below 17 stay within the window of 8 MiB that RFC 9659 allows."""
+    return zstd.compress(body, 6)
+
+
+def _brotli(body: bytes) -> bytes:
+    """RFC 7932."""
+    return brotli.compress(body, quality=4)
+
+
+def _gzip(body: bytes) -> bytes:
+    """RFC 1952, without a time of day."""
+    # A window no larger than the body: to lay out a full one takes longer than to pack 1 KiB.
+    window = max(9, min(15, (len(body) - 1).bit_length()))
+    packer = zlib.compressobj(6, zlib.DEFLATED, 16 + window, window - 7)
+    return packer.compress(body) + packer.flush()
+
+
+# The best first: at the levels here zstd packs as tight as the others or tighter, in two thirds of
+# the time, and is unpacked fastest. Of JSON is left, and takes: 10 KiB 0.19 0.20 0.21, 0.1 ms each;
+# 1 MiB 0.17 0.17 0.18, 16 21 25 ms. One level more takes twice as long, for 5 % less.
+_CODINGS: Mapping[str, Callable[[bytes], bytes]] = {"zstd": _zstd, "br": _brotli, "gzip": _gzip}

@@ -3,10 +3,11 @@
 import asyncio
 from collections.abc import Container, Iterable, Iterator
 
-import anyio
+from anyio import TaskHandle
 from anyio.abc import TaskGroup
 
 from refresher.clock import Clock, sleep_until
+from refresher.errors import UnknownJob
 from refresher.job import Job
 
 HEARTBEAT = 1.0
@@ -16,13 +17,13 @@ _CLOCK_STEP = 2.0
 
 
 class Scheduler:
-    """Runs jobs, each in a cancel scope of its own, so that one can end while the rest go on."""
+    """Runs jobs, each in a task of its own that can end while the rest go on."""
 
     def __init__(self, tasks: TaskGroup, clock: Clock) -> None:
         self._tasks = tasks
         self._clock = clock
         self._jobs: dict[str, Job] = {}
-        self._scopes: dict[str, anyio.CancelScope] = {}
+        self._handles: dict[str, TaskHandle[None]] = {}
         self._beat = asyncio.get_running_loop().time()
         tasks.start_soon(self._heart, name="refresher heartbeat")
 
@@ -33,20 +34,31 @@ class Scheduler:
         """The job of that name, if there is one."""
         return self._jobs.get(name)
 
+    def known(self, name: str) -> Job:
+        """The job of that name.
+
+        Raises:
+            UnknownJob: there is none.
+        """
+        job = self._jobs.get(name)
+        if job is None:
+            raise UnknownJob(name, f"no job is called {name!r}")
+        return job
+
     def start(self, jobs: Iterable[Job], *, resting: Container[str] = ()) -> None:
         """Run these jobs from now on, but for those resting: they are known and do nothing."""
         for job in jobs:
             self._jobs[job.name] = job
             if job.name in resting:
                 continue
-            scope = self._scopes[job.name] = anyio.CancelScope()
-            self._tasks.start_soon(_run, job, scope, name=f"refresher job {job.name}")
+            name = f"refresher job {job.name}"
+            self._handles[job.name] = self._tasks.start_soon(job.run, name=name)
 
     def stop(self, job: str) -> None:
         """End the job's task, and with it an attempt under way; the job stays known."""
-        scope = self._scopes.pop(job, None)
-        if scope is not None:
-            scope.cancel()
+        handle = self._handles.pop(job, None)
+        if handle is not None:
+            handle.cancel()
 
     def since_heartbeat(self) -> float:
         """Seconds since the scheduler's tasks last ran."""
@@ -65,8 +77,3 @@ class Scheduler:
                 offset += drift
                 for job in list(self._jobs.values()):
                     await job.look_again()
-
-
-async def _run(job: Job, scope: anyio.CancelScope) -> None:
-    with scope:
-        await job.run()

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from functools import partial
@@ -34,6 +34,7 @@ from refresher.scoreboard import Seat
 from refresher.sources.callable import payload_of
 from refresher.state import StateStore
 from refresher.store import Retention, Store
+from refresher.stores.memory import MemoryStore
 from refresher.watchdog import Watchdog
 from refresher.workshop import LARGE, Workshop
 
@@ -109,8 +110,11 @@ class Service:
             if any(plan.kind == "python" for plan in plans):
                 build.import_functions(self.config)
                 stack.enter_context(Watchdog())
+            self.workshop = await stack.enter_async_context(Workshop())
+            backend = self._backend or build.backend_of(self.config)
+            self.store_lasts = not isinstance(backend, MemoryStore)
             self.store = Store(
-                self._backend or build.backend_of(self.config),
+                backend,
                 clock=self.clock,
                 retention=Retention(
                     versions=self.config.store.history, bytes=self.config.store.history_max_bytes
@@ -120,10 +124,11 @@ class Service:
                 turned=self._turned,
             )
             await stack.enter_async_context(self.store)
+            self.workshop = await stack.enter_async_context(Workshop())
             world = World(
                 self.states,
                 self.store,
-                await stack.enter_async_context(Workshop()),
+                self.workshop,
                 self.clock,
                 _Observers(self.metrics, LogObserver()),
                 self.redact,
@@ -134,6 +139,7 @@ class Service:
             ]
             for job in jobs:
                 await job.enter()
+            self._turned()  # the store was asked before there were any jobs
             await _restored(jobs, self.store)
             for name, value in self._frozen.items():
                 self._publish_frozen(name, value)
@@ -253,7 +259,12 @@ class Service:
 
     def _source_of(self, plan: JobPlan) -> Source:
         return build.source_of(
-            plan, self._upstream(plan), self.config, now=self.clock.now, spool_from=LARGE
+            plan,
+            self._upstream(plan),
+            self.config,
+            now=self.clock.now,
+            read_page=self.workshop.read_page,
+            spool_from=LARGE,
         )
 
     def _served(self, job: str, etag: str) -> bytes | None:
@@ -280,10 +291,12 @@ class Service:
                         tasks.start_soon(_follow, job, places)
 
     def _reopen(self, old: Config) -> Iterator[str]:
-        """Open anew the upstreams whose proxies want another password than before; their keys."""
+        """Open anew the upstreams with another certificate or proxy password; their keys."""
+        changed = self.config.secret_files.items() - old.secret_files.items()
+        renewed = {path for path, _ in changed}
         for key, upstream in list(self._upstreams.items()):
             before, now = old.upstreams.get(key), self.config.upstreams.get(key)
-            if self._transport is None and _is_rotated(before, now):
+            if self._transport is None and (_is_rotated(before, now) or _shows(now, renewed)):
                 self._keep(key, build.reopened(upstream, self.config))
                 yield key
 
@@ -314,6 +327,7 @@ class Service:
             upstreams={**old.upstreams, **config.upstreams},
             jobs=plans,
             secrets=config.secrets,
+            secret_files=config.secret_files,
         )
         self._let_in(self.config)
         reopened = set(self._reopen(old))
@@ -330,6 +344,11 @@ def _is_rotated(before: UpstreamConfig | None, now: UpstreamConfig | None) -> bo
         return False
     proxies = (httpx.URL(table.proxy).copy_with(userinfo=b"") for table in (before, now))
     return len(set(proxies)) == 1
+
+
+def _shows(table: UpstreamConfig | None, files: Collection[Path]) -> bool:
+    """Whether one of the files is of the upstream's TLS."""
+    return table is not None and not {table.tls.ca, table.tls.cert, table.tls.key}.isdisjoint(files)
 
 
 async def _follow(job: Job, places: anyio.Semaphore) -> None:

@@ -1,5 +1,6 @@
 """A body in a file without a name, for what is too large to lie in the memory of a server."""
 
+import io
 import os
 import sys
 import tempfile
@@ -85,6 +86,60 @@ class Spooled:
             http_status=self.http_status,
             fresh_for=self.fresh_for,
         )
+
+
+class Gathering:
+    """What has come of a body, in memory as long as that is less than `spool_from` bytes."""
+
+    def __init__(self, spool_from: int | None) -> None:
+        self.size = 0
+        self._spool_from = sys.maxsize if spool_from is None else spool_from
+        # the one buffer whose bytes can be had without a copy
+        self._held: io.BytesIO | Spool = io.BytesIO()
+
+    def write(self, piece: bytes) -> None:
+        """Take some more."""
+        self.size += len(piece)
+        if isinstance(self._held, io.BytesIO) and self.size >= self._spool_from:
+            spool = Spool()
+            spool.write(self._held.getbuffer())
+            self._held = spool
+        self._held.write(piece)
+
+    def drop(self) -> None:
+        """Have none of it."""
+        if isinstance(self._held, Spool):
+            self._held.close()
+
+    def taken(self) -> bytes | Spool:
+        """All of it."""
+        return self._held if isinstance(self._held, Spool) else self._held.getvalue()
+
+
+def answer_of(
+    body: bytes | Spool,
+    *,
+    content_type: str | None,
+    revision: str | None,
+    http_status: int | None,
+    fresh_for: float | None,
+) -> Payload | Spooled:
+    """A complete answer of a source, wherever its body lies."""
+    if isinstance(body, Spool):
+        return Spooled(
+            body=body,
+            content_type=content_type,
+            revision=revision,
+            http_status=http_status,
+            fresh_for=fresh_for,
+        )
+    return Payload(
+        body=body,
+        content_type=content_type,
+        revision=revision,
+        http_status=http_status,
+        fresh_for=fresh_for,
+    )
 
 
 def _nameless() -> int:

@@ -79,7 +79,8 @@ class Store:
         self._clock = clock
         self._retention = retention
         self._served = served
-        self._link = Link(backend, failed=failed, turned=turned)
+        self._link = Link(backend, failed=failed, turned=self._turn)
+        self._turned = turned
         self._definitions: dict[str, Definition] = {}
         """Of the jobs of this process."""
         self._since = clock.now()
@@ -400,7 +401,6 @@ class Store:
             if self._jobs.is_reunited and self._upstreams.is_reunited:
                 self._unsaved.clear()
                 self._link.attach()
-                self._tell(self._definitions)  # bodies that could not be had can be now
                 return
 
     async def _leave(self) -> None:
@@ -484,6 +484,11 @@ class Store:
     def _hear_of_hold(self, before: Allowance, after: Allowance) -> None:
         if after.held_until > before.held_until:
             self._tell(self._definitions)  # which of them it holds up, each of them knows
+
+    def _turn(self) -> None:
+        """Have every job look again: what another has, or what could not be read, may be ours."""
+        self._turned()
+        self._tell(self._definitions)
 
     def _tell(self, jobs: Iterable[str]) -> None:
         self._news.update(jobs)

@@ -7,13 +7,17 @@ with the body that it is about; back comes a file with the outcome.
 import pickle
 import socket
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import Protocol, TypeAlias, TypeVar, cast
 
-from refresher import pipeline, representation
+from refresher import json_patch, pipeline, pointer, representation
 from refresher.errors import GuardRefused, RefreshFailed
 from refresher.model import Content, Payload
+from refresher.pipeline.pages import Page, PageRule, read_page
+from refresher.pointer import NotThere, Opened, Path
 from refresher.representation import Representation
 from refresher.spool import Spool
+
+T_co = TypeVar("T_co", covariant=True)
 
 _BODY = "body"
 _MOST_FILES = 2
@@ -40,9 +44,21 @@ Verdict: TypeAlias = Refined | Refused | None
 """What comes of an answer that is fit to serve but for the guard; None where it is served."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Task:
+class Task(Protocol[T_co]):
     """What to make of a body, in plain values that any process understands."""
+
+    def carry_out(self, body: bytes) -> T_co:
+        """Make it.
+
+        Raises:
+            RefreshFailed: it cannot be made.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Refining:
+    """To make content fit to serve of a body."""
 
     content_type: str | None
     rules: pipeline.Rules
@@ -68,33 +84,69 @@ class Task:
         return Refined(content, representation.prepare(content.body, content.content_type))
 
 
-Outcome: TypeAlias = Verdict | RefreshFailed
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Paging:
+    """To find in a body what a page of an answer brings."""
+
+    content_type: str | None
+    rule: PageRule
+
+    def carry_out(self, body: bytes) -> Page:
+        """Read the page.
+
+        Raises:
+            RefreshFailed: it is none that could be read.
+        """
+        return read_page(Payload(body=body, content_type=self.content_type), self.rule)
 
 
-def pack_task(task: Task) -> Spool:
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """To say how a body differs from the one `before`."""
+
+    before: bytes
+
+    def carry_out(self, body: bytes) -> bytes:
+        """Write the difference as a JSON Patch; both are JSON."""
+        return json_patch.patch(self.before, body)
+
+
+@dataclass(frozen=True, slots=True)
+class Lookup:
+    """To find in a body that is JSON the values at some pointers."""
+
+    paths: tuple[Path, ...]
+
+    def carry_out(self, body: bytes) -> list[bytes | NotThere]:
+        """Find them, in their order."""
+        opened: dict[Path, Opened] = {}
+        return [pointer.find(body, path, opened) for path in self.paths]
+
+
+def pack_task(task: Task[object]) -> Spool:
     """Write a task down."""
     spool = Spool()
     spool.write(pickle.dumps(task))
     return spool
 
 
-def unpack_task(spool: Spool) -> Task:
+def unpack_task(spool: Spool) -> Task[object]:
     """Read a task."""
-    task: Task = pickle.load(spool.reader())  # noqa: S301  written by the process that started us
+    task: Task[object] = pickle.load(spool.reader())  # noqa: S301  written by the process that started us
     return task
 
 
-def pack_outcome(outcome: Outcome, body: bytes) -> Spool:
+def pack_outcome(outcome: object, body: bytes) -> Spool:
     """Write an outcome down; where it has the very body that came, it says no more than that."""
     spool = Spool()
     _Pickler(spool, body).dump(outcome)
     return spool
 
 
-def unpack_outcome(spool: Spool, body: bytes | Spool) -> Outcome:
-    """Read an outcome; `body` is the one that the task was about."""
-    outcome: Outcome = _Unpickler(spool, body).load()
-    return outcome
+def unpack_outcome(spool: Spool, task: Task[T_co], body: bytes | Spool) -> T_co | RefreshFailed:
+    """Read the outcome of a task; `body` is the one that it was about."""
+    del task  # it says what comes of it, and only the type checker listens
+    return cast("T_co | RefreshFailed", _Unpickler(spool, body).load())
 
 
 def send(channel: socket.socket, *spools: Spool) -> None:

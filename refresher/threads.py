@@ -34,13 +34,7 @@ class SoloThread:
             RefreshFailed: an abandoned call of an earlier attempt has not returned yet.
         """
         if self._started_at is not None:
-            seconds = time.monotonic() - self._started_at
-            raise RefreshFailed(
-                Stage.TIMEOUT,
-                f"the call of an earlier attempt still hangs, after {seconds:.0f} s; "
-                "it is not started again before it returns",
-                transient=True,
-            )
+            raise still_hangs(self._started_at)
         self._started_at = time.monotonic()
 
         def alone() -> T:
@@ -56,6 +50,17 @@ class SoloThread:
             self._started_at = None
             raise
         return await result
+
+
+def still_hangs(started_at: float) -> RefreshFailed:
+    """A call that is not made, since an abandoned one that began then has not returned yet."""
+    seconds = time.monotonic() - started_at
+    return RefreshFailed(
+        Stage.TIMEOUT,
+        f"the call of an earlier attempt still hangs, after {seconds:.0f} s; "
+        "it is not started again before it returns",
+        transient=True,
+    )
 
 
 class ThreadPool:
@@ -85,21 +90,29 @@ class Lane:
 
     def __init__(self, name: str) -> None:
         self._work: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        self._closed = False
         self._thread = threading.Thread(target=self._serve, name=name, daemon=True)
         self._thread.start()
 
     async def run(self, call: Callable[[], T]) -> T:
-        """Call it in its turn; if nobody waits for it any more by then, it is left out."""
+        """Call it in its turn; if nobody waits for it any more by then, it is left out.
+
+        Raises:
+            RuntimeError: the lane has been closed.
+        """
+        if self._closed:
+            raise RuntimeError(f"{self._thread.name} has been closed, and takes no more calls")
         work, result = handover(call)
         self._work.put(lambda: None if result.cancelled() else work())
         return await result
 
     def post(self, call: Callable[[], None]) -> None:
-        """Have it called in its turn, from whatever thread; it must not raise."""
+        """Have it called in its turn, unless that has ended, from any thread; it must not raise."""
         self._work.put(call)
 
     def close(self) -> "asyncio.Future[None]":
         """Take no calls after those that are there; what is returned waits until these are done."""
+        self._closed = True
         work, ended = handover(lambda: None)
         self._work.put(work)
         self._work.put(None)

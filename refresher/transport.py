@@ -3,8 +3,8 @@
 httpx's own pool is quadratic in what waits on it; aiohttp's is not (1.2 to 3.2 ms against 0.4 ms of
 CPU per GET). The transport is our own, not httpx-aiohttp's, for four things that one cannot do:
 send a URL as it is written (yarl turns `%2C` into `,`, which breaks a signed one), send a request
-once and not twice, check the address of every connection, kept ones too, and keep the reasons for a
-failure apart.
+again only where the first is sure to have got nowhere, check the address of every connection, kept
+ones too, and keep the reasons for a failure apart.
 """
 
 import functools
@@ -13,6 +13,7 @@ import ssl
 from collections.abc import AsyncIterator, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, cast
 from urllib.request import getproxies
@@ -26,6 +27,7 @@ from aiohttp.connector import Connection
 from aiohttp.http_exceptions import HttpProcessingError
 
 from refresher import reach as reaches
+from refresher.excerpts import clipped
 from refresher.fields import utf8_fields
 from refresher.reach import Reach
 from refresher.threads import ThreadPool
@@ -48,6 +50,19 @@ _lookups = ThreadPool("refresher-dns", 16)
 _Factory = functools.partial[ResponseHandler]
 
 _reach: ContextVar[Reach | None] = ContextVar("reach", default=None)
+
+
+@dataclass(slots=True)
+class _Sending:
+    """One try at sending a request, as it and the connector know it."""
+
+    anew: bool
+    """Whether it wants a connection that nothing was sent on before."""
+    wire: Wire | None = None
+    """What it was sent on."""
+
+
+_sending: ContextVar[_Sending] = ContextVar("sending")
 
 
 def open_client(
@@ -112,36 +127,51 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         self._proxies = getproxies() if proxies is None else proxies
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Send one request once, and return with the head of its answer."""
-        if self._session is None:
-            self._session = _open_session(self._tls or _usual_tls())
-        timeout = request.extensions.get("timeout", {})
+        """Send one request, and return with the head of its answer.
+
+        A GET on a kept connection that ends before a byte of the answer is sent once more, on a new
+        one: its server has closed what it had been idle on (RFC 9112, section 9.3.1).
+        """
         proxy = _proxy_for(request.url, self._proxies)
         with _connecting_for(request, through_proxy=proxy is not None), _httpx_errors():
-            response = await self._session.request(
-                request.method,
-                yarl.URL(str(request.url.copy_with(userinfo=b"", fragment=None)), encoded=True),
-                headers=[(name.decode("ascii"), _text(value)) for name, value in _headers(request)],
-                data=_content(request),
-                allow_redirects=False,
-                # `connect` bounds all of it: the name, TCP and TLS. `sock_connect` would start
-                # again with every address that a name has, and leaves the name out.
-                timeout=aiohttp.ClientTimeout(
-                    connect=timeout.get("connect"), sock_read=timeout.get("read")
-                ),
-                server_hostname=request.extensions.get("sni_hostname"),
-                proxy=proxy,
-            )
+            try:
+                response = await self._send(request, proxy, anew=False)
+            except _ClosedIdle:
+                if request.method != "GET" or not isinstance(request.stream, httpx.ByteStream):
+                    raise
+                response = await self._send(request, proxy, anew=True)
         codings = ", ".join(response.headers.getall("Transfer-Encoding", ())).lower()
         if codings not in _TRANSFER_CODINGS:  # aiohttp would hand it out as it came
             response.close()
-            message = f"the transfer coding {codings[:_SHOWN]!r}, which was not asked for"
+            message = f"the transfer coding {clipped(codings, _SHOWN)!r}, which was not asked for"
             raise httpx.RemoteProtocolError(message)
         return httpx.Response(
             response.status,
             headers=list(response.raw_headers),
             stream=_Body(response),
             extensions={"reason_phrase": (response.reason or "").encode("utf-8", "replace")},
+        )
+
+    async def _send(
+        self, request: httpx.Request, proxy: str | None, *, anew: bool
+    ) -> aiohttp.ClientResponse:
+        if self._session is None:
+            self._session = _open_session(self._tls or _usual_tls())
+        timeout = request.extensions.get("timeout", {})
+        _sending.set(_Sending(anew))
+        return await self._session.request(
+            request.method,
+            yarl.URL(str(request.url.copy_with(userinfo=b"", fragment=None)), encoded=True),
+            headers=[(name.decode("ascii"), _text(value)) for name, value in _headers(request)],
+            data=_content(request),
+            allow_redirects=False,
+            # `connect` bounds all of it: the name, TCP and TLS. `sock_connect` would start
+            # again with every address that a name has, and leaves the name out.
+            timeout=aiohttp.ClientTimeout(
+                connect=timeout.get("connect"), sock_read=timeout.get("read")
+            ),
+            server_hostname=request.extensions.get("sni_hostname"),
+            proxy=proxy,
         )
 
     async def aclose(self) -> None:
@@ -205,11 +235,13 @@ class _Connector(aiohttp.TCPConnector):
         traces: list[aiohttp.tracing.Trace],
         timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109  aiohttp's signature
     ) -> Connection:
+        sending = _sending.get()
         connection = await super().connect(req, traces, timeout)
-        while (wire := _wire(connection)).is_spoilt:
+        while (wire := _wire(connection)).is_spoilt or (sending.anew and wire.is_used):
             connection.close()
             connection = await super().connect(req, traces, timeout)
         wire.expect()
+        sending.wire = wire
         reach = _reach.get()
         if reach is None:
             return connection
@@ -296,16 +328,32 @@ class _Lost(aiohttp.ClientError):
     """The connection was lost before there was an answer."""
 
 
+class _ClosedIdle(_Lost):
+    """It was a kept one, and not a byte of an answer came."""
+
+
+_LOSSES = (
+    aiohttp.ClientOSError,
+    aiohttp.ClientConnectionResetError,
+    aiohttp.ServerDisconnectedError,
+)
+
+
 async def _once(
     request: aiohttp.ClientRequest, handler: aiohttp.ClientHandlerType
 ) -> aiohttp.ClientResponse:
-    """Keep aiohttp from sending a request again on its own: an attempt is one fetch."""
+    """Keep aiohttp from sending a request again on its own: an attempt is one fetch.
+
+    It would repeat a PUT as well, and what was answered in part.
+    """
     try:
         return await handler(request)
     except aiohttp.ClientConnectorError:
         raise
-    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError) as error:
-        raise _Lost(str(error)) from error
+    except _LOSSES as error:
+        wire = _sending.get().wire
+        lost = _Lost if wire is None or not wire.is_silent else _ClosedIdle
+        raise lost(str(error)) from error
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from refresher import freshness
 from refresher.clock import Clock
 from refresher.errors import ServiceError
 from refresher.model import Format, Snapshot, State
+from refresher.pipeline.jsontext import with_whole_pairs
 from refresher.state import StateStore
 
 _Key = tuple[str, object]
@@ -205,6 +206,12 @@ def _make(snapshot: Snapshot, adapter: TypeAdapter[Any]) -> _Made:
 def _decode(snapshot: Snapshot, adapter: TypeAdapter[Any]) -> Any:  # noqa: ANN401
     content = snapshot.content
     if content.is_json:
-        return adapter.validate_json(content.body)
+        try:
+            return adapter.validate_json(content.body)
+        except ValidationError as error:
+            whole = with_whole_pairs(content.body)
+            if whole == content.body or error.errors()[0]["type"] != "json_invalid":
+                raise
+            return adapter.validate_json(whole)
     text = content.format is Format.TEXT
     return adapter.validate_python(content.body.decode() if text else content.body)

@@ -1,5 +1,9 @@
-"""What comes over one connection to an upstream: aiohttp's protocol, stricter about heads."""
+"""What comes over one connection to an upstream: aiohttp's protocol, stricter in what it takes."""
 
+import ssl
+import time
+
+from aiohttp import ClientPayloadError, hdrs
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.http import RawResponseMessage
 from aiohttp.http_exceptions import HttpProcessingError
@@ -9,20 +13,40 @@ _LARGEST_HEAD = 256 * 1024
 """Bytes. aiohttp bounds each field and their number, but no sum, and reads 1xx answers for ever."""
 _SWITCHING = 101
 _FINAL = 200
+_MOST_INTERIM = 32
+_PIECE = 4 * 1024
+"""Bytes parsed between two looks at the clock: of heads and chunks of no size, 2 ms of work."""
+_TURN = 0.002
+"""Seconds after which others get a turn. A read brings 256 KiB, of which chunks of one byte take
+60 ms and interim answers 85."""
 
 
 class Wire(ResponseHandler):
     """Bounds the head of an answer, with the interim ones before it (RFC 9110, section 15.2).
 
     It also knows what ended too early: a connection that closes before the first byte of an answer
-    has brought none, and one that closes inside the head has brought a broken one.
+    has brought none, and one that closes inside the head has brought a broken one. A body without
+    a length is whole where the server has closed the connection in good order (RFC 9112, section
+    8); aiohttp would take it for whole however the connection ends.
     """
 
-    _used = False
+    _used = _kept = False
     _awaiting = True
     _came = 0
     """Bytes of the head that is awaited."""
+    _interim = 0
+    """How many answers came before the one that is awaited."""
     _strayed = False
+    _backlog = b""
+    """What has come, and waits for its turn to be parsed."""
+    _until: float | None = None
+    """When the turn is over in which something has come; None where nothing has."""
+    _lost: tuple[BaseException | None] | None = None
+    """How the connection ended, as long as there is a backlog."""
+    _until_closed = False
+    """Whether nothing but the connection's end tells where the body ends."""
+    _in_good_order = False
+    """Whether the server has ended the connection itself, TLS included."""
 
     @property
     def is_spoilt(self) -> bool:
@@ -31,35 +55,126 @@ class Wire(ResponseHandler):
         aiohttp would take it for the answer to the next request: a 408, say, that a server sends
         when it tires of waiting for one.
         """
-        return self._used and (self._strayed or self.should_close)
+        return self._used and (self._strayed or self.should_close or bool(self._backlog))
+
+    @property
+    def is_used(self) -> bool:
+        """Whether it has been handed out for a request before."""
+        return self._used
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether it was kept from an earlier request, and not a byte has come since the last."""
+        return self._kept and self._awaiting and not (self._came or self._backlog)
 
     def expect(self) -> None:
         """Begin to wait for an answer."""
+        self._kept = self._used
         self._used = self._awaiting = True
-        self._came = 0
+        self._came = self._interim = 0
 
     def data_received(self, data: bytes) -> None:
-        """Take in what has come."""
+        """Take in what has come, or, called by aiohttp without data, what the parser holds."""
+        if not data:
+            self._feed(data)
+        self._take_in(data)
+
+    def resume_reading(self, resume_parser: bool = True) -> None:  # noqa: FBT001, FBT002  aiohttp's
+        """Take in more; the reader of a body says so of every chunk, and it is seldom news."""
+        if self._reading_paused:
+            super().resume_reading(resume_parser)
+
+    def close(self) -> None:
+        """Close the connection; what has not been parsed is of no use to anybody."""
+        super().close()
+        self._drop()
+
+    def abort(self) -> None:
+        """Drop the connection."""
+        super().abort()
+        self._drop()
+
+    def _drop(self) -> None:
+        if self._backlog:
+            self._backlog = b""
+            self._take_in(b"")
+
+    def _take_in(self, data: bytes) -> None:
+        """Parse what has come for as long as others can wait, and the rest at the next turn."""
+        if self._until is None:  # a turn may bring 32 reads
+            self._until = time.monotonic() + _TURN
+            self._loop.call_soon(self._end_turn)
+        held_back, backlog = bool(self._backlog), self._backlog + data
+        at = 0
+        while at < len(backlog) and not self._reading_paused and time.monotonic() < self._until:
+            self._feed(backlog[at : at + _PIECE])
+            at = len(backlog) if self.exception() is not None else at + _PIECE
+        self._backlog = backlog[at:]
+        if self._backlog and not held_back:
+            self._pause_reading_for_buffer()
+        elif held_back and not self._backlog:
+            self._resume_reading_for_buffer()
+        if self._lost is not None and not self._backlog:
+            (how,), self._lost = self._lost, None
+            self.connection_lost(how)
+
+    def _end_turn(self) -> None:
+        self._until = None
+        if self._backlog and not self._reading_paused:  # else it goes on when that ends
+            self._take_in(b"")
+
+    def _feed(self, data: bytes) -> None:
         # Without data it is aiohttp that calls, to go on with what the parser holds.
         if data and not self._awaiting and (self._payload is None or self._payload.is_eof()):
             self._strayed = True
         super().data_received(data)
+        if self._interim > _MOST_INTERIM:
+            self._give_up(f"more than {_MOST_INTERIM} interim answers before the one asked for")
         if not self._awaiting:
             return
         self._came += len(data)
-        if self._came > _LARGEST_HEAD and self.transport is not None:
+        if self._came > _LARGEST_HEAD:
+            self._give_up(f"no end of its head within {_LARGEST_HEAD} bytes")
+
+    def _give_up(self, message: str) -> None:
+        if self.transport is not None:
             self.transport.abort()
-            message = f"no end of its head within {_LARGEST_HEAD} bytes"
             self.set_exception(HttpProcessingError(message=message))
 
     def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
         """Pass a head on that is complete."""
-        code = data[0].code
-        self._awaiting = code < _FINAL and code != _SWITCHING
-        super().feed_data(data, size)
+        head = data[0]
+        self._awaiting = head.code < _FINAL and head.code != _SWITCHING
+        self._interim += self._awaiting
+        self._until_closed = not head.chunked and hdrs.CONTENT_LENGTH not in head.headers
+        if self._interim <= _MOST_INTERIM:
+            super().feed_data(data, size)
+
+    def eof_received(self) -> None:
+        """Note an end in good order; uvloop does not even call this for one without TLS's word."""
+        transport = self.transport
+        tls = None if transport is None else transport.get_extra_info("ssl_object")
+        self._in_good_order = tls is None or _has_closed(tls)
+        super().eof_received()
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Tell a broken answer from none."""
+        """Tell a broken answer from none, and from a whole one; once all of it has been parsed."""
+        if self._backlog:
+            self._lost = (exc,)
+            return
         if self._awaiting and self._came and not self.is_eof():
             self.set_exception(HttpProcessingError(message="its head breaks off"))
+        body, in_good_order = self._payload, exc is None and self._in_good_order
+        if self._until_closed and not in_good_order and body is not None and not body.is_eof():
+            how = "without a closure alert of TLS" if exc is None else "by a reset"
+            body.set_exception(ClientPayloadError(f"its connection ended {how}"))
+            self._parser = None  # which would take this for the end of the body
         super().connection_lost(exc)
+
+
+def _has_closed(tls: ssl.SSLObject) -> bool:
+    """Whether the other side has said that it will send no more (RFC 8446, section 6.1)."""
+    try:
+        return not tls.read(1)
+    except ssl.SSLError:  # it wants to read on
+        return False

@@ -1,4 +1,4 @@
-"""A worker process: refines large answers for the service that started it, one after the other.
+"""A worker process: parses large bodies for the service that started it, one after the other.
 
 `python -m refresher.worker` has a socket for its standard input, and ends when that does: at the
 latest with whoever started it.
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from refresher.errors import RefreshFailed
 from refresher.model import Stage
-from refresher.tasks import Outcome, Task, pack_outcome, receive, send, unpack_task
+from refresher.tasks import Task, pack_outcome, receive, send, unpack_task
 
 _NICE = 10
 
@@ -41,7 +41,7 @@ def _work(channel: socket.socket) -> bool:
     return True
 
 
-def _outcome(task: Task, body: bytes) -> Outcome:
+def _outcome(task: Task[object], body: bytes) -> object:
     try:
         return task.carry_out(body)
     except RefreshFailed as refusal:

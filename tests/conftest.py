@@ -1,12 +1,20 @@
 """What all tests share."""
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
+from hypothesis import settings
 
+from refresher.transport import open_client
+from tests.faults import FaultServer, serving
 from tests.valkey import Valkey, running
+
+# How long an example takes says more of the machine, and what else it does, than of the code.
+settings.register_profile("refresher", deadline=None)
+settings.load_profile("refresher")
 
 
 @pytest.fixture(scope="session")
@@ -34,3 +42,15 @@ def own_valkey(tmp_path: Path) -> Iterator[Valkey]:
     """A server that a test may stop, flush and reconfigure."""
     with running(tmp_path) as server:
         yield server
+
+
+@pytest.fixture
+async def upstream() -> AsyncIterator[FaultServer]:
+    async with serving() as server:
+        yield server
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[httpx.AsyncClient]:
+    async with open_client() as client:
+        yield client

@@ -16,12 +16,14 @@ from refresher.build import rules_of
 from refresher.clock import ShiftedClock, SystemClock
 from refresher.config import Config, load
 from refresher.config.models import GuardConfig
+from refresher.errors import ConfigError, RefreshFailed
 from refresher.model import Payload
 from refresher.pipeline import GuardRules, Rules
 from refresher.sources import PageRead
 from refresher.store import Store
 from refresher.stores.memory import MemoryStore
 from tests.config.configs import job as configured
+from tests.config.configs import written
 from tests.faults import Answer, Request, json_answer, redirect, serving
 
 
@@ -80,6 +82,22 @@ async def test_a_paged_job_asks_as_its_table_says(
     assert found.body == b"[0,1,2]"
     assert [urlsplit(sent.target).query for sent in server.requests] == queries
     assert len(told) == len(queries)
+
+
+async def test_a_paged_jobs_guard_sees_keys_twice_that_its_items_have_lost() -> None:
+    async with serving() as server:
+        url = server.script("/x", json_answer(b'{"i": [{"a": 1, "a": 2}]}'))
+        paginate = {"type": "link_header", "items": "i[*].a"}
+        job = {"url": url, "paginate": paginate, "guard": {"duplicate_keys": "reject"}}
+        config = await anyio.to_thread.run_sync(partial(load, {"jobs": {"a": job}}, environ={}))
+        plan = config.jobs["a"]
+        upstream = opened("a", config)
+        source = build.source_of(plan, upstream, config, now=lambda: 0.0)
+        try:
+            with pytest.raises(RefreshFailed, match="stands twice"):
+                await source.fetch(None)
+        finally:
+            await upstream.transport.aclose()
 
 
 def test_every_rule_of_a_job_reaches_the_pipeline() -> None:
@@ -144,6 +162,32 @@ async def test_what_a_function_s_client_is_configured_with_stays_at_home() -> No
     assert home.requests[0].header("x-auth") == "s3cret-value"
     there = abroad.requests[0]
     assert [there.header(name) for name in ("x-key", "x-auth", "transfer-encoding")] == [None] * 3
+
+
+def test_functions_that_cannot_be_imported_are_told_with_the_file_and_the_line(
+    tmp_path: Path,
+) -> None:
+    more = '\n[jobs.more]\npython = "no_module_there:f"\n[jobs.good]\npython = "json:dumps"\n'
+    path = written(
+        tmp_path,
+        'include = ["jobs.d/*.toml"]\n[defaults]\npython = "json:nothing"\n'
+        '[jobs.a]\n[jobs.b]\n[jobs.c]\npython = "json:none"\n[jobs.d]\nfile = "x"\n',
+        more=more,
+    )
+    environ = {"REFRESHER__JOBS__D__PYTHON": "json:never"}
+    with pytest.raises(ConfigError) as caught:
+        build.import_functions(load(path, environ=environ, jobs={"e": {"python": lambda x: x}}))
+    said = [problem.replace(f"{tmp_path}/", "") for problem in caught.value.problems]
+    assert said[:3] == [
+        "config.toml:3: defaults.python: 'json' has no 'nothing'",
+        "config.toml:7: jobs.c.python: 'json' has no 'none'",
+        "REFRESHER__JOBS__D__PYTHON: jobs.d.python: 'json' has no 'never'",
+    ]
+    assert [problem.partition(".python")[0] for problem in said[3:]] == [
+        "jobs.d/more.toml:3: jobs.more",
+        "jobs.d/more.toml:5: jobs.good",
+        "@cache.job: jobs.e",
+    ]
 
 
 def test_no_table_can_be_mistaken_for_a_host_or_a_job(tmp_path: Path) -> None:

@@ -43,6 +43,15 @@ def test_rows_are_told_by_their_text(
     assert (found.of, found.added, found.removed, found.changed) == ("rows", *counts)
 
 
+def test_half_of_a_surrogate_pair_is_no_obstacle() -> None:
+    found = difference(content(rb'{"a": "\ud83d"}'), content(rb'{"a": "\ud83d", "b": 1}'))
+    assert found is not None
+    assert (found.added, found.changed) == (1, 0)
+    found = difference(content(rb'["\ud83d"]'), content(rb'["\ud83d", 1]'))
+    assert found is not None
+    assert (found.added, found.changed) == (1, 0)
+
+
 def test_what_has_no_like_roots_is_not_compared() -> None:
     assert difference(content(b"{}"), content(b"[]")) is None
     assert difference(content(b"1"), content(b"2")) is None

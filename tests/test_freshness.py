@@ -55,6 +55,18 @@ class TestState:
             for resting in (replace(SERVED, paused=True), replace(SERVED, enabled=False)):
                 assert freshness.state_of(resting, POLICY, now) is expected
 
+    def test_of_what_other_rules_made_is_stale_at_best(self) -> None:
+        outdated = replace(SERVED, outdated=True)
+        assert freshness.state_of(outdated, POLICY, START) is State.STALE
+        assert freshness.state_of(outdated, POLICY, END + 60) is State.EXPIRED
+        assert freshness.state_of(replace(PENDING, outdated=True), POLICY, START) is State.PENDING
+
+    def test_of_a_detached_process_is_that_of_any_other(self) -> None:
+        for now in (START, END + 20, END + 60):
+            expected = freshness.state_of(SERVED, POLICY, now)
+            detached = replace(SERVED, detached=True)
+            assert freshness.state_of(detached, POLICY, now) is expected
+
 
 class TestStateSince:
     def test_of_pending_is_when_the_job_became_known(self) -> None:
@@ -73,6 +85,13 @@ class TestStateSince:
     ) -> None:
         record = replace(SERVED, failing_since=failing_since)
         assert freshness.state_since(record, POLICY, END + 40) == since
+
+    @pytest.mark.parametrize("failing_since", [None, START + 3])
+    def test_of_what_other_rules_made_is_when_they_last_held(
+        self, failing_since: float | None
+    ) -> None:
+        record = replace(SERVED, outdated=True, failing_since=failing_since)
+        assert freshness.state_since(record, POLICY, END + 40) == START
 
     def test_of_expired_is_when_it_expired(self) -> None:
         record = replace(SERVED, failing_since=START + 3)
@@ -139,6 +158,15 @@ class TestDetail:
         assert freshness.detail_of(paused, State.STALE) == "paused"
         assert freshness.detail_of(replace(paused, enabled=False), State.STALE) == "disabled"
         assert freshness.detail_of(paused, State.EXPIRED) == "expired"
+
+    def test_prefers_what_holds_here_to_what_an_upstream_did(self) -> None:
+        record = replace(SERVED, last_attempt=failed(), outdated=True)
+        assert freshness.detail_of(record, State.STALE) == "definition"
+        detached = replace(record, detached=True)
+        assert freshness.detail_of(detached, State.STALE) == "detached"
+        assert freshness.detail_of(replace(detached, paused=True), State.STALE) == "paused"
+        assert freshness.detail_of(replace(detached, enabled=False), State.STALE) == "disabled"
+        assert freshness.detail_of(detached, State.EXPIRED) == "expired"
 
     def test_of_a_status_that_nobody_answered_is_the_stage(self) -> None:
         record = replace(SERVED, last_attempt=failed(Stage.STATUS))

@@ -311,7 +311,8 @@ def test_a_change_within_the_second_of_the_one_before_is_not_dated() -> None:
 
 
 def rolled_back(known: Ledger, number: int) -> Ledger | None:
-    return ledger.rolled_back(known, ONE, number, served=0, now=50, history=10)
+    discarded = settlement(Nothing(), at=50).attempt
+    return ledger.rolled_back(known, ONE, number, discarded=discarded, served=0, now=50, history=10)
 
 
 def test_a_rollback_is_a_new_version_of_old_bytes_and_pauses() -> None:

@@ -200,6 +200,11 @@ async def test_without_a_life_it_is_good_until_it_is_refused(
     assert len(bench.asked("/token")) == 2
 
 
+async def test_a_life_of_more_digits_than_a_number_can_have_is_refused(bench: Bench) -> None:
+    failed = await refusal(bench.tokens(issue("t1", 10**310)))
+    assert "expires_in" in str(failed)
+
+
 async def test_one_that_is_dead_on_arrival_serves_once(bench: Bench) -> None:
     tokens = bench.tokens(issue("t1", 0), issue("t2", -5))
     assert [await tokens.get(), await tokens.get()] == ["t1", "t2"]
@@ -300,6 +305,19 @@ async def test_an_endpoint_that_gives_no_token_fails_at_stage_auth(
     assert str(failure).startswith(f"no token from {bench.upstream.url('/token')}: ")
     assert said in str(failure)
     assert len(bench.upstream.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        issue("t1", token_type=f"mac {'Zq7' * 80}"),
+        answer(401, json.dumps({"error": f"see {'Zq7' * 80}"}).encode()),
+    ],
+)
+async def test_no_part_of_a_secret_is_quoted(bench: Bench, script: Answer) -> None:
+    said = str(await refusal(bench.tokens(script)))
+    assert "…" in said
+    assert "Zq7" not in said
 
 
 async def test_an_endpoint_that_cannot_be_reached_fails_at_stage_auth(bench: Bench) -> None:

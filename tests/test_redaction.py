@@ -37,6 +37,20 @@ def test_secrets_shorter_than_four_characters_are_left_in_free_text() -> None:
     assert Redactor(["abc", ""]).redact("abc abcd") == "abc abcd"
 
 
+def test_a_secret_is_found_whatever_its_case() -> None:
+    redactor = Redactor(["Zq7QUERY"])
+    assert redactor.redact("http://zq7query.example, İ ZQ7query") == "http://***.example, İ ***"
+
+
+@pytest.mark.parametrize("secret", ["Straße ΑΣ", "İstanbul", "ΑΣΑΣ"])
+def test_a_secret_is_found_where_lower_case_takes_more_or_other_letters(secret: str) -> None:
+    assert Redactor([secret]).redact(f"İΣ <{secret}> {secret}Σ") == "İΣ <***> ***Σ"
+
+
+def test_what_a_quotation_left_of_a_secret_goes_whatever_its_case() -> None:
+    assert Redactor(["Zq7QUERY-tail"]).redact("see zq7quer… there") == "see ***… there"
+
+
 SECRET = "p ä/?&=+%\"\\'\n@x"
 
 

@@ -118,7 +118,7 @@ async def test_every_function_that_cannot_be_imported_is_named_at_once() -> None
     with pytest.raises(ConfigError) as wrong:
         async with make_cache({"jobs": jobs}, Upstream()):
             pass
-    assert [problem.partition(":")[0] for problem in wrong.value.problems] == [
+    assert [problem.split(": ")[1] for problem in wrong.value.problems] == [
         "jobs.a.python",
         "jobs.b.python",
     ]

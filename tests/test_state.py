@@ -59,7 +59,7 @@ def test_a_swap_changes_record_and_bytes_at_once() -> None:
 def test_what_is_prepared_replaces_only_the_bytes_it_was_made_of() -> None:
     shelf = Shelf()
     shelf.put()
-    fuller = representation.prepare(b'{"a":1}', JSON).with_gzip(b"smaller")
+    fuller = representation.prepare(b'{"a":1}', JSON).with_coding("gzip", b"smaller")
     shelf.states.prepare("rates", fuller)
     assert shelf.states.get("rates").representation is fuller  # type: ignore[union-attr]
     shelf.swap(snapshot(b"[2]", version=2))

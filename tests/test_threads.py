@@ -3,12 +3,14 @@ import contextvars
 import subprocess
 import sys
 import threading
+from functools import partial
 
+import anyio
 import pytest
 
 from refresher.errors import RefreshFailed
 from refresher.model import Stage
-from refresher.threads import SoloThread, ThreadPool
+from refresher.threads import Lane, SoloThread, ThreadPool
 
 
 @pytest.fixture(params=["solo", "pool"])
@@ -85,7 +87,7 @@ async def test_a_pool_has_no_more_threads_than_its_size() -> None:
 def test_a_call_that_hangs_does_not_hold_up_the_end_of_the_process() -> None:
     program = """
 import asyncio, threading
-from refresher.threads import SoloThread, ThreadPool
+from refresher.threads import Lane, SoloThread, ThreadPool
 async def main():
     for runner in (SoloThread("a"), ThreadPool("b", 1)):
         try:
@@ -99,3 +101,27 @@ asyncio.run(main())
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=20, check=True
     )
     assert done.stdout.split() == ["abandoned", "abandoned"]
+
+
+async def test_a_lane_takes_calls_in_their_order_and_ends_when_it_is_closed() -> None:
+    lane, calls = Lane("lane"), list[int]()
+    for n in range(3):
+        lane.post(partial(calls.append, n))
+    thread = await lane.run(threading.current_thread)
+    assert calls == [0, 1, 2]
+    await lane.close()
+    await asyncio.to_thread(lane.join)
+    assert not thread.is_alive()
+    with pytest.raises(RuntimeError, match="lane has been closed, and takes no more calls"):
+        await lane.run(int)
+
+
+async def test_what_nobody_waits_for_any_more_is_left_out_of_a_lane() -> None:
+    lane, released, calls = Lane("lane"), threading.Event(), list[int]()
+    lane.post(lambda: None if released.wait(10) else calls.append(0))
+    with anyio.move_on_after(0):
+        await lane.run(partial(calls.append, 1))
+    released.set()
+    await lane.run(partial(calls.append, 2))
+    await lane.close()
+    assert calls == [2]

@@ -1,19 +1,24 @@
 import asyncio
 import base64
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import httpx
 import pytest
+import uvloop
 
 from refresher.reach import EXTENSION, ForbiddenAddress, Reach
 from refresher.transport import AiohttpTransport, open_client
 from tests.faults import (
     CERTIFICATE,
+    CUT,
     HANG_UP,
     RESET,
     STALL,
+    Answer,
+    Deed,
     FaultServer,
+    Request,
     Until,
     answer,
     closed_port,
@@ -21,18 +26,6 @@ from tests.faults import (
 )
 
 PUBLIC = "93.184.216.34"
-
-
-@pytest.fixture
-async def upstream() -> AsyncIterator[FaultServer]:
-    async with serving() as server:
-        yield server
-
-
-@pytest.fixture
-async def client() -> AsyncIterator[httpx.AsyncClient]:
-    async with open_client() as client:
-        yield client
 
 
 def from_public(url: str) -> httpx.Request:
@@ -128,6 +121,94 @@ async def test_a_304_that_tells_the_length_of_what_it_did_not_send_keeps_its_con
     for _ in range(2):
         assert (await client.get(url)).status_code == 304
     assert upstream.connections == 1
+
+
+@pytest.mark.parametrize("end", [HANG_UP, RESET])
+@pytest.mark.parametrize("tls", [False, True])
+async def test_a_get_on_a_kept_connection_that_ends_without_a_byte_is_sent_once_more(
+    end: Deed, *, tls: bool
+) -> None:
+    trusting = ssl.create_default_context(cafile=str(CERTIFICATE))
+    async with serving(tls=tls) as upstream, open_client(tls=trusting) as client:
+        url = upstream.script("/", answer(200, b"1"), (end,), answer(200, b"2"))
+        assert (await client.get(url)).content == b"1"
+        assert (await client.request("GET", url, content=b"?")).content == b"2"
+        assert [(sent.connection, sent.body) for sent in upstream.requests] == [
+            (1, b""),
+            (1, b"?"),
+            (2, b"?"),
+        ]
+
+
+async def test_it_is_sent_on_a_new_connection_and_on_no_other_that_was_kept(
+    upstream: FaultServer, client: httpx.AsyncClient
+) -> None:
+    both = asyncio.Event()
+
+    def let_both_go(_: Request) -> Answer:
+        both.set()
+        return answer(200)
+
+    slow = upstream.script("/slow", (Until(both), *answer(200)))
+    await asyncio.gather(client.get(slow), client.get(upstream.script("/fast", let_both_go)))
+    assert upstream.connections == 2
+    url = upstream.script("/", (HANG_UP,), answer(200, b"1"))
+    assert (await client.get(url)).content == b"1"
+    assert upstream.requests[-1].connection == 3
+
+
+async def test_what_has_been_sent_twice_is_not_sent_again(
+    upstream: FaultServer, client: httpx.AsyncClient
+) -> None:
+    url = upstream.script("/", answer(200), (HANG_UP,))
+    await client.get(url)
+    with pytest.raises(httpx.ReadError):
+        await client.get(url)
+    assert len(upstream.requests) == 3
+
+
+async def test_what_ends_on_a_new_connection_is_not_sent_again(
+    upstream: FaultServer, client: httpx.AsyncClient
+) -> None:
+    with pytest.raises(httpx.ReadError):
+        await client.get(upstream.script("/", (HANG_UP,), answer(200)))
+    assert len(upstream.requests) == 1
+
+
+@pytest.mark.parametrize("end", [HANG_UP, RESET])
+@pytest.mark.parametrize("some", [b"H", b"HTTP/1.1 103 Early Hints\r\n\r\n"])
+async def test_what_has_been_answered_in_part_is_not_sent_again(
+    some: bytes, end: Deed, upstream: FaultServer, client: httpx.AsyncClient
+) -> None:
+    url = upstream.script("/", answer(200), (some, end), answer(200))
+    await client.get(url)
+    with pytest.raises((httpx.RemoteProtocolError, httpx.ReadError)):
+        await client.get(url)
+    assert len(upstream.requests) == 2
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "HEAD", "DELETE"])
+async def test_what_is_no_get_is_not_sent_again(
+    method: str, upstream: FaultServer, client: httpx.AsyncClient
+) -> None:
+    url = upstream.script("/", answer(200), (HANG_UP,), answer(200))
+    await client.get(url)
+    with pytest.raises(httpx.ReadError):
+        await client.request(method, url)
+    assert len(upstream.requests) == 2
+
+
+async def test_a_stream_that_has_been_read_is_not_sent_again(
+    upstream: FaultServer, client: httpx.AsyncClient
+) -> None:
+    async def parts() -> AsyncIterator[bytes]:
+        yield b"one"
+
+    url = upstream.script("/", answer(200), (HANG_UP,), answer(200))
+    await client.get(url)
+    with pytest.raises(httpx.ReadError):
+        await client.request("GET", url, content=parts(), headers={"Content-Length": "3"})
+    assert len(upstream.requests) == 2
 
 
 async def test_the_address_that_answered_is_told(
@@ -259,3 +340,44 @@ class TestAProxy:
         async with open_client(transport=transport) as client:
             with pytest.raises(httpx.UnsupportedProtocol, match="socks5"):
                 await client.get("http://api.example/")
+
+
+UNTIL_CLOSED = b"HTTP/1.1 200 OK\r\n\r\n[1"
+
+
+@pytest.mark.parametrize(("end", "tls"), [(RESET, False), (RESET, True), (CUT, True)])
+@pytest.mark.parametrize("loop", [None, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+def test_a_body_that_only_the_end_delimits_is_broken_where_its_end_proves_nothing(
+    end: Deed, loop: Callable[[], asyncio.AbstractEventLoop] | None, *, tls: bool
+) -> None:
+    async def fetch() -> None:
+        come = asyncio.Event()
+        async with serving(tls=tls) as upstream, open_client(tls=trusting()) as client:
+            upstream.script("/", (UNTIL_CLOSED, Until(come), end))
+            async with client.stream("GET", upstream.url()) as response:
+                chunks = response.aiter_raw()
+                assert await anext(chunks) == b"[1"
+                come.set()
+                with pytest.raises(httpx.RemoteProtocolError, match="its connection ended"):
+                    await anext(chunks)
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(fetch())
+
+
+@pytest.mark.parametrize("tls", [False, True])
+@pytest.mark.parametrize("loop", [None, uvloop.new_event_loop], ids=["asyncio", "uvloop"])
+def test_a_body_that_only_the_end_delimits_is_whole_where_that_came_in_good_order(
+    loop: Callable[[], asyncio.AbstractEventLoop] | None, *, tls: bool
+) -> None:
+    async def fetch() -> None:
+        async with serving(tls=tls) as upstream, open_client(tls=trusting()) as client:
+            upstream.script("/", (UNTIL_CLOSED, b"]", HANG_UP))
+            assert (await client.get(upstream.url())).content == b"[1]"
+
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(fetch())
+
+
+def trusting() -> ssl.SSLContext:
+    return ssl.create_default_context(cafile=CERTIFICATE)

@@ -48,6 +48,15 @@ def test_json_is_decoded_under_any_annotation(type_: object, value: object) -> N
     assert Values().of(snapshot(), type_) == value
 
 
+@pytest.mark.parametrize("type_", [None, dict[str, str]])
+def test_half_of_a_surrogate_pair_is_read_as_the_character_for_what_cannot_be_read(
+    type_: object,
+) -> None:
+    assert Values().of(snapshot(body=rb'{"a": "\ud83d!"}'), type_) == {"a": "\ufffd!"}
+    with pytest.raises(ValidationError, match="valid integer"):
+        Values().of(snapshot(body=rb'{"a": "\ud83d!"}'), dict[str, int])
+
+
 def test_text_and_bytes_are_what_they_are() -> None:
     text = snapshot("grün".encode(), content_type="text/plain", form=Format.TEXT)
     assert Values().of(text, None) == Values().of(text, str) == "grün"

@@ -1,6 +1,7 @@
 """The way to an upstream as configured: proxies and TLS, over real sockets."""
 
 import logging
+import shutil
 import ssl
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -126,6 +127,42 @@ class TestTls:
         found = await attempt(pki.folder, strict, f'tls = {{ ca = "ca.pem"{shown} }}')
         assert said(found)[0] in {Stage.TLS, Stage.CONNECT}
         assert strict.requests == []
+
+    async def test_shows_a_renewed_certificate_on_new_connections_at_once(
+        self, pki: Pki, strict: FaultServer, tmp_path: Path
+    ) -> None:
+        for name in ("ca.pem", "stranger-client.pem", "stranger-client.key"):
+            shutil.copy(pki.folder / name, tmp_path / name.replace("stranger-", ""))
+        config = tmp_path / "config.toml"
+        config.write_text(
+            f'[upstreams.up]\nbase_url = "{strict.url()}"\n'
+            'tls = { ca = "ca.pem", cert = "client.pem", key = "client.key" }\n'
+            '[jobs.a]\nupstream = "up"\nurl = "/x"\ninterval = "1h"\nbackoff = "1h"\n'
+        )
+        async with Refresher.from_toml(config) as cache:
+            await until_attempted(cache)
+            assert record(cache).snapshot is None
+            for name in ("client.pem", "client.key"):  # for a moment they do not belong together
+                shutil.copy(pki.folder / f"ca-{name}", tmp_path / name)
+            await until(cache, lambda: record(cache).snapshot is not None)
+
+    async def test_goes_on_with_the_old_certificate_while_the_new_one_is_unfit(
+        self, pki: Pki, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        shutil.copy(pki.folder / "ca.pem", tmp_path)
+        async with serving(tls=pki.server()) as upstream:
+            upstream.script("/x", json_answer(b"[1]"))
+            config = tmp_path / "config.toml"
+            config.write_text(
+                f'[upstreams.up]\nbase_url = "{upstream.url()}"\ntls = {{ ca = "ca.pem" }}\n'
+                '[jobs.a]\nupstream = "up"\nurl = "/x"\ninterval = "100ms"\n'
+            )
+            async with Refresher.from_toml(config) as cache:
+                await until_attempted(cache)
+                (tmp_path / "ca.pem").write_text("half of it")
+                await until(cache, lambda: "has no certificate in PEM form" in caplog.text)
+                before = record(cache).counts.unchanged
+                await until(cache, lambda: record(cache).counts.unchanged > before)
 
     async def test_a_file_that_vanished_since_the_start_is_told(self, tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match=r"tls.ca: cannot be read \(No such file"):

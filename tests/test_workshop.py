@@ -11,8 +11,10 @@ from pathlib import Path
 
 import anyio
 import anyio.to_thread
+import msgspec
 import pytest
 
+from refresher import json_patch
 from refresher.errors import RefreshFailed
 from refresher.model import (
     Confirmation,
@@ -24,8 +26,10 @@ from refresher.model import (
     Stage,
 )
 from refresher.pipeline import GuardRules, Rules
+from refresher.pipeline.pages import PageRule, read_page
+from refresher.pointer import NotThere
 from refresher.spool import Spooled
-from refresher.tasks import Refined, Refused, Task, Verdict
+from refresher.tasks import Refined, Refining, Refused, Verdict
 from refresher.workshop import Workshop
 from tests.workers import (
     ENDLESS,
@@ -47,7 +51,7 @@ RAW = Rules(raw=True)
 
 
 def refined_here(body: bytes, rules: Rules) -> Verdict:
-    return Task(content_type="application/json", rules=rules, served=None, etag=None).carry_out(
+    return Refining(content_type="application/json", rules=rules, served=None, etag=None).carry_out(
         body
     )
 
@@ -86,6 +90,32 @@ async def test_a_small_body_starts_no_process(workshop: Workshop, body: bytes) -
 async def test_what_is_to_be_parsed_is_large_sooner(workshop: Workshop, rules: Rules) -> None:
     await workshop.refine(in_memory(MIDDLING_BODY), rules, None)
     assert children()
+
+
+@pytest.mark.parametrize("make", [in_memory, in_a_file])
+@pytest.mark.parametrize("items", ["@", "[*].id"])
+async def test_a_worker_finds_in_a_large_page_what_would_be_found_here(
+    workshop: Workshop, make: Callable[[bytes], Payload | Spooled], items: str
+) -> None:
+    rule = PageRule(items=items)
+    found = await workshop.read_page(make(LARGE_BODY), rule)
+    assert found == read_page(in_memory(LARGE_BODY), rule)
+    assert len(children()) == 1
+
+
+async def test_a_page_is_large_sooner_where_it_is_to_be_parsed(workshop: Workshop) -> None:
+    await workshop.read_page(in_memory(MIDDLING_BODY), PageRule(path="a.b"))
+    assert not children()
+    await workshop.read_page(in_memory(MIDDLING_BODY), PageRule(items="[*]"))
+    assert children()
+
+
+async def test_a_large_page_that_cannot_be_read_is_refused_as_it_would_be_here(
+    workshop: Workshop,
+) -> None:
+    with pytest.raises(RefreshFailed) as refused:
+        await workshop.read_page(in_memory(LARGE_BODY), PageRule(items="nothing"))
+    assert refused.value.failure.stage is Stage.SELECT
 
 
 async def test_a_body_in_memory_that_stays_as_it_is_is_not_kept_twice(workshop: Workshop) -> None:
@@ -148,7 +178,9 @@ async def test_what_is_slow_to_be_made_json_is_large_sooner(
     workshop: Workshop, content_type: str, body: bytes
 ) -> None:
     def here(rules: Rules) -> Verdict:
-        return Task(content_type=content_type, rules=rules, served=None, etag=None).carry_out(body)
+        return Refining(content_type=content_type, rules=rules, served=None, etag=None).carry_out(
+            body
+        )
 
     for rules in (PLAIN, RAW):
         assert await workshop.refine(in_memory(body, content_type), rules, None) == here(rules)
@@ -265,6 +297,33 @@ async def test_there_are_only_so_many_workers(workshop: Workshop) -> None:
     assert 1 <= len(children()) <= 4
 
 
+async def test_large_texts_are_compared_by_a_worker_one_pair_at_a_time(
+    workshop: Workshop,
+) -> None:
+    other = LARGE_BODY.replace(b'"id":7,', b'"id":8,')
+    patches = await asyncio.gather(*(workshop.compare(LARGE_BODY, other) for _ in range(4)))
+    assert patches == [json_patch.patch(LARGE_BODY, other)] * 4
+    assert b'"/7/id"' in patches[0]
+    assert len(children()) == 1
+
+
+async def test_small_texts_are_compared_here(workshop: Workshop) -> None:
+    assert await workshop.compare(b"[1]", b"[1,2]") == b'[{"op":"add","path":"/1","value":2}]'
+    assert not children()
+
+
+async def test_a_worker_that_dies_over_a_comparison_is_replaced(workshop: Workshop) -> None:
+    async def die() -> None:
+        os.kill(await a_busy_worker(), signal.SIGKILL)
+
+    long, longer = (msgspec.json.encode(list(range(n, 400_000))) for n in (0, 1))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(die)
+        with pytest.raises(RefreshFailed, match=r"worker process died .*SIGKILL"):
+            await workshop.compare(long, longer)
+    assert await workshop.compare(LARGE_BODY, LARGE_BODY) == b"[]"
+
+
 async def test_workers_yield_to_the_service(workshop: Workshop) -> None:
     await workshop.refine(in_a_file(LARGE_BODY), PLAIN, None)
     (pid,) = children()
@@ -302,6 +361,12 @@ async def test_no_body_is_kept_once_it_has_been_of_use(workshop: Workshop, rules
         await until(lambda: sys.getrefcount(LARGE_BODY) == before)
     finally:
         gc.enable()
+
+
+async def test_values_are_found_in_a_large_body(workshop: Workshop) -> None:
+    body = b'{"a": [1.50, {"b": 1e400}], "c": "' + b"x" * 2**21 + b'"}'
+    found = await workshop.look_up(body, [("a", "0"), ("a", "1"), ("a", "2"), ("c",)])
+    assert found == [b"1.50", b'{"b": 1e400}', NotThere(1), b'"' + b"x" * 2**21 + b'"']
 
 
 PROGRAM = """

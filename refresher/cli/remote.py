@@ -10,7 +10,7 @@ import httpx
 import msgspec
 
 from refresher.admin_token import FILE_NAME
-from refresher.config import Config, load, state_directory
+from refresher.config import Config, load_keys, state_directory
 from refresher.errors import ConfigError, ServiceError
 from refresher.redaction import Redactor
 
@@ -19,6 +19,8 @@ T = TypeVar("T")
 _VARIABLE = "REFRESHER_ADMIN_TOKEN"
 _TIMEOUT = 10.0
 """Seconds; a service that lives answers in milliseconds."""
+_ADDRESS_KEYS = (("server", "host"), ("server", "port"))
+_TOKEN_KEYS = (("admin", "token"), ("store", "dir"))
 _LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  not listened on
 
 
@@ -109,7 +111,8 @@ class _Problem(msgspec.Struct):
 def find_service(path: Path | None, url: str | None, environ: Mapping[str, str]) -> RunningService:
     """The service at `url`, else where the configuration at `path` says.
 
-    The configuration is read only where something is wanted of it.
+    Of the configuration no more is read than is wanted of it: the variables that its jobs need are
+    set where the service runs, and seldom in the terminal of who asks.
 
     Raises:
         ConfigError: it cannot be used, or there is none to say where the service is.
@@ -120,7 +123,8 @@ def find_service(path: Path | None, url: str | None, environ: Mapping[str, str])
     if path is None and url is None:
         problem = "there is no config.toml here to say where the service is; name it with --url, or"
         raise ConfigError([f"{problem} the configuration with --config (`refresher init`)"])
-    config = load(path, environ=environ if path else {})
+    keys = [*(_TOKEN_KEYS if not given else ()), *(_ADDRESS_KEYS if url is None else ())]
+    config = load_keys(path, keys, environ=environ if path else {})
     token = Token(value=given, origin=f"${_VARIABLE}") if given else _kept(config, environ)
     return RunningService(url=_url_of(config) if url is None else _checked(url), token=token)
 

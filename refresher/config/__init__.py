@@ -1,6 +1,6 @@
 """The configuration: from `config.toml` and the environment to what is to be run."""
 
-from refresher.config.loading import Config, load, state_directory
+from refresher.config.loading import Config, load, load_keys, state_directory
 from refresher.config.models import (
     AdminConfig,
     Auth,
@@ -38,6 +38,7 @@ __all__ = [
     "duration",
     "json_schema",
     "load",
+    "load_keys",
     "state_directory",
     "written_duration",
 ]

@@ -1,6 +1,6 @@
 """A configuration, from wherever it is written to what is to be run."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -19,10 +19,14 @@ from refresher.config.models import (
     UpstreamConfig,
 )
 from refresher.config.names import check_names
-from refresher.config.overrides import override_from_command_line, override_from_environment
+from refresher.config.overrides import (
+    only_overrides,
+    override_from_command_line,
+    override_from_environment,
+)
 from refresher.config.plans import JobPlan, plan_jobs
 from refresher.config.problems import Problems
-from refresher.config.references import Mark, References
+from refresher.config.references import Mark, References, mark_of
 from refresher.config.schema import keys_at
 from refresher.config.tls_files import check_tls
 from refresher.config.tree import KeyPath, Origin, Table, Tree
@@ -52,7 +56,7 @@ class Config:
     secrets: frozenset[str] = field(repr=False)
     """Whatever must not be shown, in every form it is known in."""
     secret_files: dict[Path, Mark | None]
-    """The files that `${file:…}` read, as they were: a change of one is a change here."""
+    """The files that `${file:…}` and `tls` read, as they were: a change of one is a change here."""
 
 
 def load(
@@ -71,19 +75,61 @@ def load(
     Raises:
         ConfigError: it cannot be used; has every problem there is.
     """
+    tree, problems, references = _read(source, environ)
+    add(tree, problems, Origin("@cache.job", tree.main.directory), {"jobs": _given(jobs)})
+    override_from_environment(tree, problems, environ)
+    override_from_command_line(tree, problems, overrides)
+    return _checked(source, tree, problems, references)
+
+
+def load_keys(
+    path: Path | None, keys: Collection[tuple[str, str]], *, environ: Mapping[str, str]
+) -> Config:
+    """Read these keys of a configuration's tables, as if nothing else were written.
+
+    So neither what is wrong with the rest matters, nor the variables that it needs.
+
+    Raises:
+        ConfigError: they cannot be used, or the file cannot be read.
+    """
+    tree, problems, references = _read(path, environ)
+    override_from_environment(tree, problems, only_overrides(environ, keys))
+    for section in tree.values.keys() - {table for table, _ in keys}:
+        del tree.values[section]
+    for section, table in tree.values.items():
+        if isinstance(table, dict):
+            tree.values[section] = {k: v for k, v in table.items() if (section, k) in keys}
+    return _checked(path, tree, problems, references)
+
+
+def _read(
+    source: Path | Mapping[str, object] | None, environ: Mapping[str, str]
+) -> tuple[Tree, Problems, References]:
+    """The tables of a configuration and of what it includes, as they are written."""
     tree, main = read_main(source)
     problems, references = Problems(tree), References(environ)
     add(tree, problems, tree.main, main)
     add_included(tree, problems, references)
-    add(tree, problems, Origin("@cache.job", tree.main.directory), {"jobs": _given(jobs)})
-    override_from_environment(tree, problems, environ)
-    override_from_command_line(tree, problems, overrides)
+    return tree, problems, references
+
+
+def _checked(
+    source: Path | Mapping[str, object] | None,
+    tree: Tree,
+    problems: Problems,
+    references: References,
+) -> Config:
+    """What a tree comes to with its references filled in.
+
+    Raises:
+        ConfigError: it cannot be used; has every problem there is.
+    """
     filled = fill(tree, references, problems)
     hidden = secrets(tree, filled)
     _check_tables(tree, problems)
     check_names(tree, problems)
     store = _store(tree, problems)
-    upstreams = _upstreams(tree, problems)
+    upstreams = _upstreams(tree, problems, references.files)
     config = Config(
         path=source if isinstance(source, Path) else None,
         directory=tree.main.directory,
@@ -164,11 +210,15 @@ def _server(tree: Tree, problems: Problems, store: StoreConfig) -> ServerConfig:
     return server
 
 
-def _upstreams(tree: Tree, problems: Problems) -> dict[str, UpstreamConfig]:
-    return {name: _upstream(tree, name, problems) for name in tree.table("upstreams")}
+def _upstreams(
+    tree: Tree, problems: Problems, read: dict[Path, Mark | None]
+) -> dict[str, UpstreamConfig]:
+    return {name: _upstream(tree, name, problems, read) for name in tree.table("upstreams")}
 
 
-def _upstream(tree: Tree, name: str, problems: Problems) -> UpstreamConfig:
+def _upstream(
+    tree: Tree, name: str, problems: Problems, read: dict[Path, Mark | None]
+) -> UpstreamConfig:
     place = ("upstreams", name)
     upstream, _ = validated(UpstreamConfig, tree.table(*place), problems, _under(*place))
     files = {
@@ -177,6 +227,7 @@ def _upstream(tree: Tree, name: str, problems: Problems) -> UpstreamConfig:
         if (path := getattr(upstream.tls, key)) is not None
     }
     upstream = replace(upstream, tls=replace(upstream.tls, **files))
+    read.update({path: mark_of(path) for path in files.values()})  # before: as of a secret file
     check_tls(upstream.tls, (*place, "tls"), problems)
     return upstream
 

@@ -1,7 +1,7 @@
 """Values from the environment and the command line, put over those of the files."""
 
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 
 from refresher.config.inheritance import ALTERNATIVES
@@ -27,6 +27,12 @@ def override_from_environment(tree: Tree, problems: Problems, environ: Mapping[s
             problems.add(path, f"is set by {first.name} too", advice="unset one", origin=origin)
             continue
         _put(tree, path, _value(tree, path, environ[name]), origin)
+
+
+def only_overrides(environ: Mapping[str, str], keys: Iterable[Sequence[str]]) -> Mapping[str, str]:
+    """Those variables that set one of these keys."""
+    names = {_variable(key) for key in keys}
+    return {name: value for name, value in environ.items() if name.upper() in names}
 
 
 def override_from_command_line(
@@ -62,7 +68,8 @@ def _path(
     """The path that the words name, of a key that a table has, or may have."""
     path: tuple[str, ...] = ()
     for index, word in enumerate(words):
-        known = {_plain(key): key for key in (*keys_at(path), *tree.table(*path))}
+        # Where there are names to choose from, one that is written and none of these is wrong too.
+        known = {_plain(key): key for key in keys_at(path) or tree.table(*path)}
         if not path:
             del known["include"]  # the files are read by now
         if (key := known.get(_plain(word))) is None:

@@ -14,7 +14,7 @@ from refresher.config.problems import Problems, did_you_mean
 from refresher.config.references import pieces_of
 from refresher.config.schema_files import read_schema
 from refresher.config.settling import Draft, settled
-from refresher.config.tree import Tree
+from refresher.config.tree import Place, Tree
 from refresher.config.units import Unfit
 from refresher.config.validation import validated
 from refresher.model import Definition
@@ -40,6 +40,8 @@ class JobPlan:
     """Whether a user name or a password stands in `url`."""
     schema: str | None = field(default=None, repr=False)
     """The text of the JSON Schema file."""
+    function_place: Place | None = field(default=None, repr=False, compare=False)
+    """Where the function is named: whether it can be imported is not known yet."""
 
 
 def plan_jobs(
@@ -92,6 +94,7 @@ def _planned(
         url=address.url if kind == "url" and address is not None else None,
         userinfo=kind == "url" and address is not None and address.has_userinfo,
         schema=schema,
+        function_place=tree.place(written.place(("python",))) if kind == "python" else None,
     )
 
 

@@ -11,6 +11,21 @@ from refresher.config.units import Share, written_duration
 
 _MOST_JITTER = 0.5
 
+_OF_REQUESTS = (
+    "method",
+    "params",
+    "json",
+    "body",
+    "ok_status",
+    "conditional",
+    "max_redirects",
+    "respect_cache_control",
+    "max_interval",
+    "paginate",
+)
+_OF_CLIENTS = ("headers", "auth", "connect_timeout")
+"""What describes requests in general, and so the client that a function is given too."""
+
 _TIMES = {"interval", "cron", "jitter", "timeout", "connect_timeout"}
 _WAITS = {"backoff", "backoff_max", "max_interval"}
 _REQUEST = {"method", "conditional", "json", "body"}
@@ -40,6 +55,7 @@ def settled(draft: Draft) -> JobConfig:
     """The job's settings as they hold; what cannot hold is noted."""
     config = draft.config
     file, schema = (_absolute(draft, key, getattr(config, key)) for key in ("file", "schema"))
+    _check_source(draft)
     if draft.wrong & _RELATED:
         return replace(config, file=file, schema=schema)
     _check_backoff(draft)
@@ -57,6 +73,27 @@ def settled(draft: Draft) -> JobConfig:
         conditional=_conditional(draft, method),
         paginate=_paginate(draft),
     )
+
+
+def _check_source(draft: Draft) -> None:
+    """Note what the job says of a request that its source does not make.
+
+    What it inherits may be meant for other jobs.
+    """
+    if draft.wrong & {"url", "file", "python"}:
+        return
+    idle: tuple[str, ...]
+    match draft.config:
+        case JobConfig(url=None, file=Path()):
+            source, idle = "a file", (*_OF_REQUESTS, *_OF_CLIENTS)
+        case JobConfig(url=None, python=function) if function is not None:
+            source, idle = "a function, which makes its own requests", _OF_REQUESTS
+        case _:
+            return
+    for key in idle:
+        if draft.written.own(key) and key not in draft.wrong:
+            wrong = f"is for a url, and the source of jobs.{draft.name} is {source}"
+            draft.note(key, wrong, "take it out")
 
 
 def _jitter(draft: Draft) -> float:
@@ -97,6 +134,7 @@ def _check_max_interval(draft: Draft) -> None:
     config = draft.config
     if (
         config.cron is None
+        and config.url is not None
         and config.max_interval < config.interval
         and draft.written.own("max_interval")
     ):
@@ -126,8 +164,6 @@ def _paginate(draft: Draft) -> Paginate | None:
     if paginate is None:
         return None
     if config.url is None:
-        if draft.written.own("paginate") and not draft.wrong & {"url", "file", "python"}:
-            draft.note("paginate", "is for a url, which the job has not", "take it out")
         return None
     if config.format not in ("auto", "json"):
         wrong = f'needs JSON, and the format of jobs.{draft.name} is "{config.format}"'
@@ -150,7 +186,7 @@ def _method(draft: Draft) -> str:
 def _conditional(draft: Draft, method: str) -> bool:
     if method == "GET":
         return draft.config.conditional
-    if draft.config.conditional and draft.written.own("conditional"):
+    if draft.config.url and draft.config.conditional and draft.written.own("conditional"):
         draft.note("conditional", f"is for GET, and the method is {method}", "leave it out")
     return False
 

@@ -21,6 +21,17 @@ class Origin:
     """Whether `${` in its values means just that."""
 
 
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a value is written, for who finds out later what is wrong with it."""
+
+    origin: str
+    """As of `Origin.name`."""
+    path: KeyPath
+    is_file: bool
+    """Whether there are lines to name."""
+
+
 @dataclass(slots=True)
 class Tree:
     """Tables from all sources, one within another."""
@@ -36,6 +47,11 @@ class Tree:
             if (origin := self.origins.get(path[:end])) is not None:
                 return origin
         return self.main
+
+    def place(self, path: KeyPath) -> Place:
+        """Where the value at `path` is written; holds on to nothing of the tree."""
+        origin = self.origin(path)
+        return Place(origin.name, path, is_file=origin.text is not None)
 
     def table(self, *path: str) -> Table:
         """The table at `path`; empty where there is none, or something else."""

@@ -8,7 +8,7 @@ is a file a process that is parsed at every scrape, and an object for every chil
 
 import os
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from itertools import accumulate
 
 from refresher import freshness
@@ -17,7 +17,7 @@ from refresher.observers.exposition import escaped, head
 from refresher.observers.processes import process_lines, usages
 from refresher.protocols import StoreOperation
 from refresher.scoreboard import Scoreboard, Seat
-from refresher.state import Entry, StateStore
+from refresher.state import Entry
 from refresher.version import VERSION
 
 _OUTCOMES = (*Outcome, "skipped")
@@ -81,16 +81,14 @@ class Metrics:
     def crashed(self, job: str, error: Exception) -> None:
         """Count nothing: the attempt that broke is counted as failed."""
 
-    def exposition(self, states: StateStore, now: float) -> bytes:
-        """All metrics in the Prometheus text format, as of `now`; blocks, from any thread."""
-        entries, pids = list(states), filter(None, self._board.column(self._pid))
-        lines = [
-            *self._counters(self._board.totals()),
-            *_gauges(entries, now),
-            *process_lines(usages(pids)),
-            "",
-        ]
-        return "\n".join(lines).encode()
+    def of_jobs(self, entries: Sequence[Entry], now: float) -> Iterator[str]:
+        """The lines of what is counted and known of jobs, in the Prometheus text format."""
+        yield from self._counters(self._board.totals())
+        yield from _gauges(entries, now)
+
+    def of_processes(self) -> list[str]:
+        """The lines of what the instance's processes use; blocks, from any thread."""
+        return list(process_lines(usages(filter(None, self._board.column(self._pid)))))
 
     def _counters(self, totals: "memoryview[int]") -> Iterator[str]:
         yield from head("refresher_attempts_total", "counter", "Attempts, by how they ended.")
@@ -124,7 +122,7 @@ class Metrics:
             yield f"{name}_count{{{label}}} {counts[-1]}"
 
 
-def _gauges(entries: list[Entry], now: float) -> Iterator[str]:
+def _gauges(entries: Sequence[Entry], now: float) -> Iterator[str]:
     served = [(entry, entry.record.snapshot) for entry in entries if entry.record.snapshot]
     for name, help_text, value in _OF_SNAPSHOTS:
         yield from head(name, "gauge", help_text)

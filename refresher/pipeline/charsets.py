@@ -15,7 +15,9 @@ _MARKS |= {codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:+-]{0,39}")
 # Python counts these among its text encodings, but they are escapes and not charsets of a body; two
 # take quadratic time.
-_NOT_CHARSETS = frozenset({"idna", "punycode", "raw-unicode-escape", "unicode-escape", "utf-7"})
+_NOT_CHARSETS = frozenset(
+    {"charmap", "idna", "punycode", "raw-unicode-escape", "unicode-escape", "utf-7"}
+)
 
 _XML_DECLARATION = re.compile(
     rb"<\?xml[ \t\r\n][^>]{0,200}?[ \t\r\n]encoding[ \t\r\n]*=[ \t\r\n]*[\"']([A-Za-z0-9._-]+)"

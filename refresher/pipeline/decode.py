@@ -157,12 +157,15 @@ def _holds_json(text: bytes) -> bool:
     if text.lstrip(b" \t\r\n")[:1] not in {b"[", b"{"}:
         return False
     try:
-        msgspec.json.decode(text, type=msgspec.Raw)
+        jsontext.read(text, _skim)
     except msgspec.DecodeError:
         return False
     except RecursionError:
         return True  # let the check of its depth say so
     return True
+
+
+_skim = msgspec.json.Decoder(msgspec.Raw).decode
 
 
 def _keep(text: bytes) -> Converted:

@@ -69,7 +69,7 @@ def guard_keys(decoded: Content, repeated_key: str | None) -> None:
 
 def _guard_items(content: Content, rules: GuardRules) -> None:
     least, most, count = rules.min_items, rules.max_items, content.items
-    if least is not None and (count is None or count < least):
+    if least and (count is None or count < least):  # of 0 there are enough even in a scalar
         has = "none to count" if count is None else f"{count:,}"
         message = f"guard.min_items asks for {least:,} items, the answer has {has}"
         raise RefreshFailed(Stage.GUARD, message)
@@ -101,6 +101,10 @@ def _guard_change(content: Content, rules: GuardRules, served: Served, size: int
         raise RefreshFailed(Stage.GUARD, message)
 
 
+_rows = msgspec.json.Decoder(list[dict[str, msgspec.Raw]]).decode
+_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+
+
 def _guard_members(content: Content, required: tuple[str, ...]) -> None:
     if not content.is_json:
         message = f"guard.required looks into JSON, but the answer is {content.format}"
@@ -108,12 +112,10 @@ def _guard_members(content: Content, required: tuple[str, ...]) -> None:
     try:
         match content.body.lstrip(b" \t\r\n")[:1]:
             case b"[":
-                rows = msgspec.json.decode(content.body, type=list[dict[str, msgspec.Raw]])
+                rows = jsontext.read(content.body, _rows)
                 places = [(f"row {number}", row) for number, row in enumerate(rows)]
             case _:
-                places = [
-                    ("the root", msgspec.json.decode(content.body, type=dict[str, msgspec.Raw]))
-                ]
+                places = [("the root", jsontext.read(content.body, _members))]
     except msgspec.ValidationError as error:
         message = f"guard.required asks for {', '.join(required)}, which only an object can have"
         raise RefreshFailed(Stage.GUARD, f"{message}: {error}") from error

@@ -3,12 +3,15 @@
 import json
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 import msgspec
 
 from refresher.excerpts import excerpt
 from refresher.pipeline.refusal import refuse
+
+T = TypeVar("T")
 
 MAX_DEPTH = 512
 TOO_DEEP = f"the body is nested deeper than {MAX_DEPTH} levels"
@@ -21,11 +24,39 @@ def check(text: bytes, name: str = "the body") -> None:
         RefreshFailed: at stage `decode`, with the place where it is not.
     """
     try:
-        msgspec.json.decode(text, type=msgspec.Raw)
+        read(text, _skim)
     except msgspec.DecodeError as error:
         refuse(_syntax_error(text, str(error), name))
     except RecursionError:
         refuse(TOO_DEEP)
+
+
+def read(text: bytes | msgspec.Raw, decode: Callable[[bytes | msgspec.Raw], T]) -> T:
+    r"""Decode JSON; half of a surrogate pair (`"\ud83d"`) is read as U+FFFD.
+
+    The grammar allows it, so it is served as it came (RFC 8259, section 8.2); but no text can hold
+    it, and msgspec takes it for an error.
+
+    Raises:
+        msgspec.DecodeError: as of `decode`.
+    """
+    try:
+        return decode(text)
+    except msgspec.DecodeError:
+        given = bytes(text)
+        whole = with_whole_pairs(given)
+        if whole == given:
+            raise
+        return decode(whole)
+
+
+def with_whole_pairs(text: bytes) -> bytes:
+    """The text with every escape that is half of a surrogate pair replaced by one as long."""
+    whole = bytearray(text)
+    for escape in _ESCAPES.finditer(text):
+        if escape["half"]:
+            whole[slice(*escape.span("half"))] = b"fffd"
+    return bytes(whole)
 
 
 def count_items(text: bytes) -> int | None:
@@ -39,7 +70,7 @@ def count_items(text: bytes) -> int | None:
         refuse(TOO_DEEP)
     match text.lstrip(b" \t\r\n")[:1]:
         case b"{":
-            return len(msgspec.json.decode(text, type=dict[str, msgspec.Raw]))
+            return len(read(text, _members))
         case b"[":
             return 0 if _EMPTY_ARRAY.match(text) else commas + 1
         case _:
@@ -72,6 +103,14 @@ def _nothing(_: str) -> None:
 
 
 _keys = json.JSONDecoder(object_pairs_hook=_look_at_keys, parse_float=_nothing, parse_int=_nothing)
+
+_skim = msgspec.json.Decoder(msgspec.Raw).decode
+_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_ESCAPES = re.compile(
+    rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+    rb"|\\(?:u(?P<half>[dD][89a-fA-F][0-9a-fA-F]{2})|.)",
+    re.DOTALL,
+)
 
 _EMPTY_ARRAY = re.compile(rb"[ \t\r\n]*\[[ \t\r\n]*\]")
 _OPENING, _COMMA = b"[,"
@@ -109,6 +148,8 @@ _EXCERPT = 24
 
 def _syntax_error(text: bytes, reason: str, name: str) -> str:
     found = _AT_BYTE.match(reason)
+    if found is None and text.isspace():
+        return f"{name} is not JSON: it is nothing but white space"
     if found is None:
         end = _quoted(text, len(text) - 2 * _EXCERPT, len(text))
         return f"{name} is not JSON: more was to come after {end}"

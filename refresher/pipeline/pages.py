@@ -6,14 +6,16 @@ way, and what stands there is taken as it came. Any other one is evaluated as by
 
 import re
 from dataclasses import dataclass
+from typing import Literal
 
 import msgspec
 
 from refresher.errors import RefreshFailed
 from refresher.excerpts import clipped
 from refresher.model import Content, Format, Payload, Stage
-from refresher.pipeline import media
+from refresher.pipeline import jsontext, media
 from refresher.pipeline.decode import FormatRule, decode
+from refresher.pipeline.guard import guard_keys
 from refresher.pipeline.select import select
 
 _WHOLE = "@"
@@ -21,6 +23,28 @@ _NAME = r"[A-Za-z_][A-Za-z0-9_]*"
 _PLAIN_PATH = re.compile(rf"{_NAME}(\.{_NAME})*")
 _SPACE = b" \t\r\n"
 _SHOWN = 60
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageRule:
+    """What is looked for in a page, in plain values that any process understands."""
+
+    format: FormatRule = "auto"
+    items: str = _WHOLE
+    """The JMESPath expression of the array of items."""
+    path: str | None = None
+    """The one of what leads to the next page; None where that does not stand in the body."""
+
+    duplicate_keys: Literal["accept", "reject"] = "accept"
+    """Whether an object may have a key twice that will no longer be seen in the items."""
+
+    @property
+    def builds_values(self) -> bool:
+        """Whether all of a page becomes objects on the way."""
+        if self.duplicate_keys == "reject":
+            return True
+        sought = (self.items, self.path or _WHOLE)
+        return any(one != _WHOLE and not _PLAIN_PATH.fullmatch(one) for one in sought)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,28 +58,25 @@ class Page:
     """The text or the digits that lead to the next page; None where nothing does."""
 
 
-def read_page(payload: Payload, rule: FormatRule, *, items: str, path: str | None) -> Page:
+def read_page(payload: Payload, rule: PageRule) -> Page:
     """Read one page.
-
-    Args:
-        payload: The page as it came.
-        rule: The format that the job asks for.
-        items: The JMESPath expression of the array of items.
-        path: The one of what leads to the next page; None where that does not stand in the body.
 
     Raises:
         RefreshFailed: at stage `decode` for a page that is not JSON, `select` for one without an
-            array of items, and `body` for one that does not tell whether another follows.
+            array of items, `body` for one that does not tell whether another follows, and `guard`
+            for a repeated key that its items do not have any more.
     """
-    page, _ = decode(payload, rule, None)
+    page, _ = decode(payload, rule.format, None)
     if page.format is not Format.JSON:
         message = f"paginate looks into JSON, but the page is {page.format} ({page.content_type})"
         raise RefreshFailed(Stage.DECODE, message)
-    array = _array(page, items)
+    array = _array(page, rule.items)
+    if rule.duplicate_keys == "reject":
+        _guard_keys(page, array)
     return Page(
         items=array.body.strip(_SPACE)[1:-1].strip(_SPACE),
         count=array.items or 0,
-        following=None if path is None else _following(page, path),
+        following=None if rule.path is None else _following(page, rule.path),
     )
 
 
@@ -75,6 +96,19 @@ def _array(page: Content, expression: str) -> Content:
     return found
 
 
+def _guard_keys(page: Content, array: Content) -> None:
+    """Require that what was taken of a page has lost no key that stood twice.
+
+    What stands twice in the items themselves is left to the guard of the whole, which keeps aside
+    what it refuses.
+    """
+    try:
+        guard_keys(page, None)
+    except RefreshFailed:
+        if jsontext.repeated_key(array.body) is None:
+            raise
+
+
 def _following(page: Content, path: str) -> str | None:
     if _PLAIN_PATH.fullmatch(path):
         found = _at(page.body, path)
@@ -87,7 +121,7 @@ def _following(page: Content, path: str) -> str | None:
     if found in {None, b"null", b'""'}:
         return None
     if found.startswith(b'"'):
-        return msgspec.json.decode(found, type=str)
+        return jsontext.read(found, _text)
     if found[:1] in b"-0123456789":  # as it is written: a cursor may have more digits than a double
         return found.decode("ascii")
     message = f"paginate.path: {path} is neither text nor a number but {_excerpt(found)}"
@@ -101,16 +135,20 @@ def _at(body: bytes, path: str) -> bytes | None:
     """
     if not _PLAIN_PATH.fullmatch(path):
         return None
-    value = msgspec.Raw(body)
+    value: bytes | msgspec.Raw = body
     for name in path.split("."):
         try:
-            members = msgspec.json.decode(value, type=dict[str, msgspec.Raw])
+            members = jsontext.read(value, _members)
         except msgspec.ValidationError:  # no object
             return None
         if name not in members:
             return None
         value = members[name]
     return bytes(value)
+
+
+_text = msgspec.json.Decoder(str).decode
+_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
 
 def _excerpt(value: bytes) -> str:

@@ -10,6 +10,7 @@ import msgspec
 from refresher.errors import RefreshFailed
 from refresher.excerpts import clipped, excerpt
 from refresher.model import Content, Stage
+from refresher.pipeline import jsontext
 
 _ERRORS_TOLD = 3
 _SHOWN = 160
@@ -25,7 +26,8 @@ def validate(content: Content, schema: str) -> None:
         message = f"a schema describes JSON, but the answer is {content.format}"
         raise RefreshFailed(Stage.SCHEMA, f"{message} ({content.content_type})")
     try:
-        errors = list(islice(_compiled(schema).iter_errors(_read(content.body)), _ERRORS_TOLD + 1))
+        value = jsontext.read(content.body, _read)
+        errors = list(islice(_compiled(schema).iter_errors(value), _ERRORS_TOLD + 1))
     except ArithmeticError as error:
         message = "the schema cannot be checked: a number's exponent is beyond all bounds"
         raise RefreshFailed(Stage.SCHEMA, message) from error

@@ -1,7 +1,5 @@
 """The application of `refresher serve`: reads answered in front, everything else by FastAPI."""
 
-import inspect
-import logging
 import sys
 
 from fastapi import FastAPI, Request, Response
@@ -12,14 +10,10 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from refresher.errors import RefresherError
 from refresher.facade import Refresher
 from refresher.web.answer import problem, unknown_path
-from refresher.web.reads import PREFIX
+from refresher.web.in_front import BROKEN
 from refresher.web.routing import as_response, http_problem
-from refresher.web.target import below
-
-logger = logging.getLogger("refresher")
 
 _DESCRIPTION = "Remote data, refreshed in the background, always with how fresh it is."
-_BROKEN = "the service broke here; its log has why"
 
 
 def create_app(cache: Refresher) -> ASGIApp:
@@ -36,33 +30,12 @@ def create_app(cache: Refresher) -> ASGIApp:
     )
     app.include_router(cache.router())
     _answer_errors_with_problems(app)
-    return InFront(app, cache)
+    front = cache.in_front_of(app)
 
+    async def told_in_sentences(scope: Scope, receive: Receive, send: Send) -> None:
+        await front(scope, receive, _in_a_sentence(send) if scope["type"] == "lifespan" else send)
 
-class InFront:
-    """Answers `/data/…` before FastAPI's stack sees the request: that costs most of a read."""
-
-    def __init__(self, app: ASGIApp, cache: Refresher) -> None:
-        self._app = app
-        self._cache = cache
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one connection of an ASGI server."""
-        if scope["type"] == "lifespan":
-            send = _in_a_sentence(send)
-        prefix = f"{scope.get('root_path', '')}{PREFIX}"
-        if scope["type"] != "http" or not scope["path"].startswith(prefix):
-            await self._app(scope, receive, send)
-            return
-        try:
-            target = PREFIX.encode() + below(prefix, scope["raw_path"])
-            answer = self._cache.endpoints.reads.answer(scope["method"], target, scope["headers"])
-            if inspect.isawaitable(answer):
-                answer = await answer
-        except Exception:
-            logger.exception("a read broke: %s %a", scope["method"], scope["path"])
-            answer = problem(500, None, _BROKEN, headers={"vary": "Accept-Encoding"})
-        await answer.send(send)
+    return told_in_sentences
 
 
 def _in_a_sentence(send: Send) -> Send:
@@ -88,7 +61,7 @@ def _answer_errors_with_problems(app: FastAPI) -> None:
 
     def broken(request: Request, error: Exception) -> Response:
         del error  # Starlette raises it again, for the server to log
-        return as_response(request, problem(500, None, _BROKEN))
+        return as_response(request, problem(500, None, BROKEN))
 
     app.add_exception_handler(HTTPException, http)
     app.add_exception_handler(404, not_found)

@@ -9,6 +9,7 @@ import uvicorn
 from refresher.config import Config
 from refresher.facade import Refresher
 from refresher.serve.app import create_app
+from refresher.serve.protocol import http_protocol
 from refresher.serve.server import SIGNALS, Server
 
 S = TypeVar("S", bound=Server)
@@ -22,7 +23,7 @@ def make_server(kind: type[S], cache: Refresher, config: Config) -> S:
         uvicorn.Config(
             create_app(cache),
             loop="uvloop",
-            http="httptools",
+            http=http_protocol(),
             ws="none",
             lifespan="on",
             workers=1,

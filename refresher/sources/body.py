@@ -4,15 +4,14 @@ httpx's own decoder hands out 194 KB of gzip as one chunk of 200 MB; here each s
 """
 
 import asyncio
-import io
-import sys
 import zlib
 from collections.abc import AsyncIterable, Iterator, Sequence
 from typing import overload
 
 from refresher.errors import RefreshFailed
+from refresher.excerpts import clipped
 from refresher.model import Stage
-from refresher.spool import Spool
+from refresher.spool import Gathering, Spool
 
 _PIECE = 64 * 1024
 _PAUSE = 256 * 1024
@@ -20,6 +19,7 @@ _PAUSE = 256 * 1024
 _PIECE_COST = 1024
 """What a piece counts for however short it is, so that empty gzip members add up too."""
 _MOST_CODINGS = 4
+_SHOWN = 40
 _TOGETHER = " together with the pages before it"
 _GZIP = 16 + zlib.MAX_WBITS
 _ZLIB = zlib.MAX_WBITS
@@ -78,7 +78,7 @@ async def read_body(
     if length is not None and taken + length > max_bytes and not decoders:
         message = f"the body has {length} bytes, more than max_bytes = {max_bytes}{together}"
         raise _refused(message)
-    body = _Body(sys.maxsize if spool_from is None else spool_from)
+    body = Gathering(spool_from)
     try:
         await _fill(body, chunks, decoders, max_bytes=max_bytes, taken=taken)
     except BaseException:
@@ -88,7 +88,7 @@ async def read_body(
 
 
 async def _fill(
-    body: "_Body",
+    body: Gathering,
     chunks: AsyncIterable[bytes],
     decoders: Sequence["_Decoder"],
     *,
@@ -110,34 +110,6 @@ async def _fill(
             body.write(piece)
     for decoder in decoders:
         decoder.finish()
-
-
-class _Body:
-    """What has come of a body, in memory as long as it is small."""
-
-    def __init__(self, spool_from: int) -> None:
-        self.size = 0
-        self._spool_from = spool_from
-        # the one buffer whose bytes can be had without a copy
-        self._held: io.BytesIO | Spool = io.BytesIO()
-
-    def write(self, piece: bytes) -> None:
-        """Take some more."""
-        self.size += len(piece)
-        if isinstance(self._held, io.BytesIO) and self.size >= self._spool_from:
-            spool = Spool()
-            spool.write(self._held.getbuffer())
-            self._held = spool
-        self._held.write(piece)
-
-    def drop(self) -> None:
-        """Have none of it."""
-        if isinstance(self._held, Spool):
-            self._held.close()
-
-    def taken(self) -> bytes | Spool:
-        """All of it."""
-        return self._held if isinstance(self._held, Spool) else self._held.getvalue()
 
 
 def _through(decoders: Sequence["_Decoder"], data: bytes) -> Iterator[bytes]:
@@ -209,8 +181,9 @@ def _decoders(codings: str) -> list[_Decoder]:
             case "deflate":
                 decoders.append(_Decoder(name, members=False))
             case _:
+                named = repr(clipped(name, _SHOWN))
                 raise _refused(
-                    f"the body has the content coding {name[:40]!r}, which was not asked for; "
+                    f"the body has the content coding {named}, which was not asked for; "
                     "only gzip and deflate are"
                 )
     return decoders

@@ -1,12 +1,12 @@
 """The callable source: a function of the user's, and what it returns as data."""
 
-import asyncio
 import importlib
 import inspect
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Final, cast
+from typing import Any, Final, TypeAlias, cast
 
 import httpx
 import pydantic_core
@@ -14,7 +14,9 @@ import pydantic_core
 from refresher.errors import ConfigError, RefreshFailed
 from refresher.model import NotModified, Payload, Stage
 from refresher.sources.failures import call_failure
+from refresher.sources.solo_task import SoloTask
 from refresher.threads import SoloThread
+from refresher.urls import origin_of
 
 
 class _Unchanged(Enum):
@@ -33,8 +35,19 @@ _CLIENT = "client"
 _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
 
+@dataclass(frozen=True, slots=True)
+class _Raised:
+    """What a function raised, as a value.
+
+    Raised through an attempt, a `GeneratorExit`, a `CancelledError` or a `SystemExit` of the
+    function's own would be taken for one of ours, and end the job or the service.
+    """
+
+    error: BaseException
+
+
 class CallableSource:
-    """Calls a function: an async one in the loop, a plain one in a daemon thread of its own.
+    """Calls a function: an async one in a task, a plain one in a daemon thread, of its own.
 
     An async one gets the upstream's client if it has a parameter of that name. What is returned
     becomes a body: JSON for data, pydantic models and dataclasses, `str` and `bytes` as they are.
@@ -51,41 +64,57 @@ class CallableSource:
         self._call = call
         self._max_bytes = max_bytes
         self._now = now
+        self._home = origin_of(client.base_url) if client and client.base_url.host else None
         self._arguments = {_CLIENT: client} if _takes_client(call) else {}
+        self._task: SoloTask[_Outcome] = SoloTask()
         self._thread = SoloThread(f"refresher-{getattr(call, '__name__', 'callable')}")
 
     async def fetch(self, since: str | None) -> Payload | NotModified:
         """Call the function; `since` is None as long as there is nothing that could be unchanged.
 
-        Raises:
-            RefreshFailed: it raised (`source`), or returned what is not data (`decode`).
-        """
-        try:
-            found = await self._returned()
-        except (GeneratorExit, RefreshFailed):
-            raise
-        except BaseException as error:
-            # A cancellation is to be obeyed if somebody asked for it. A callable may raise one of
-            # its own; neither that nor its sys.exit() may end the job or the service.
-            task = asyncio.current_task()
-            if isinstance(error, asyncio.CancelledError) and task and task.cancelling():
-                raise
-            raise call_failure(error, now=self._now()) from error
-        if found is not None:
-            return found
-        if since is None:
-            raise RefreshFailed(
-                Stage.SOURCE, "returned UNCHANGED, but there is no data yet that it could stand for"
-            )
-        return NotModified(revision=_REVISION)
+        Cancelled, it is left where it is, and not called again before it has returned.
 
-    async def _returned(self) -> Payload | None:
-        """What the function returned, None for UNCHANGED."""
+        Raises:
+            RefreshFailed: it raised (`source`), returned what is not data (`decode`), or still
+                hangs (`timeout`).
+        """
+        match await self._outcome():
+            case _Raised(RefreshFailed() as failure):
+                raise failure
+            case _Raised(error):
+                raise call_failure(error, now=self._now(), home=self._home) from error
+            case Payload() as found:
+                return found
+            case None if since is None:
+                raise RefreshFailed(
+                    Stage.SOURCE,
+                    "returned UNCHANGED, but there is no data yet that it could stand for",
+                )
+            case None:
+                return NotModified(revision=_REVISION)
+
+    async def _outcome(self) -> "_Outcome":
         if is_async(self._call):
+            return await self._task.run(self._awaited)
+        # large data is serialised where it was made, off the loop
+        return await self._thread.run(self._called)
+
+    async def _awaited(self) -> "_Outcome":
+        try:
             awaitable = cast("Awaitable[object]", self._call(**self._arguments))
             return payload_of(await awaitable, self._max_bytes)
-        # large data is serialised where it was made, off the loop
-        return await self._thread.run(lambda: payload_of(self._call(), self._max_bytes))
+        except BaseException as error:  # noqa: BLE001  whatever it is, it is the function's
+            return _Raised(error)
+
+    def _called(self) -> "_Outcome":
+        try:
+            return payload_of(self._call(), self._max_bytes)
+        except BaseException as error:  # noqa: BLE001  whatever it is, it is the function's
+            return _Raised(error)
+
+
+_Outcome: TypeAlias = Payload | _Raised | None
+"""What came of a call; None for UNCHANGED."""
 
 
 def is_async(call: Callable[..., object]) -> bool:

@@ -14,15 +14,20 @@ from refresher.excerpts import clipped
 from refresher.model import Stage
 from refresher.sources.quota import exhausted_for
 from refresher.sources.retry_after import retry_after
-from refresher.urls import shown, shown_origin
+from refresher.urls import Origin, origin_of, shown, shown_origin
 
 _TRANSIENT_STATUSES = frozenset({408, 425, 429})
 _LIMITED = frozenset({403, 429})
 _SERVER_ERRORS = 500
 
 
-def status_failure(response: httpx.Response, *, now: float) -> RefreshFailed:
-    """An answer whose status is none that the job takes for data."""
+def status_failure(
+    response: httpx.Response, *, now: float, of_upstream: bool = True
+) -> RefreshFailed:
+    """An answer whose status is none that the job takes for data.
+
+    Where it is not `of_upstream` but of whoever a redirect led to, it speaks for nobody else.
+    """
     status = response.status_code
     advice = _ADVICE.get(status, "")
     quiet = exhausted_for(response.headers, now=now)
@@ -34,7 +39,7 @@ def status_failure(response: httpx.Response, *, now: float) -> RefreshFailed:
         transient=status in _TRANSIENT_STATUSES or status >= _SERVER_ERRORS,
         http_status=status,
         retry_after=retry_after(response.headers.get("retry-after"), now=now),
-        upstream_wide=status == HTTPStatus.TOO_MANY_REQUESTS,
+        upstream_wide=of_upstream and status == HTTPStatus.TOO_MANY_REQUESTS,
     )
 
 
@@ -48,7 +53,7 @@ def no_answer(error: httpx.TransportError | httpx.InvalidURL, where: str) -> Ref
         case httpx.ConnectError() | httpx.ProxyError():
             return _no_connection(error, where)
         case httpx.NetworkError():
-            return _failed(Stage.CONNECT, f"{where} closed the connection before it answered")
+            return _hung_up(error, where)
         case httpx.RemoteProtocolError():
             return _failed(Stage.BODY, f"{where} answered with broken HTTP: {_line(error)}")
         case _:  # a URL, header or proxy that no request can be made of: trying again is no help
@@ -71,11 +76,15 @@ def broken_body(error: httpx.TransportError, *, http_status: int) -> RefreshFail
     )
 
 
-def call_failure(error: BaseException, *, now: float) -> RefreshFailed:
-    """A user's function that raised; what httpx raised in it counts as it would for a url job."""
+def call_failure(error: BaseException, *, now: float, home: Origin | None = None) -> RefreshFailed:
+    """A user's function that raised; what httpx raised in it counts as it would for a url job.
+
+    `home` is the origin of the function's upstream, where it has one.
+    """
     match error:
-        case httpx.HTTPStatusError():
-            return status_failure(error.response, now=now)
+        case httpx.HTTPStatusError(response=response):
+            of_upstream = home in {None, origin_of(response.url)}
+            return status_failure(response, now=now, of_upstream=of_upstream)
         case httpx.TransportError() | httpx.InvalidURL():
             return no_answer(error, _where(error))
         case httpx.TooManyRedirects():
@@ -83,8 +92,9 @@ def call_failure(error: BaseException, *, now: float) -> RefreshFailed:
         case httpx.DecodingError():
             return RefreshFailed(Stage.BODY, _line(error))
         case _:
-            said = f": {_line(error)}" if str(error) else ""
-            return _failed(Stage.SOURCE, f"{type(error).__name__}{said}")
+            said = _said(error)
+            name = type(error).__name__
+            return _failed(Stage.SOURCE, f"{name}: {_one_line(said)}" if said else name)
 
 
 def causes(error: BaseException | None) -> Iterator[BaseException]:
@@ -106,9 +116,15 @@ def _no_connection(error: httpx.TransportError, where: str) -> RefreshFailed:
         match cause:
             case ssl.SSLCertVerificationError(verify_message=str(text)):
                 return _failed(Stage.TLS, f"the certificate of {where} is not trusted: {text}")
-            case ssl.SSLError(reason=reason):
-                text = (reason or _line(cause)).replace("_", " ").lower()
-                return _failed(Stage.TLS, f"TLS with {where} failed: {text}")
+            case ssl.SSLError():
+                return _no_tls(cause, where)
+            case ConnectionResetError() | ConnectionAbortedError() | BrokenPipeError() if (
+                where.startswith("https:") and not isinstance(error, httpx.ProxyError)
+            ):  # what has been connected can be reset
+                return _failed(
+                    Stage.TLS,
+                    f"TLS with {where} failed: the connection was closed during the handshake",
+                )
             case socket.gaierror(strerror=str(text)):
                 return _failed(Stage.CONNECT, f"cannot resolve {where}: {text}")
             case OSError(errno=int(number)):
@@ -116,14 +132,37 @@ def _no_connection(error: httpx.TransportError, where: str) -> RefreshFailed:
     return _failed(Stage.CONNECT, f"cannot connect to {where}: {_line(error)}")
 
 
+def _hung_up(error: httpx.NetworkError, where: str) -> RefreshFailed:
+    for cause in causes(error):
+        # Under TLS 1.3 a client has shaken hands before the server looks at who it is.
+        if isinstance(cause, ssl.SSLError):
+            return _no_tls(cause, where)
+    return _failed(Stage.CONNECT, f"{where} closed the connection before it answered")
+
+
+def _no_tls(error: ssl.SSLError, where: str) -> RefreshFailed:
+    text = (error.reason or _line(error)).replace("_", " ").lower()
+    return _failed(Stage.TLS, f"TLS with {where} failed: {text}")
+
+
 def _failed(stage: Stage, message: str) -> RefreshFailed:
     return RefreshFailed(stage, message, transient=True)
 
 
 def _line(error: BaseException) -> str:
-    """What an error says, as one short line."""
-    text = " ".join(str(error).split()) or type(error).__name__
-    return clipped(text, _LINE)
+    """What an error says, or else what it is, as one short line."""
+    return _one_line(_said(error)) or type(error).__name__
+
+
+def _one_line(text: str) -> str:
+    return clipped(" ".join(text.split()), _LINE)
+
+
+def _said(error: BaseException) -> str:
+    try:
+        return str(error)
+    except BaseException:  # noqa: BLE001  somebody's error, whose __str__ is broken as well
+        return ""
 
 
 def _named(status: int) -> str:

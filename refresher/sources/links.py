@@ -2,6 +2,8 @@
 
 import re
 
+from refresher.excerpts import excerpt
+
 # A target, and its parameters one by one (RFC 8288, appendix B.2 and B.3). A target may hold commas
 # and semicolons, and so may a quoted value: what splits the field at those loses pages.
 _TARGET = re.compile(r"[\s,]*<([^>]*)>")
@@ -33,5 +35,6 @@ def next_link(field: str) -> str | None:
         if field[at:].lstrip()[:1] not in {"", ","}:
             break
     if not _REST.fullmatch(field, at):
-        raise ValueError(f"the Link header cannot be read from {field[at : at + _SHOWN]!r} on")
+        rest = excerpt(field.encode(errors="replace"), at, at + _SHOWN)
+        raise ValueError(f"the Link header cannot be read from {rest!r} on")
     return None

@@ -8,30 +8,29 @@ one page, and the page's own bytes say that no other follows. Not so with a Link
 are of the body, and a 304 need not repeat the link that has come to be there since.
 """
 
-import io
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import partial
-from typing import assert_never
+from typing import Literal, TypeAlias, assert_never
 
 import anyio.to_thread
+import httpx
 
 from refresher.errors import RefreshFailed
 from refresher.model import Failure, NotModified, Payload, Stage
 from refresher.pipeline import FormatRule
 from refresher.pipeline.charsets import is_empty
-from refresher.pipeline.pages import Page, read_page
+from refresher.pipeline.pages import Page, PageRule, read_page
 from refresher.sources.http import Answer, HttpSource
 from refresher.sources.links import next_link
 from refresher.sources.redirects import Hop
-from refresher.spool import Spooled
-from refresher.urls import origin_of, resolved, shown, shown_origin, with_param
+from refresher.spool import Gathering, Spooled, answer_of
+from refresher.urls import Origin, origin_of, resolved, shown, shown_origin, with_param
 
 _JSON = "application/json"
 _SMALL = 64 * 1024
-"""Bytes of a page that the loop reads in less time than a thread is handed the work."""
+"""Bytes of a page that the loop reads, or copies, before a thread would have been handed them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +74,9 @@ class PageNumber:
 
 Style = LinkHeader | NextUrl | Cursor | Offset | PageNumber
 
+PageReader: TypeAlias = Callable[[Payload | Spooled, PageRule], Awaitable[Page]]
+"""Finds in a page what it brings, and leaves it to its owner; raises `RefreshFailed`."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pagination:
@@ -86,6 +88,8 @@ class Pagination:
     max_pages: int
     """The most that are asked for; an empty one that ends them is one of them."""
     format: FormatRule = "auto"
+    duplicate_keys: Literal["accept", "reject"] = "accept"
+    """Whether an object of a page may have a key twice."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,33 +104,68 @@ class PageRead:
     """The next page's URL, without its query; None where this is the last one."""
 
 
+async def read_here(answer: Payload | Spooled, rule: PageRule) -> Page:
+    """Read a page in this process, where that holds nobody else up; a large one in a thread."""
+    if isinstance(answer, Payload) and len(answer.body) <= _SMALL:
+        return read_page(answer, rule)
+
+    def read() -> Page:
+        return read_page(answer.loaded() if isinstance(answer, Spooled) else answer, rule)
+
+    return await anyio.to_thread.run_sync(read, abandon_on_cancel=True)
+
+
 class PagedSource:
-    """Fetches page after page, and makes one JSON array of their items, in order."""
+    """Fetches page after page, and makes one JSON array of their items, in order.
+
+    An array of `spool_from` bytes and more is put into a file.
+    """
 
     def __init__(
         self,
         source: HttpSource,
         pagination: Pagination,
         *,
+        read: PageReader = read_here,
         on_page: Callable[[PageRead], None] | None = None,
+        spool_from: int | None = None,
     ) -> None:
         self._source = source
         self._pagination = pagination
         self._style = pagination.style
+        self._read = read
         self._on_page = on_page
+        self._spool_from = spool_from
+        path = self._style.path if isinstance(self._style, NextUrl | Cursor) else None
+        self._rule = PageRule(
+            format=pagination.format,
+            items=pagination.items,
+            path=path,
+            duplicate_keys=pagination.duplicate_keys,
+        )
 
-    async def fetch(self, since: str | None) -> Payload | NotModified:
+    async def fetch(self, since: str | None) -> Payload | Spooled | NotModified:
         """Ask for all pages.
 
         Raises:
             RefreshFailed: one of them did not come, was refused, or leads where none may be.
         """
+        array = Gathering(self._spool_from)
+        try:
+            return await self._gathered(array, since)
+        except BaseException:
+            array.drop()
+            raise
+
+    async def _gathered(
+        self, array: Gathering, since: str | None
+    ) -> Payload | Spooled | NotModified:
         reach = self._source.reach()
         hop = self._first()
         asked = {hop.url}
         since = since if self._conditional else None
-        array = io.BytesIO()  # the one buffer whose bytes can be had without a copy
         array.write(b"[")
+        home = None
         taken = items = 0
         fresh = math.inf
         for number in range(1, self._pagination.max_pages + 1):
@@ -134,22 +173,30 @@ class PagedSource:
                 answer = await self._source.ask(hop, since, reach, taken=taken)
                 if isinstance(answer, NotModified):
                     return answer
-                payload, since = await _loaded(answer.payload), None
+                payload, since = answer.payload, None
+                size = len(payload.body)
                 fresh = min(fresh, payload.fresh_for or 0.0)
-                if number == 1 and is_empty(payload.body):
-                    return self._marked(payload, number)  # not a page but an empty answer
-                page = await self._read(payload)
-                array.writelines((b"," if items and page.count else b"", page.items))
-                taken, items = taken + len(payload.body), items + page.count
+                if number == 1 and isinstance(payload, Payload) and is_empty(payload.body):
+                    # not a page but an empty answer
+                    return payload if self._conditional else replace(payload, revision=None)
+                page = await self._page(answer, home)
+                home = origin_of(answer.hop.url)
+                await _join(array, page, first=not items)
+                taken, items = taken + size, items + page.count
                 following = self._following(answer, page, number, items)
-                self._tell(number, len(payload.body), page, following)
+                self._tell(number, size, page, following)
                 if following is None:
                     array.write(b"]")
-                    # The whole is current for as long as every one of its pages is.
-                    whole = replace(
-                        payload, body=array.getvalue(), content_type=_JSON, fresh_for=fresh or None
+                    whole = self._conditional and number == 1
+                    return answer_of(
+                        array.taken(),
+                        content_type=_JSON,
+                        # only one that is of all that there is
+                        revision=payload.revision if whole else None,
+                        http_status=payload.http_status,
+                        # The whole is current for as long as every one of its pages is.
+                        fresh_for=fresh or None,
                     )
-                    return self._marked(whole, number)
                 if following.url in asked:
                     raise _failed(f"the next page has come before: {shown(following.url)}, a loop")
             hop = following
@@ -159,21 +206,21 @@ class PagedSource:
             "empty page in where only that is the end"
         )
 
+    async def _page(self, answer: Answer, home: Origin | None) -> Page:
+        """What a page brings; `home` is where those before it came from."""
+        payload = answer.payload
+        try:
+            if home not in {None, origin_of(answer.hop.url)}:
+                where = shown_origin(answer.hop.url)
+                raise _failed(f"it was redirected to {where}, which is another origin")
+            return await self._read(payload, self._rule)
+        finally:
+            if isinstance(payload, Spooled):
+                payload.body.close()
+
     @property
     def _conditional(self) -> bool:
         return not isinstance(self._style, LinkHeader)
-
-    def _marked(self, payload: Payload, pages: int) -> Payload:
-        """The payload with a revision only where that is one of all that it holds."""
-        return payload if self._conditional and pages == 1 else replace(payload, revision=None)
-
-    async def _read(self, payload: Payload) -> Page:
-        pagination = self._pagination
-        path = self._style.path if isinstance(self._style, NextUrl | Cursor) else None
-        read = partial(read_page, payload, pagination.format, items=pagination.items, path=path)
-        if len(payload.body) <= _SMALL:
-            return read()
-        return await anyio.to_thread.run_sync(read, abandon_on_cancel=True)
 
     def _first(self) -> Hop:
         """The request for the first page."""
@@ -205,7 +252,11 @@ class PagedSource:
         """The configured request with these parameters in place of those of the same names."""
         url = self._source.start.url
         for name, given in filter(None, (limit, (param, value))):
-            url = with_param(url, name, str(given))
+            try:
+                url = with_param(url, name, str(given))
+            except httpx.InvalidURL as error:
+                message = f"no URL can have what asks for the next page as {name}: {error}"
+                raise _failed(message) from error
         return replace(self._source.start, url=url)
 
     def _tell(self, number: int, size: int, page: Page, following: Hop | None) -> None:
@@ -215,13 +266,14 @@ class PagedSource:
             self._on_page(told)
 
 
-async def _loaded(payload: Payload | Spooled) -> Payload:
-    if isinstance(payload, Payload):
-        return payload
-    try:
-        return await anyio.to_thread.run_sync(payload.loaded)
-    finally:
-        payload.body.close()
+async def _join(array: Gathering, page: Page, *, first: bool) -> None:
+    """Put a page's items behind those of the pages before it."""
+    if page.count and not first:
+        array.write(b",")
+    if len(page.items) <= _SMALL:
+        array.write(page.items)
+    else:  # a copy holds up no thread but its own
+        await anyio.to_thread.run_sync(array.write, page.items)
 
 
 def _linked(answer: Answer) -> str | None:

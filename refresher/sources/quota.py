@@ -14,7 +14,7 @@ import httpx
 _LONGEST = 3600.0
 """No upstream is believed that wants more than an hour."""
 _PREFIXES = ("x-ratelimit", "ratelimit", "x-rate-limit")
-_NUMBER = re.compile(r"-?[0-9]{1,15}(\.[0-9]{1,9})?")
+_NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 _EPOCH = 1e9
 """From here on a reset is an instant (2001 and later), not a span of thirty years."""
 _EPOCH_MS = 1e11

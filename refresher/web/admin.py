@@ -1,13 +1,15 @@
 """The admin endpoints: asking jobs to refresh, and telling them to pause or to go on."""
 
+import logging
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, TypeVar
 
 from pydantic import (
     BaseModel,
     ConfigDict,
+    Field,
     PlainValidator,
     ValidationError,
     WithJsonSchema,
@@ -15,17 +17,29 @@ from pydantic import (
 from pydantic_core import ErrorDetails
 
 from refresher.config import duration
-from refresher.errors import RefreshRefused, TooSoon
+from refresher.errors import (
+    RefreshRefused,
+    TooSoon,
+)
 from refresher.job import Job
 from refresher.service import Service
-from refresher.web.answer import Answer, json_answer, problem, unknown_job
+from refresher.web.answer import (
+    Answer,
+    json_answer,
+    problem,
+    unknown_job,
+)
 from refresher.web.status import attempt_result
 from refresher.web.waiting import ended
+
+logger = logging.getLogger("refresher")
 
 LARGEST_BODY = 64 * 1024
 """Bytes of a request body that an admin endpoint reads."""
 
 _LONGEST_WAIT = 60.0
+
+_Request = TypeVar("_Request", bound=BaseModel)
 
 
 def _wait(value: object) -> float | None:
@@ -59,13 +73,20 @@ class _Selection:
     skipped: list[RefreshRefused]
 
 
+class RollbackRequest(BaseModel):
+    """What `POST /admin/jobs/{job}/rollback` is asked."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+    version: int = Field(ge=1, examples=[41])
+    """The one whose content is to be served again."""
+
+
 async def refresh(service: Service, body: bytes) -> Answer:
     """Answer `POST /admin/refresh`."""
-    try:
-        asked = RefreshRequest.model_validate_json(body) if body.strip() else RefreshRequest()
-    except ValidationError as error:
-        problems = [_problem(each) for each in error.errors(include_url=False)]
-        return problem(422, "invalid-request", "; ".join(problems), errors=problems)
+    asked = _read(RefreshRequest, body.strip() or b"{}")
+    if isinstance(asked, Answer):
+        return asked
     selected = _select(service, asked)
     if isinstance(selected, Answer):
         return selected
@@ -84,9 +105,7 @@ async def refresh(service: Service, body: bytes) -> Answer:
 
 async def set_paused(service: Service, name: str, *, paused: bool) -> Answer:
     """Answer `POST /admin/jobs/{job}/pause` and `/resume`."""
-    job = service.jobs.get(name)
-    if job is None:
-        return unknown_job(name)
+    job = service.jobs.known(name)
     if paused:
         await job.pause()
     else:
@@ -94,17 +113,43 @@ async def set_paused(service: Service, name: str, *, paused: bool) -> Answer:
     return json_answer({"job": name, "paused": paused})
 
 
+async def roll_back(service: Service, name: str, body: bytes) -> Answer:
+    """Answer `POST /admin/jobs/{job}/rollback`."""
+    job = service.jobs.known(name)
+    asked = _read(RollbackRequest, body)
+    if isinstance(asked, Answer):
+        return asked
+    snapshot = await job.roll_back(asked.version)
+    logger.info(
+        "%s: rolled back to version %s, served as version %s; paused until somebody resumes it",
+        name,
+        asked.version,
+        snapshot.version,
+    )
+    found = {"job": name, "version": snapshot.version, "etag": snapshot.etag, "paused": True}
+    return json_answer(found)
+
+
 def too_large() -> Answer:
     """The answer to a body that is not read to its end."""
     return problem(413, None, f"the body is larger than {LARGEST_BODY // 1024} KiB")
 
 
-def _problem(error: ErrorDetails) -> str:
+def _read(kind: type[_Request], body: bytes) -> _Request | Answer:
+    """What a body asks, or what is wrong with it."""
+    try:
+        return kind.model_validate_json(body)
+    except ValidationError as error:
+        problems = [_problem(each, kind) for each in error.errors(include_url=False)]
+        return problem(422, "invalid-request", "; ".join(problems), errors=problems)
+
+
+def _problem(error: ErrorDetails, kind: type[BaseModel]) -> str:
     """What is wrong with one key of a request, as a sentence."""
     where = ".".join(map(str, error["loc"])) or "the body"
     match error["type"]:
         case "extra_forbidden":
-            return f"{where}: is no key; there are {', '.join(RefreshRequest.model_fields)}"
+            return f"{where}: is no key; there are {', '.join(kind.model_fields)}"
         case "value_error":
             return f"{where}: {error['ctx']['error']}"
         case _:

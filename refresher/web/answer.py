@@ -5,10 +5,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from http.client import responses
 
+import msgspec
 from starlette.types import Send
+
+from refresher.errors import GoneVersion, ReadError, StoreUnavailable, UnknownVersion
 
 RawHeaders = list[tuple[bytes, bytes]]
 
+_STORE_TRIED_AGAIN = 1
+"""Seconds after which a store that is away has been tried again."""
 _MOST_SHOWN = 100
 """Characters of what a client asked for that are repeated to it."""
 
@@ -23,7 +28,9 @@ class Answer:
 
     async def send(self, send: Send) -> None:
         """Write the answer to an ASGI server."""
-        await send({"type": "http.response.start", "status": self.status, "headers": self.headers})
+        # A copy: whoever stands in between may change it, and other answers have the same.
+        headers = self.headers.copy()
+        await send({"type": "http.response.start", "status": self.status, "headers": headers})
         await send({"type": "http.response.body", "body": self.body})
 
     def without_body(self) -> "Answer":
@@ -73,26 +80,74 @@ def unauthorized(what: str) -> Answer:
 
 def unknown_job(*names: str) -> Answer:
     """The answer to a request for jobs that are not there."""
-    shown = ", ".join(repr(_shortened(name)) for name in names)
+    shown = ", ".join(repr(shortened(name)) for name in names)
     return problem(404, "unknown-job", f"no job is called {shown}; GET /jobs has all names")
+
+
+def no_json(job: str, content_type: str) -> Answer:
+    """The answer to a request for a value in what is no JSON."""
+    detail = f"{job} is {content_type}, not JSON: there is nothing to point into; GET /data/{job}"
+    return problem(404, "no-value", detail)
+
+
+def no_value(job: str, pointer: bytes, depth: int) -> Answer:
+    """The answer to a JSON Pointer that leads nowhere; `depth` of its segments led somewhere."""
+    segments = pointer.decode("latin-1").split("/")[1:]
+    where = "".join(f"/{segment}" for segment in segments[:depth])
+    detail = f"{job} has no {shortened(segments[depth])!r} at {shortened(where) or 'its root'}"
+    return problem(404, "no-value", detail)
 
 
 def unknown_path(path: str) -> Answer:
     """The answer to a request for what is not there."""
-    return problem(404, None, f"nothing is at {_shortened(path)}")
+    return problem(404, None, f"nothing is at {shortened(path)}")
+
+
+def no_version(error: UnknownVersion | GoneVersion | StoreUnavailable) -> Answer:
+    """The answer to a request for a version that is not to be had (gone: RFC 9110, 15.5.11)."""
+    match error:
+        case UnknownVersion():
+            return problem(404, "unknown-version", _with_history(error))
+        case GoneVersion():
+            return problem(410, "gone-version", _with_history(error))
+        case StoreUnavailable():
+            return store_unavailable("the store does not answer, and only it has the versions")
+
+
+def store_unwritable() -> Answer:
+    """The answer to a decision that the store has to be told, while it is away."""
+    return store_unavailable("the store cannot be told, and nothing has been changed; ask again")
+
+
+def store_unavailable(detail: str) -> Answer:
+    """The answer to what the store has to be asked, while it is away."""
+    headers = {"retry-after": str(_STORE_TRIED_AGAIN)}
+    return problem(503, "store-unavailable", detail, headers=headers)
 
 
 def not_allowed(path: str, method: str, *allowed: str) -> Answer:
     """The answer to a method that a path does not take (RFC 9110, 15.5.6)."""
-    detail = f"{_shortened(path)} takes {' or '.join(allowed)}, not {_shortened(method)}"
+    detail = f"{shortened(path)} takes {' or '.join(allowed)}, not {shortened(method)}"
     return problem(405, None, detail, headers={"allow": ", ".join(allowed)})
 
 
 def json_answer(value: object, status: int = 200) -> Answer:
     """A value as JSON that no cache may keep."""
-    text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
-    # A lone surrogate, from a file's name or somebody's error, has no UTF-8; `\\udc80` is JSON.
-    body = text.encode(errors="backslashreplace")
+    return json_body_answer(json_bytes(value), status)
+
+
+def json_bytes(value: object) -> bytes:
+    """A value as compact JSON."""
+    try:
+        return msgspec.json.encode(value)
+    except UnicodeEncodeError:
+        # A lone surrogate, from a file's name or somebody's error, has no UTF-8; `\\udc80` is JSON.
+        text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+        return text.encode(errors="backslashreplace")
+
+
+def json_body_answer(body: bytes, status: int = 200) -> Answer:
+    """JSON that no cache may keep."""
     headers = [
         (b"content-type", b"application/json"),
         (b"content-length", b"%d" % len(body)),
@@ -101,5 +156,10 @@ def json_answer(value: object, status: int = 200) -> Answer:
     return Answer(status, headers, body)
 
 
-def _shortened(text: str) -> str:
+def shortened(text: str) -> str:
+    """As much of what a client asked for as is repeated to it."""
     return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}…"
+
+
+def _with_history(error: ReadError) -> str:
+    return f"{error}; GET /jobs/{error.job}/history has those that are kept"

@@ -1,13 +1,21 @@
 """What each endpoint answers, but for `/data` (reads) and `/admin` (admin): status and health."""
 
+from collections.abc import Iterable
+
 import anyio.to_thread
 
 from refresher.observers.exposition import CONTENT_TYPE
 from refresher.service import Service
 from refresher.web.answer import Answer, json_answer, problem, unauthorized, unknown_job
+from refresher.web.compression import Compression
 from refresher.web.cors import Cors
+from refresher.web.listing import list_jobs, read_listing
+from refresher.web.lookups import Lookups
 from refresher.web.reads import Reads
-from refresher.web.status import job_status
+from refresher.web.status import history, job_status
+from refresher.web.unhurried import unhurried
+from refresher.web.versions import Versions
+from refresher.workshop import Workshop
 
 
 class Endpoints:
@@ -15,21 +23,30 @@ class Endpoints:
 
     def __init__(self, service: Service) -> None:
         self.service = service
+        self._workshop = Workshop()  # of its own: refreshes do not wait for people
         self.cors = Cors(service.config.server.cors_origins)
         self.reads = Reads(
             service.states,
             access=service.access,
             cors=self.cors,
+            versions=Versions(service.jobs.get, access=service.access, lasting=service.store_lasts),
             clock=service.clock,
             codes=service.metrics.reads,
+            lookups=Lookups(self._workshop.look_up),
+            compression=Compression(),
         )
 
-    def jobs(self) -> Answer:
-        """`GET /jobs`: every job."""
-        now = self.service.clock.now()
-        plans = self.service.config.jobs
-        jobs = [job_status(entry, plans[entry.record.job], now) for entry in self.service.states]
-        return json_answer({"jobs": jobs, "next": None})
+    async def aclose(self) -> None:
+        """End what was begun for readers; nobody may ask any more."""
+        await self._workshop.__aexit__(None, None, None)
+
+    async def jobs(self, params: Iterable[tuple[str, str]] = ()) -> Answer:
+        """`GET /jobs`: every job, or those that the query asks for."""
+        listing = read_listing(params)
+        if isinstance(listing, Answer):
+            return listing
+        service = self.service
+        return await list_jobs(listing, list(service.states), service.config, service.clock.now())
 
     def job(self, name: str) -> Answer:
         """`GET /jobs/{job}`: one job."""
@@ -39,13 +56,21 @@ class Endpoints:
         plan, now = self.service.config.jobs[name], self.service.clock.now()
         return json_answer(job_status(entry, plan, now))
 
+    def history(self, name: str) -> Answer:
+        """`GET /jobs/{job}/history`: the versions that are kept, the newest first."""
+        job = self.service.jobs.get(name)
+        return unknown_job(name) if job is None else json_answer(history(job.versions))
+
     def livez(self, authorization: bytes | None) -> Answer:
-        """`GET /livez`: whether the scheduler runs; a job that broke is named, not fatal."""
+        """`GET /livez`: whether the scheduler runs; what else is broken is named, not fatal."""
         if not self.service.is_alive():
             return problem(503, "not-alive", "the scheduler has not run for more than 10 s")
         if not self.service.access.may_read(authorization):
             return json_answer({"status": "ok"})
-        return json_answer({"status": "ok", "crashed": self.service.crashed()})
+        found: dict[str, object] = {"status": "ok", "crashed": self.service.crashed()}
+        if self.service.store.detached:
+            found["store"] = "detached"
+        return json_answer(found)
 
     def readyz(self, authorization: bytes | None) -> Answer:
         """`GET /readyz`: whether every required job has had its first snapshot."""
@@ -61,16 +86,19 @@ class Endpoints:
 
     async def metrics(self) -> Answer:
         """`GET /metrics`: the Prometheus text format."""
+        metrics, body = self.service.metrics, bytearray()
+        lines = metrics.of_jobs(list(self.service.states), self.service.clock.now())
+        async for line in unhurried(lines):
+            body += b"%b\n" % line.encode()
         # In a thread: the process metrics are read from files of /proc.
-        body = await anyio.to_thread.run_sync(
-            self.service.metrics.exposition, self.service.states, self.service.clock.now()
-        )
+        of_processes = await anyio.to_thread.run_sync(metrics.of_processes)
+        body += "".join(f"{line}\n" for line in of_processes).encode()
         headers = [
             (b"content-type", CONTENT_TYPE.encode()),
             (b"content-length", b"%d" % len(body)),
             (b"cache-control", b"no-store"),
         ]
-        return Answer(200, headers, body)
+        return Answer(200, headers, bytes(body))
 
     def locked(self, authorization: bytes | None) -> Answer | None:
         """The refusal of a read without a token that needs one; None where it may go on."""

@@ -6,10 +6,9 @@ from dataclasses import asdict
 import anyio.to_thread
 
 from refresher.difference import difference
-from refresher.errors import NotQuarantined
 from refresher.model import Content, Quarantine, Snapshot
 from refresher.service import Service
-from refresher.web.answer import Answer, json_answer, problem, unknown_job
+from refresher.web.answer import Answer, json_answer
 from refresher.web.rendering import HARMLESS
 from refresher.web.status import rfc3339
 
@@ -18,13 +17,8 @@ logger = logging.getLogger("refresher")
 
 async def show(service: Service, name: str) -> Answer:
     """Answer `GET /admin/jobs/{job}/quarantine`."""
-    job = service.jobs.get(name)
-    if job is None:
-        return unknown_job(name)
-    try:
-        held, candidate = job.quarantined(), await job.candidate()
-    except NotQuarantined as error:
-        return _nothing(error)
+    job = service.jobs.known(name)
+    held, candidate = job.quarantined(), await job.candidate()
     served = job.record.snapshot
     # In a thread: rows by the hundred thousand take a while to compare.
     summary = await anyio.to_thread.run_sync(_summary, candidate, served)
@@ -46,44 +40,22 @@ async def show(service: Service, name: str) -> Answer:
 
 async def show_body(service: Service, name: str) -> Answer:
     """Answer `GET /admin/jobs/{job}/quarantine?body=1`: the bytes that would be served."""
-    job = service.jobs.get(name)
-    if job is None:
-        return unknown_job(name)
-    try:
-        held, candidate = job.quarantined(), await job.candidate()
-    except NotQuarantined as error:
-        return _nothing(error)
-    return _body(held, candidate)
+    job = service.jobs.known(name)
+    return _body(job.quarantined(), await job.candidate())
 
 
 async def accept(service: Service, name: str) -> Answer:
     """Answer `POST /admin/jobs/{job}/quarantine/accept`."""
-    job = service.jobs.get(name)
-    if job is None:
-        return unknown_job(name)
-    try:
-        snapshot = await job.accept()
-    except NotQuarantined as error:
-        return _nothing(error)
+    snapshot = await service.jobs.known(name).accept()
     logger.info("%s: accepted out of quarantine, serving version %s", name, snapshot.version)
     return json_answer({"job": name, "version": snapshot.version, "etag": snapshot.etag})
 
 
 async def reject(service: Service, name: str) -> Answer:
     """Answer `POST /admin/jobs/{job}/quarantine/reject`."""
-    job = service.jobs.get(name)
-    if job is None:
-        return unknown_job(name)
-    try:
-        await job.reject()
-    except NotQuarantined as error:
-        return _nothing(error)
+    await service.jobs.known(name).reject()
     logger.info("%s: what was in quarantine has been dropped", name)
     return json_answer({"job": name, "quarantine": None})
-
-
-def _nothing(error: NotQuarantined) -> Answer:
-    return problem(404, "no-quarantine", str(error))
 
 
 def _summary(after: Content, served: Snapshot | None) -> dict[str, object]:

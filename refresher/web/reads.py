@@ -1,28 +1,45 @@
 """The way of one read: from method, target and header fields to a finished answer.
 
 Free of ASGI, so that whatever carries HTTP gives the same answers. A read takes one dict lookup; no
-lock, no await and no store is on its way, but for a large body whose gzip form nobody has asked for
-yet: then the answer is awaited.
+lock, no await and no store is on its way. An answer is awaited where it takes longer than the loop
+may be held up, a large body in a content coding that nobody has asked for yet, or a value in one;
+and where a version is asked for by its number, which the store has.
 """
 
-import asyncio
-import logging
+import itertools
 import math
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Protocol
+from dataclasses import replace
+from typing import NamedTuple, Protocol
 from urllib.parse import unquote
 
-from refresher import conditional, freshness, negotiation, representation
+from refresher import conditional, negotiation
 from refresher.access import Access
 from refresher.clock import Clock
+from refresher.freshness import Policy
 from refresher.model import Record, Snapshot
+from refresher.negotiation import IDENTITY
+from refresher.pointer import NotThere, parse
 from refresher.representation import Representation
 from refresher.state import Entry, StateStore
-from refresher.web.answer import Answer, not_allowed, problem, unauthorized, unknown_job
+from refresher.web.answer import (
+    Answer,
+    RawHeaders,
+    no_json,
+    no_value,
+    not_allowed,
+    problem,
+    unauthorized,
+    unknown_job,
+)
+from refresher.web.compression import Compression
 from refresher.web.cors import Cors
-from refresher.web.rendering import Rendering, of_the_moment, render
-
-logger = logging.getLogger("refresher")
+from refresher.web.lookups import Found, Lookups
+from refresher.web.memo import Memo
+from refresher.web.page import Choice, Page
+from refresher.web.rendering import Rendering, render
+from refresher.web.versions import Versions, asked_for
+from refresher.web.written import Written
 
 PREFIX = "/data/"
 
@@ -30,6 +47,9 @@ Fields = dict[bytes, bytes]
 """Those header fields of a request that a read looks at; several lines of one joined by commas."""
 
 _ASK_AGAIN = 60
+_HABITUAL = 2048
+"""Bytes of a request; what is longer is nobody's habit, and not remembered."""
+_READING = frozenset({"GET", "HEAD"})
 _LOOKED_AT = frozenset(
     {
         b"accept-encoding",
@@ -50,12 +70,37 @@ class Tally(Protocol):
     def __setitem__(self, status: int, count: int, /) -> None: ...
 
 
-class Reads:
-    """Answers `/data/…` from the state store, tokens, CORS and counting included.
+class Decision(NamedTuple):
+    """What a request was found to read.
 
-    `compress` makes the gzip form of a body that is too large to have been compressed at the swap;
-    it runs in a thread.
+    The same request reads the same until the job's page is of another edition.
     """
+
+    job: str
+    edition: int
+    choice: Choice
+
+
+Later = Callable[[], Awaitable[Answer]]
+"""Begins what has to be waited for before there is an answer."""
+
+
+class _Request(NamedTuple):
+    """What a read needs to know of a request, but for its target."""
+
+    method: str
+    fields: Fields
+
+
+class _Known(NamedTuple):
+    """A value that had to be waited for, and the version of the snapshot that it is from."""
+
+    version: int
+    found: Found
+
+
+class Reads:
+    """Answers `/data/…` from the state store, tokens, CORS and counting included."""
 
     def __init__(
         self,
@@ -63,18 +108,24 @@ class Reads:
         *,
         access: Access,
         cors: Cors,
+        versions: Versions,
         clock: Clock,
         codes: Tally,
-        compress: Callable[[bytes], bytes | None] = representation.compress,
+        lookups: Lookups,
+        compression: Compression,
     ) -> None:
         self._states = states
         self._access = access
         self._cors = cors
+        self._versions = versions
         self._clock = clock
         self._codes = codes
-        self._compress = compress
-        self._compressing: dict[str, asyncio.Future[bytes | None]] = {}
-        self._renderings: dict[str, Rendering] = {}
+        self._lookups = lookups
+        self._compression = compression
+        self._pages: dict[str, Page] = {}
+        self._editions = itertools.count()
+        self._requests: Memo[bytes, Decision] = Memo()
+        self._decisions: Memo[tuple[object, ...], Decision] = Memo()
         self._vary = b"Accept-Encoding, " + cors.vary if cors.enabled else b"Accept-Encoding"
 
     def answer(
@@ -82,98 +133,229 @@ class Reads:
     ) -> Answer | Awaitable[Answer]:
         """Answer a request whose raw target, without any root path, starts with `/data/`.
 
-        `headers` has lower-case names, as ASGI has them.
+        `headers` has lower-case names, as ASGI has them. An answer may be shared with other
+        requests: it is not to be changed.
         """
+        found = self.decide(method, target, headers)
+        if isinstance(found, Decision):
+            return self._counted(self._pages[found.job].answer(found.choice))
+        if isinstance(found, Answer):
+            return self._counted(found)
+        return self._counted_later(found())
+
+    def decide(
+        self, method: str, target: bytes, headers: Iterable[tuple[bytes, bytes]]
+    ) -> Decision | Answer | Later:
+        """Find what a request reads, as `answer` does, and give and count nothing yet."""
         fields: Fields = {}
         for name, value in headers:
             if name in _LOOKED_AT:
                 fields[name] = fields[name] + b", " + value if name in fields else value
+        key = method, target, *fields.items()
+        decision = self._decisions.get(key)
+        if decision is not None and self._stands(decision):
+            return decision
+        found = self._decide(method, target, fields)
+        if isinstance(found, Decision) and _is_habitual(target, fields):
+            self._decisions[key] = found
+        return found
+
+    def _decide(self, method: str, target: bytes, fields: Fields) -> Decision | Answer | Later:
         preflight = self._cors.preflight(
             method, fields.get(b"origin"), fields.get(b"access-control-request-method")
         )
         if preflight is not None:
             preflight.headers.append((b"vary", b"Accept-Encoding, " + self._cors.preflight_vary))
-            self._codes[preflight.status] += 1
             return preflight
-        answer = self._decide(method, target, fields)
-        if isinstance(answer, Answer):
-            return self._finish(answer, method, fields)
-        return self._finish_later(answer, method, fields)
+        return self._find(target, _Request(method, fields))
 
-    def _decide(self, method: str, target: bytes, fields: Fields) -> Answer | Awaitable[Answer]:
-        path = target.partition(b"?")[0].decode("latin-1")
-        if method not in {"GET", "HEAD"}:
-            return not_allowed(path, method, "GET", "HEAD")
-        if not self._access.may_read(fields.get(b"authorization")):
-            return unauthorized("reading")
+    def write(self, decision: Decision) -> Written:
+        """The answer to a request that has just been decided, ready for the wire."""
+        written = self._pages[decision.job].written(decision.choice)
+        self._count(written.status)
+        return written
+
+    def remember(self, request: bytes, decision: Decision) -> None:
+        """Keep what has been decided for a whole request, from its first byte to its last."""
+        if len(request) <= _HABITUAL:
+            self._requests[request] = decision
+
+    def recall(self, request: bytes) -> Written | None:
+        """What is answered now to a request that is remembered; None where it is to be decided."""
+        decision = self._requests.get(request)
+        return self.write(decision) if decision is not None and self._stands(decision) else None
+
+    def _stands(self, decision: Decision) -> bool:
+        """Whether it would be decided the same now; then its page is turned to now."""
+        entry = self._states.get(decision.job)
+        page = None if entry is None else self._page(entry)
+        return (
+            page is not None and page.edition == decision.edition and page.turn(self._clock.now())
+        )
+
+    def _find(self, target: bytes, request: _Request) -> Decision | Answer | Later:
+        path, _, query = target.partition(b"?")
+        if request.method not in _READING:
+            refusal = not_allowed(path.decode("latin-1"), request.method, "GET", "HEAD")
+            return self._finished(refusal, request)
+        if not self._access.may_read(request.fields.get(b"authorization")):
+            return self._finished(unauthorized("reading"), request)
         # A `/` parts segments and a `%2F` is part of one, but no job's name has either.
-        return self._read(unquote(path.removeprefix(PREFIX)), fields)
+        name, slash, pointer = path[len(PREFIX) :].partition(b"/")
+        job = unquote(name.decode("latin-1"))
+        if slash:
+            return self._read_value(job, slash + pointer, request)
+        version = asked_for(query) if query else None
+        if version is not None:
+            return lambda: self._read_version(job, version, request)
+        return self._read(job, request)
 
-    def _read(self, job: str, fields: Fields) -> Answer | Awaitable[Answer]:
+    async def _read_version(self, job: str, version: str, request: _Request) -> Answer:
+        return self._finished(await self._versions.read(job, version, request.fields), request)
+
+    def _read(self, job: str, request: _Request) -> Decision | Answer | Later:
+        page = self._served(job)
+        if isinstance(page, Answer):
+            return self._finished(page, request)
+        choice = self._choice(page.rendering, request)
+        ready = page.rendering.representation
+        if choice.coding not in ready.deferred:
+            return Decision(job, page.edition, choice)
+
+        async def compressed() -> Answer:
+            coded = await self._compression.of(job, ready, choice.coding)
+            self._keep(job, ready.identity_etag, choice.coding, coded)
+            # What is current now: no reader sees a version go back.
+            found = self._read(job, request)
+            if isinstance(found, Decision):
+                return self._pages[job].answer(found.choice)
+            return found if isinstance(found, Answer) else await found()
+
+        return compressed
+
+    def _read_value(
+        self, job: str, pointer: bytes, request: _Request, known: _Known | None = None
+    ) -> Answer | Later:
+        """Answer with the value at a JSON Pointer, as a representation of its own.
+
+        `known` is what has been waited for; it counts if that version is still the current one.
+        """
+        page = self._served(job)
+        if isinstance(page, Answer):
+            return self._finished(page, request)
+        snapshot = page.rendering.snapshot
+        if not snapshot.content.is_json:
+            return self._finished(no_json(job, snapshot.content.content_type), request)
+        path = parse(pointer)
+        if isinstance(path, NotThere):
+            return self._finished(no_value(job, pointer, path.depth), request)
+        if known is not None and known.version == snapshot.version:
+            found: Found | None = known.found
+        else:
+            found = self._lookups.at_once(snapshot, path)
+        if isinstance(found, NotThere):
+            return self._finished(no_value(job, pointer, found.depth), request)
+        coding = IDENTITY
+        if found is not None:
+            value = self._value_page(page, found)
+            choice = self._choice(value.rendering, request)
+            if choice.coding not in found.deferred:
+                return value.answer(choice)
+            coding = choice.coding
+
+        async def waited_for() -> Answer:
+            if found is None:
+                now_known: Found = await self._lookups.later(snapshot, path)
+            else:
+                coded = await self._compression.of(job, found, coding)
+                now_known = found.with_coding(coding, coded)
+                self._lookups.keep(snapshot, path, now_known)
+            again = self._read_value(job, pointer, request, _Known(snapshot.version, now_known))
+            return again if isinstance(again, Answer) else await again()
+
+        return waited_for
+
+    def _served(self, job: str) -> Page | Answer:
+        """The job's page as of now, or why there is none."""
         entry = self._states.get(job)
         if entry is None:
             return unknown_job(job)
-        record, ready = entry.record, entry.representation
-        now = self._clock.now()
-        state = freshness.state_of(record, entry.policy, now)
-        if record.snapshot is None or ready is None or not freshness.is_served(state, entry.policy):
-            return _nothing_to_serve(record, now)
-        accept = fields.get(b"accept-encoding")
-        if ready.gzip_deferred and negotiation.choose(accept, ("gzip",)) == "gzip":
-            return self._read_compressed(job, ready, fields)
-        rendering = self._rendering(record.snapshot, ready, entry)
-        coding = negotiation.choose(accept, ready.codings)
-        headers = [*rendering.shared[coding], *of_the_moment(rendering, record, state, now)]
-        if _is_known(rendering, coding, accept, fields):
-            return Answer(304, headers, b"")
-        return Answer(200, headers + rendering.content[coding], ready.body(coding))
+        page, now = self._page(entry), self._clock.now()
+        if page is None or not page.turn(now):
+            return _nothing_to_serve(entry.record, now)
+        return page
 
-    async def _read_compressed(self, job: str, ready: Representation, fields: Fields) -> Answer:
-        """Compress a large body off the loop, once, however many ask meanwhile."""
-        tag = ready.identity_etag
-        compressing = self._compressing.get(tag)
-        if compressing is None:
-            loop = asyncio.get_running_loop()
-            compressing = loop.run_in_executor(None, self._compressed, job, ready.identity)
-            self._compressing[tag] = compressing
-            compressing.add_done_callback(lambda _: self._compressing.pop(tag, None))
-        compressed = await asyncio.shield(compressing)  # who leaves does not end it for the others
-        self._states.prepare(job, ready.with_gzip(compressed))
-        answer = self._read(job, fields)  # what is current now: no reader sees a version go back
-        return answer if isinstance(answer, Answer) else await answer
+    def _choice(self, rendering: Rendering, request: _Request) -> Choice:
+        accept = request.fields.get(b"accept-encoding")
+        coding = negotiation.choose(accept, rendering.representation.codings)
+        return Choice(
+            coding,
+            is_known=_is_known(rendering, coding, accept, request.fields),
+            head=request.method == "HEAD",
+            origin=self._cors.named(request.fields.get(b"origin")),
+        )
 
-    def _compressed(self, job: str, body: bytes) -> bytes | None:
-        try:
-            return self._compress(body)
-        except MemoryError:
-            logger.warning("%s: no memory to compress %d bytes; served as they are", job, len(body))
+    def _keep(self, job: str, etag: str, coding: str, coded: bytes | None) -> None:
+        """Put a coded form beside those that were made meanwhile of the same bytes."""
+        entry = self._states.get(job)
+        ready = None if entry is None else entry.representation
+        if ready is not None and ready.identity_etag == etag and coding in ready.deferred:
+            self._states.prepare(job, ready.with_coding(coding, coded))
+
+    def _page(self, entry: Entry) -> Page | None:
+        """The job's page, which stands as long as the entry and the tokens do; None while pending.
+
+        The fields in it stand longer, and take as long to write as three reads.
+        """
+        job, tokens = entry.record.job, self._access.tokens
+        page = self._pages.get(job)
+        if page is not None and page.entry is entry and page.tokens is tokens:
+            return page
+        snapshot, ready = entry.record.snapshot, entry.representation
+        if snapshot is None or ready is None:
             return None
+        if page is not None and page.tokens is tokens and page.rendering.is_of(entry):
+            rendering, edition = page.rendering, page.edition
+        else:
+            rendering = self._rendered(snapshot, ready, entry.policy)
+            edition = next(self._editions)
+        page = Page(entry, tokens, rendering, edition=edition, closing=self._closing)
+        self._pages[job] = page
+        return page
 
-    def _rendering(self, snapshot: Snapshot, ready: Representation, entry: Entry) -> Rendering:
-        """The snapshot's fields, written at its first read: that takes as long as three reads."""
-        private = not self._access.reading_is_open
-        kept = self._renderings.get(snapshot.job)
-        if (
-            kept is not None
-            and kept.snapshot is snapshot
-            and kept.representation is ready
-            and kept.policy is entry.policy
-            and kept.private is private
-        ):
-            return kept
-        made = render(snapshot, ready, entry.policy, private=private)
-        self._renderings[snapshot.job] = made
-        return made
+    def _value_page(self, whole: Page, found: Representation) -> Page:
+        """A page for a part of a job's snapshot, good for one answer."""
+        content = replace(
+            whole.rendering.snapshot.content, body=found.identity, content_type=found.content_type
+        )
+        snapshot = replace(whole.rendering.snapshot, content=content)
+        rendering = self._rendered(snapshot, found, whole.entry.policy)
+        page = Page(whole.entry, whole.tokens, rendering, edition=-1, closing=self._closing)
+        page.turn(self._clock.now())
+        return page
 
-    async def _finish_later(self, answer: Awaitable[Answer], method: str, fields: Fields) -> Answer:
-        return self._finish(await answer, method, fields)
+    def _rendered(self, snapshot: Snapshot, ready: Representation, policy: Policy) -> Rendering:
+        return render(snapshot, ready, policy, private=not self._access.reading_is_open)
 
-    def _finish(self, answer: Answer, method: str, fields: Fields) -> Answer:
-        self._codes[answer.status] += 1
-        answer.headers.append((b"vary", self._vary))
-        if self._cors.enabled:
-            answer.headers.extend(self._cors.fields(fields.get(b"origin")))
-        return answer.without_body() if method == "HEAD" else answer
+    def _closing(self, origin: bytes | None) -> RawHeaders:
+        """The fields that every answer has, whatever it says."""
+        vary: RawHeaders = [(b"vary", self._vary)]
+        return vary + self._cors.fields(origin) if self._cors.enabled else vary
+
+    def _finished(self, answer: Answer, request: _Request) -> Answer:
+        """An answer that is this request's alone, with those."""
+        answer.headers.extend(self._closing(request.fields.get(b"origin")))
+        return answer.without_body() if request.method == "HEAD" else answer
+
+    def _count(self, status: int) -> None:
+        self._codes[status] += 1
+
+    def _counted(self, answer: Answer) -> Answer:
+        self._count(answer.status)
+        return answer
+
+    async def _counted_later(self, answer: Awaitable[Answer]) -> Answer:
+        return self._counted(await answer)
 
 
 def _is_known(rendering: Rendering, coding: str, accept: bytes | None, fields: Fields) -> bool:
@@ -193,6 +375,10 @@ def _is_known(rendering: Rendering, coding: str, accept: bytes | None, fields: F
         etags=etags,
         last_modified=math.floor(snapshot.changed_at) if snapshot.dated else None,
     )
+
+
+def _is_habitual(target: bytes, fields: Fields) -> bool:
+    return len(target) + sum(map(len, fields.values())) <= _HABITUAL
 
 
 def _nothing_to_serve(record: Record, now: float) -> Answer:

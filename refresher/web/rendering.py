@@ -9,6 +9,7 @@ from refresher.freshness import Policy
 from refresher.httpdate import http_date
 from refresher.model import Record, Snapshot, State
 from refresher.representation import Representation
+from refresher.state import Entry
 from refresher.web.answer import RawHeaders
 
 HARMLESS: RawHeaders = [
@@ -25,7 +26,6 @@ class Rendering:
     snapshot: Snapshot
     representation: Representation
     policy: Policy
-    private: bool
     max_age: int
     etags: Mapping[str, str]
     """By coding."""
@@ -34,12 +34,21 @@ class Rendering:
     content: Mapping[str, RawHeaders]
     """By coding: what a 200 says besides."""
 
+    def is_of(self, entry: Entry) -> bool:
+        """Whether it says what there is to say of an entry, the moment aside."""
+        return (
+            self.snapshot is entry.record.snapshot
+            and self.representation is entry.representation
+            and self.policy is entry.policy
+        )
+
 
 def render(
     snapshot: Snapshot, representation: Representation, policy: Policy, *, private: bool
 ) -> Rendering:
     """Write all fields of a snapshot that stay the same until it is checked again."""
-    codings = ("identity", *representation.codings)
+    offered = ("identity", *representation.codings)
+    made = ("identity", *representation.coded)
     max_age = freshness.max_age_of(snapshot, policy)
     visibility = "private" if private else "public"
     cache_control = f"{visibility}, max-age={max_age}"
@@ -52,18 +61,16 @@ def render(
     ]
     if snapshot.dated:
         common.append((b"last-modified", http_date(snapshot.changed_at).encode()))
-    # A gzip form that is yet to be made (again) will have the tag that it had before.
-    tagged = (*codings, "gzip") if representation.gzip_deferred else codings
-    etags = {coding: representation.etag(coding) for coding in tagged}
+    # A form that is yet to be made (again) will have the tag that it had before.
+    etags = {coding: representation.etag(coding) for coding in offered}
     return Rendering(
         snapshot,
         representation,
         policy,
-        private,
         max_age,
         etags,
-        {coding: [(b"etag", etags[coding].encode()), *common] for coding in codings},
-        {coding: _content(snapshot, representation, coding) for coding in codings},
+        {coding: [(b"etag", etags[coding].encode()), *common] for coding in made},
+        {coding: content_fields(representation, coding) for coding in made},
     )
 
 
@@ -72,14 +79,15 @@ def of_the_moment(rendering: Rendering, record: Record, state: State, now: float
     age = math.floor(freshness.age_of(rendering.snapshot, now))
     left = rendering.max_age - age
     status = f"refresher; hit; ttl={left}"
-    if left < 0 or state is not State.FRESH:
+    if left < 0 or state is not State.FRESH or record.detached:
         status += f"; detail={freshness.detail_of(record, state)}"
     return [(b"age", b"%d" % age), (b"cache-status", status.encode())]
 
 
-def _content(snapshot: Snapshot, representation: Representation, coding: str) -> RawHeaders:
+def content_fields(representation: Representation, coding: str) -> RawHeaders:
+    """What a 200 says of its body, and a 304 does not."""
     fields = [
-        (b"content-type", snapshot.content.content_type.encode("latin-1")),
+        (b"content-type", representation.content_type.encode("latin-1")),
         (b"content-length", b"%d" % len(representation.body(coding))),
     ]
     if coding != "identity":

@@ -2,17 +2,20 @@
 
 import inspect
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated
 from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.params import Depends as Dependency
 from fastapi.security import HTTPBearer
+from pydantic import BaseModel
 
 from refresher.web import admin, quarantine
 from refresher.web.answer import Answer, unauthorized, unknown_path
+from refresher.web.diff import diff
 from refresher.web.endpoints import Endpoints
+from refresher.web.listing import LISTED
 from refresher.web.reads import PREFIX
 from refresher.web.routing import (
     ProblemRoute,
@@ -24,7 +27,7 @@ from refresher.web.routing import (
     require_method,
     takes_only,
 )
-from refresher.web.target import below
+from refresher.web.target import below, with_query
 
 logger = logging.getLogger("refresher")
 
@@ -52,8 +55,9 @@ def _add_reads(router: APIRouter, running: Running) -> None:
     async def data(request: Request, job: str) -> Response:
         """The last good data of a job, with how fresh it is in `Age` and `Cache-Status`.
 
-        Conditional requests (`If-None-Match`, `If-Modified-Since`) and `Accept-Encoding` are
-        honoured.
+        With `version`, the data of that version, which never changes. `/data/{job}/{a}/{b}` is the
+        value in the current one at the JSON Pointer `/a/b` (RFC 6901). Conditional requests
+        (`If-None-Match`, `If-Modified-Since`) and `Accept-Encoding` are honoured.
         """
         answer = running().reads.answer(
             request.method, _target(request, job), request.scope["headers"]
@@ -71,22 +75,28 @@ def _add_reads(router: APIRouter, running: Running) -> None:
         responses={
             200: {"description": "The snapshot's bytes, under the media type of the upstream."},
             304: {"description": "The client has these bytes already."},
+            400: {"description": "`version` is no positive integer."},
             401: {"description": "A read token is needed."},
-            404: {"description": "No job has that name."},
+            404: {"description": "No such job or value, or the job has not come to that version."},
+            410: {"description": "That version is kept no longer."},
             503: {"description": "There is nothing to serve yet, or no longer."},
         },
+        openapi_extra={"parameters": [_number_in_query("version", required=False)]},
     )
 
 
 def _add_status(router: APIRouter, running: Running) -> None:
-    def answered(request: Request, answer: Callable[[Endpoints], Answer]) -> Response:
+    async def answered(
+        request: Request, answer: Callable[[Endpoints], Answer | Awaitable[Answer]]
+    ) -> Response:
         endpoints = running()
         cors, origin = endpoints.cors, field_of(request, "origin")
         requested = field_of(request, "access-control-request-method")
         found, vary = cors.preflight(request.method, origin, requested), cors.preflight_vary
         if found is None:
             require_method(request, *_READ)
-            found = endpoints.locked(field_of(request, "authorization")) or answer(endpoints)
+            shown = endpoints.locked(field_of(request, "authorization")) or answer(endpoints)
+            found = await shown if inspect.isawaitable(shown) else shown
             found.headers.extend(cors.fields(origin))
             vary = cors.vary
         if cors.enabled:
@@ -94,18 +104,55 @@ def _add_status(router: APIRouter, running: Running) -> None:
         return as_response(request, found)
 
     async def jobs(request: Request) -> Response:
-        """Every job: how fresh it is, when it is due, and how its last attempt ended."""
-        return answered(request, lambda endpoints: endpoints.jobs())
+        """Every job: how fresh it is, when it is due, and how its last attempt ended.
+
+        `next` is the name to pass as `after` for the page that follows, null where none does.
+        """
+        asked = request.query_params.multi_items()
+        return await answered(request, lambda endpoints: endpoints.jobs(asked))
 
     async def one_job(request: Request, job: str) -> Response:
         """One job: how fresh it is, when it is due, and how its last attempt ended."""
-        return answered(request, lambda endpoints: endpoints.job(job))
+        return await answered(request, lambda endpoints: endpoints.job(job))
 
-    for path, endpoint, summary in (
-        ("/jobs", jobs, "All jobs"),
-        ("/jobs/{job}", one_job, "One job"),
+    async def history(request: Request, job: str) -> Response:
+        """The versions of a job that are kept, the newest first; `/data` has them by number."""
+        return await answered(request, lambda endpoints: endpoints.history(job))
+
+    async def difference(request: Request, job: str) -> Response:
+        """What turns version `from` into version `to`: a JSON Patch (RFC 6902)."""
+        query: bytes = request.scope["query_string"]
+        return await answered(request, lambda endpoints: diff(endpoints.service, job, query))
+
+    for path, endpoint, shown in (
+        ("/jobs", jobs, {"summary": "All jobs", "openapi_extra": {"parameters": LISTED}}),
+        ("/jobs/{job}", one_job, {"summary": "One job"}),
+        ("/jobs/{job}/history", history, {"summary": "The kept versions"}),
     ):
-        add_path(router, path, endpoint, method="GET", summary=summary, tags=["Status"])
+        add_path(router, path, endpoint, method="GET", tags=["Status"], **shown)
+    add_path(
+        router,
+        "/jobs/{job}/diff",
+        difference,
+        method="GET",
+        summary="The difference between two versions",
+        tags=["Status"],
+        responses={
+            200: {
+                "description": "Applied to `from`, it gives `to`.",
+                "content": {"application/json-patch+json": {}},
+            },
+            400: {"description": "`from` or `to` is no positive integer."},
+            404: {"description": "No job has that name, or it has not come to that version."},
+            410: {"description": "A version is kept no longer."},
+            413: {"description": "A version is larger than 8 MiB."},
+            422: {"description": "A version is not JSON."},
+            503: {"description": "The store is away."},
+        },
+        openapi_extra={
+            "parameters": [_number_in_query(name, required=True) for name in ("from", "to")]
+        },
+    )
 
 
 def _add_health(router: APIRouter, running: Running) -> None:
@@ -153,6 +200,27 @@ def _add_admin(router: APIRouter, running: Running, guard: Callable[..., object]
             return as_response(request, admin.too_large())
         return as_response(request, await admin.refresh(running().service, body))
 
+    async def nothing(request: Request) -> Response:
+        return as_response(request, unknown_path(request.url.path))
+
+    # The token comes before everything else: without it nobody learns what there is.
+    guarded = [Depends(guard or admin_token)]
+    add_path(
+        router,
+        "/admin/refresh",
+        refresh,
+        method="POST",
+        checks=[*guarded, takes_only("POST")],
+        summary="Refresh jobs now",
+        tags=["Admin"],
+        openapi_extra=_asks_for(admin.RefreshRequest),
+    )
+    _add_decisions(router, running, guarded)
+    _add_quarantine(router, running, guarded)
+    add_hidden(router, "/admin/{rest:path}", nothing, guarded)
+
+
+def _add_decisions(router: APIRouter, running: Running, guarded: Sequence[Dependency]) -> None:
     async def pause(request: Request, job: str) -> Response:
         """Stop following the job's schedule; what is served grows stale like any other."""
         answer = await admin.set_paused(running().service, job, paused=True)
@@ -163,22 +231,29 @@ def _add_admin(router: APIRouter, running: Running, guard: Callable[..., object]
         answer = await admin.set_paused(running().service, job, paused=False)
         return as_response(request, answer)
 
-    async def nothing(request: Request) -> Response:
-        return as_response(request, unknown_path(request.url.path))
+    async def rollback(request: Request, job: str) -> Response:
+        """Serve the content of a kept version again, as a new version, and pause the job."""
+        body = await _body(request)
+        if body is None:
+            return as_response(request, admin.too_large())
+        return as_response(request, await admin.roll_back(running().service, job, body))
 
-    # The token comes before everything else: without it nobody learns what there is.
-    guarded = [Depends(guard or admin_token)]
-    schema = admin.RefreshRequest.model_json_schema()
-    described = {"requestBody": {"content": {"application/json": {"schema": schema}}}}
-    for path, endpoint, shown in (
-        ("/admin/refresh", refresh, {"summary": "Refresh jobs now", "openapi_extra": described}),
-        ("/admin/jobs/{job}/pause", pause, {"summary": "Pause a job"}),
-        ("/admin/jobs/{job}/resume", resume, {"summary": "Resume a job"}),
+    rollback_body = _asks_for(admin.RollbackRequest)
+    for verb, endpoint, summary, described in (
+        ("pause", pause, "Pause a job", None),
+        ("resume", resume, "Resume a job", None),
+        ("rollback", rollback, "Serve a kept version again", rollback_body),
     ):
-        checks = [*guarded, takes_only("POST")]
-        add_path(router, path, endpoint, method="POST", checks=checks, tags=["Admin"], **shown)
-    _add_quarantine(router, running, guarded)
-    add_hidden(router, "/admin/{rest:path}", nothing, guarded)
+        add_path(
+            router,
+            f"/admin/jobs/{{job}}/{verb}",
+            endpoint,
+            method="POST",
+            checks=[*guarded, takes_only("POST")],
+            summary=summary,
+            tags=["Admin"],
+            openapi_extra=described,
+        )
 
 
 def _add_quarantine(router: APIRouter, running: Running, guarded: Sequence[Dependency]) -> None:
@@ -224,11 +299,24 @@ def _add_quarantine(router: APIRouter, running: Running, guarded: Sequence[Depen
         )
 
 
+def _number_in_query(name: str, *, required: bool) -> dict[str, object]:
+    """The number of a version among the parameters that OpenAPI shows."""
+    schema = {"type": "integer", "minimum": 1}
+    return {"name": name, "in": "query", "required": required, "schema": schema}
+
+
+def _asks_for(request: type[BaseModel]) -> dict[str, object]:
+    """A request's body as OpenAPI shows it."""
+    schema = request.model_json_schema()
+    return {"requestBody": {"content": {"application/json": {"schema": schema}}}}
+
+
 def _target(request: Request, rest: str) -> bytes:
     """The raw target without root path and prefix, where the router matched `/data/` and `rest`."""
     path: str = request.scope["path"]
     raw: bytes = request.scope.get("raw_path") or quote(path).encode()
-    return PREFIX.encode() + below(path.removesuffix(rest), raw)
+    target = PREFIX.encode() + below(path.removesuffix(rest), raw)
+    return with_query(target, request.scope["query_string"])
 
 
 async def _body(request: Request) -> bytes | None:

@@ -1,7 +1,7 @@
 """How a route of ours behaves: whatever the method, and whatever goes wrong."""
 
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any
+from typing import Any, TypeAlias, assert_never, get_args
 
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -9,7 +9,21 @@ from fastapi.params import Depends as Dependency
 from fastapi.routing import APIRoute
 from starlette.exceptions import HTTPException
 
-from refresher.web.answer import Answer, not_allowed, problem
+from refresher.errors import (
+    GoneVersion,
+    NotQuarantined,
+    StoreUnavailable,
+    UnknownJob,
+    UnknownVersion,
+)
+from refresher.web.answer import (
+    Answer,
+    no_version,
+    not_allowed,
+    problem,
+    store_unwritable,
+    unknown_job,
+)
 
 Endpoint = Callable[..., Coroutine[Any, Any, Response]]
 
@@ -32,14 +46,43 @@ class ProblemRoute(APIRoute):
         async def handle_problems(request: Request) -> Response:
             try:
                 return await handle(request)
-            except Refused as refused:
-                return as_response(request, refused.answer)
-            except HTTPException as error:
-                return as_response(request, http_problem(error))
-            except RequestValidationError as error:
-                return as_response(request, _invalid_problem(error))
+            except _ANSWERED as error:
+                return as_response(request, _answer_to(error))
 
         return handle_problems
+
+
+_Answered: TypeAlias = (
+    Refused
+    | HTTPException
+    | RequestValidationError
+    | UnknownJob
+    | NotQuarantined
+    | UnknownVersion
+    | GoneVersion
+    | StoreUnavailable
+)
+_ANSWERED = get_args(_Answered)
+
+
+def _answer_to(error: _Answered) -> Answer:  # noqa: PLR0911  one for each kind
+    match error:
+        case Refused(answer=answer):
+            return answer
+        case HTTPException():
+            return http_problem(error)
+        case RequestValidationError():
+            return _invalid_problem(error)
+        case UnknownJob(job=job):
+            return unknown_job(job)
+        case NotQuarantined():
+            return problem(404, "no-quarantine", str(error))
+        case UnknownVersion() | GoneVersion():
+            return no_version(error)
+        case StoreUnavailable():
+            return store_unwritable()
+        case _:
+            assert_never(error)
 
 
 def http_problem(error: HTTPException) -> Answer:
@@ -50,7 +93,7 @@ def http_problem(error: HTTPException) -> Answer:
 def as_response(request: Request, answer: Answer) -> Response:
     """An answer as Starlette sends it, its header fields as they are."""
     response = Response(b"" if request.method == "HEAD" else answer.body, answer.status)
-    response.raw_headers = answer.headers
+    response.raw_headers = answer.headers.copy()  # middleware may change it
     return response
 
 

@@ -1,16 +1,18 @@
 """What `/jobs` says of a job: a view of its record at one moment."""
 
+import math
+from collections.abc import Iterable
 from datetime import UTC, datetime
 
 from refresher import freshness
 from refresher.config import JobPlan
-from refresher.model import Attempt, Failure, Quarantine
+from refresher.model import Attempt, Failure, Quarantine, Version
 from refresher.state import Entry
 
 
 def rfc3339(instant: float | None) -> str | None:
     """An instant as RFC 3339 in UTC, to the millisecond."""
-    if instant is None:
+    if instant is None or math.isinf(instant):  # a cron expression may never match again
         return None
     text = datetime.fromtimestamp(instant, UTC).isoformat(timespec="milliseconds")
     return text.replace("+00:00", "Z")
@@ -53,6 +55,11 @@ def job_status(entry: Entry, plan: JobPlan, now: float) -> dict[str, object]:
     }
 
 
+def history(versions: Iterable[Version]) -> dict[str, object]:
+    """The versions of a job that are kept, in their order, in the names of contract 3.2."""
+    return {"versions": [_version(version) for version in versions]}
+
+
 def attempt_result(attempt: Attempt) -> dict[str, object]:
     """The outcome of a manual refresh, in the names of contract 3.4."""
     return {
@@ -61,6 +68,16 @@ def attempt_result(attempt: Attempt) -> dict[str, object]:
         "version": attempt.version,
         "duration_ms": round(attempt.duration * 1000),
         "error": attempt.failure and _error(attempt.failure),
+    }
+
+
+def _version(version: Version) -> dict[str, object]:
+    return {
+        "version": version.version,
+        "etag": version.stored.etag,
+        "bytes": version.stored.size,
+        "items": version.stored.items,
+        "changed_at": rfc3339(version.changed_at),
     }
 
 

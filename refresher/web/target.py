@@ -16,3 +16,8 @@ def below(prefix: str, raw: bytes) -> bytes:
     *head, rest = raw.split(b"/", slashes)
     begins = len(head) == slashes and unquote_to_bytes(b"/".join(head)) + b"/" == written
     return rest if begins else b""
+
+
+def with_query(target: bytes, query: bytes) -> bytes:
+    """A raw path and what was asked of it."""
+    return target + b"?" + query if query else target

@@ -7,7 +7,8 @@ import pytest
 from tests.cli.commands import configured, refresher
 
 COMMANDS = ["serve", "check", "try", "status", "refresh", "init", "demo"]
-NEEDS_A_FILE = [["serve"], ["check"], ["try", "rates"], ["status"], ["refresh"]]
+NEEDS_JOBS = [["serve"], ["check"], ["try", "rates"]]
+NEEDS_A_FILE = [*NEEDS_JOBS, ["status"], ["refresh"]]
 WRONG = """
 [jobs.rates]
 url = "https://example.com/"
@@ -59,7 +60,7 @@ def test_without_a_configuration_one_line_names_init(arguments: list[str], tmp_p
     assert "refresher init" in ended.err
 
 
-@pytest.mark.parametrize("arguments", NEEDS_A_FILE)
+@pytest.mark.parametrize("arguments", NEEDS_JOBS)
 def test_every_problem_is_a_line_and_there_is_nothing_else(
     arguments: list[str], tmp_path: Path
 ) -> None:

@@ -105,6 +105,44 @@ def test_the_configuration_says_where_to_ask(host: str, shown: str, tmp_path: Pa
     assert len(ended.err.splitlines()) == 1
 
 
+def test_no_more_of_the_configuration_has_to_be_right_than_is_needed(tmp_path: Path) -> None:
+    port = closed_port()
+    configured(
+        tmp_path,
+        f"""
+        [server]
+        port = {port}
+        read_tokens = ["${{UNSET}}"]
+        [store]
+        url = "${{UNSET}}"
+        [upstreams.api]
+        base_url = "https://${{UNSET}}"
+        [jobs.rates]
+        url = "https://example.com/${{UNSET}}"
+        interval = 5
+        """,
+    )
+    wrong = {"REFRESHER__JOBS__OTHER__URL": "x", "REFRESHER__SERVER__WORKERS": "many"}
+    for command in ("status", "refresh"):
+        ended = refresher(command, folder=tmp_path, **wrong)
+        assert (ended.status, ended.out) == (1, "")
+        assert f"no service at http://127.0.0.1:{port} (" in ended.err
+    port = closed_port()
+    ended = refresher("status", folder=tmp_path, REFRESHER__SERVER__PORT=str(port))
+    assert f"no service at http://127.0.0.1:{port} (" in ended.err
+
+
+def test_what_is_needed_of_the_configuration_has_to_be_right(tmp_path: Path) -> None:
+    configured(tmp_path, '[server]\nhost = "${UNSET}"\n[admin]\ntoken = "${UNSET_TOO}"')
+    ended = refresher("status", folder=tmp_path)
+    assert ended.status == 2
+    assert "config.toml:2: server.host: needs ${UNSET}" in ended.err
+    assert "config.toml:4: admin.token: needs " in ended.err
+    asked = refresher("status", folder=tmp_path, UNSET="127.0.0.1", REFRESHER_ADMIN_TOKEN="t")
+    assert asked.status == 1
+    assert "no service at http://127.0.0.1:8000" in asked.err
+
+
 def test_any_free_port_has_to_be_named(tmp_path: Path) -> None:
     configured(tmp_path, "[server]\nport = 0")
     ended = refresher("status", folder=tmp_path)

@@ -16,7 +16,7 @@ def test_an_empty_configuration_has_the_defaults_of_the_contract(tmp_path: Path)
     assert (found.server.shutdown_grace, found.server.drain) == (10.0, 0.0)
     assert (found.server.read_tokens, found.server.cors_origins) == ((), ())
     assert found.admin.token == ()
-    assert found.store.url == "memory://"
+    assert found.store.url is None
     assert (found.path, found.directory) == (tmp_path / "config.toml", tmp_path)
     assert (found.jobs, found.upstreams, found.secrets) == ({}, {}, frozenset())
 

@@ -151,6 +151,14 @@ def test_a_variable_that_sets_no_known_key_is_a_problem(name: str, problem: str)
     assert problems(TABLES, {name: "x"}) == [f"{name}: {problem}"]
 
 
+def test_what_is_known_has_no_key_of_the_file_that_is_unknown_itself() -> None:
+    found = problems({"admin": {"tokn": "t"}}, {"REFRESHER__ADMIN__XXX": "x"})
+    assert found == [
+        'config: admin.tokn: is an unknown key, got "tokn", did you mean "token"?',
+        'REFRESHER__ADMIN__XXX: sets "XXX", which is not there, known here: token',
+    ]
+
+
 def test_a_wrong_value_is_told_by_the_variable_it_came_from() -> None:
     found = problems(
         TABLES,

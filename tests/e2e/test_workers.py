@@ -8,11 +8,12 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import anyio
+import anyio.to_thread
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.e2e.process import Service, eventually, running, serving
+from tests.e2e.process import PATIENCE, Service, eventually, running, serving
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self").exists(), reason="looks into /proc")
 
@@ -97,6 +98,23 @@ async def test_any_worker_tells_at_once_what_all_of_them_have_counted(tmp_path: 
         assert len(processes) == 3
         descriptors = [len(list((_process(pid) / "fd").iterdir())) for pid in processes]
         assert found["process_open_fds"] > max(descriptors)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_every_process_speaks_http_our_way(tmp_path: Path, workers: int) -> None:
+    async with crew(tmp_path, workers=workers) as service:
+        for _ in range(4):
+            refusal = await anyio.to_thread.run_sync(_refused, service.port)
+            assert b"content-type: application/problem+json\r\n" in refusal
+            assert b"cache-control: no-store\r\n" in refusal
+
+
+def _refused(port: int) -> bytes:
+    """All that is said to a request of a method that does not exist."""
+    with socket.create_connection(("127.0.0.1", port), timeout=PATIENCE) as stream:
+        stream.sendall(b"BREW /data/a HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        with stream.makefile("rb") as said:
+            return said.read()
 
 
 async def test_a_worker_that_is_killed_is_replaced_and_no_counter_falls(tmp_path: Path) -> None:

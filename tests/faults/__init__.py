@@ -11,6 +11,7 @@ the last one stays. A function in place of an answer is asked with the request.
 
 import asyncio
 import gzip
+import os
 import socket
 import ssl
 import struct
@@ -30,10 +31,11 @@ class Deed(Enum):
 
     HANG_UP = "close the connection in good order"
     RESET = "drop it with a RST"
+    CUT = "end it with a FIN, and TLS not at all"
     STALL = "send nothing until the client leaves"
 
 
-HANG_UP, RESET, STALL = Deed.HANG_UP, Deed.RESET, Deed.STALL
+HANG_UP, RESET, CUT, STALL = Deed.HANG_UP, Deed.RESET, Deed.CUT, Deed.STALL
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +226,12 @@ async def _play(steps: Answer, reader: asyncio.StreamReader, writer: asyncio.Str
                     socket.SOL_SOCKET, socket.SO_LINGER, linger
                 )
                 writer.transport.abort()
+                return False
+            case Deed.CUT:
+                descriptor = os.dup(writer.get_extra_info("socket").fileno())
+                with socket.socket(fileno=descriptor) as same:
+                    same.shutdown(socket.SHUT_WR)
+                await reader.read()
                 return False
             case Deed.HANG_UP:
                 return False

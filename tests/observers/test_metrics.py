@@ -32,7 +32,8 @@ class Scrape:
     """What a scrape finds."""
 
     def __init__(self, metrics: Metrics, shelf: Shelf) -> None:
-        self.text = metrics.exposition(shelf.states, shelf.clock.now()).decode()
+        of_jobs = metrics.of_jobs(list(shelf.states), shelf.clock.now())
+        self.text = "".join(f"{line}\n" for line in (*of_jobs, *metrics.of_processes()))
         families = list(text_string_to_metric_families(self.text))
         self.families: dict[str, Metric] = {family.name: family for family in families}
         assert len(self.families) == len(families), "a family stands in one place"

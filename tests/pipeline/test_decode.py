@@ -292,7 +292,7 @@ def test_an_empty_answer_keeps_the_format_but_a_first_one_fixes_none() -> None:
         (b'{"a": 1} x', "trailing characters"),
         (b'{"a": 1', "more was to come"),
         (b"nul", "more was to come"),
-        (b"   ", "more was to come"),
+        (b" \n ", "nothing but white space"),
         (b"[01]", "byte"),
         (b"[.5]", "byte"),
         (b"[1.]", "byte"),
@@ -303,9 +303,11 @@ def test_an_empty_answer_keeps_the_format_but_a_first_one_fixes_none() -> None:
         (b'["a\x01"]', "byte 3"),
         (b'["a\nb"]', "byte 3"),
         (b'["\\x41"]', "escape"),
-        (b'["\\ud800"]', "more was to come"),
-        (b'["\\udc00"]', "surrogate"),
-        (b'["\\ud800\\u0041"]', "surrogate"),
+        (b'["\\ud800]', "more was to come"),
+        (b'["\\ud800",]', "trailing comma"),
+        (b'["\\ud800" x]', "byte 10, near"),
+        (b"[\\ud800]", "byte 1"),
+        (b'["\\ud80"]', "escape"),
         (b"\x0c[1]", "byte 0"),
     ],
 )
@@ -313,6 +315,37 @@ def test_json_that_is_none_is_refused_with_the_place(body: bytes, said: str) -> 
     message = refusal(Stage.DECODE, body)
     assert "not JSON" in message
     assert said in message
+
+
+@pytest.mark.parametrize(
+    "value",
+    [rb"\ud83d", rb"\udc00", rb"\uD83D\u0041", rb"\ud83d\ud83d\ude00", rb"\udfff\\", rb"a\uDBFFz"],
+)
+def test_half_of_a_surrogate_pair_is_json_and_stays_as_it_is(value: bytes) -> None:
+    for body, items in ((b'["%s"]' % value, 1), (b'{"%s": 1, "b": 2}' % value, 2)):
+        for declared in (JSON, None):
+            content = refined(body, declared, guard=GuardRules(duplicate_keys="reject"))
+            assert (content.body, content.items, content.format) == (body, items, Format.JSON)
+
+
+def test_half_of_a_surrogate_pair_hides_nothing_else() -> None:
+    half = rb'"\ud83d"'
+    assert "is no number" in refusal(Stage.DECODE, b"[%s, NaN]" % half)
+    assert "deeper" in refusal(Stage.DECODE, b"[" * 600 + half + b"]" * 600)
+    assert "stands twice" in refusal(
+        Stage.GUARD, b"{%s: 1, %s: 2}" % (half, half), guard=GuardRules(duplicate_keys="reject")
+    )
+
+
+@given(st.text(alphabet='\\u"dD8cCfea09 /n', max_size=30))
+def test_what_the_grammar_allows_in_a_string_is_taken(text: str) -> None:
+    body = f'["{text}"]'.encode()
+    try:
+        json.loads(body)
+    except ValueError:
+        refusal(Stage.DECODE, body)
+    else:
+        assert refined(body).body == body
 
 
 @pytest.mark.parametrize("body", [b'{"a": NaN}', b"[Infinity]", b"[-Infinity]", b"NaN"])
@@ -463,9 +496,9 @@ def test_json_in_a_declared_legacy_charset_becomes_utf8() -> None:
 
 @pytest.mark.parametrize(
     "charset",
-    ["nonsense", "hex", "base64", "zlib", "rot13", "idna", "punycode", "unicode_escape", "utf-7",
-     "undefined", "os.path", "../x", "a" * 500, "\u0438", "raw_unicode_escape", "aliases",
-     "a\x00b"],
+    ["nonsense", "hex", "base64", "zlib", "rot13", "idna", "punycode", "charmap", "utf-7",
+     "unicode_escape", "undefined", "os.path", "../x", "a" * 500, "\u0438", "raw_unicode_escape",
+     "aliases", "a\x00b"],
 )  # fmt: skip
 def test_what_is_no_charset_is_refused(charset: str) -> None:
     for declared in (f"{JSON}; charset={charset}", f"text/plain; charset={charset}"):

@@ -33,6 +33,11 @@ def test_what_has_no_items_has_not_too_many() -> None:
     refined(b"1", guard=GuardRules(max_items=0))
 
 
+def test_at_least_none_asks_for_nothing() -> None:
+    refined(b"1", guard=GuardRules(min_items=0))
+    refined(b"a", "text/markdown", guard=GuardRules(min_items=0))
+
+
 def test_rows_are_items() -> None:
     refined(b"a\n1\n2", "text/csv", guard=GuardRules(min_items=2, max_items=2))
     refined(b"1\n2\n", "application/x-ndjson", guard=GuardRules(min_items=2, max_items=2))

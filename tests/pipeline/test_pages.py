@@ -7,14 +7,15 @@ from hypothesis import strategies as st
 
 from refresher.errors import RefreshFailed
 from refresher.model import Payload, Stage
-from refresher.pipeline.pages import Page, read_page
+from refresher.pipeline.pages import Page, PageRule, read_page
 from tests.pipeline.answers import JSON, json_values
 
 
 def page(
     body: bytes, items: str = "@", path: str | None = None, content_type: str | None = JSON
 ) -> Page:
-    return read_page(Payload(body=body, content_type=content_type), "auto", items=items, path=path)
+    rule = PageRule(items=items, path=path)
+    return read_page(Payload(body=body, content_type=content_type), rule)
 
 
 def refused(
@@ -133,3 +134,25 @@ def test_a_path_that_cannot_be_evaluated_is_told_with_its_key() -> None:
     stage, message = refused(b'{"next": 1, "i": []}', "i", "starts_with(next, 'a')")
     assert stage is Stage.BODY
     assert message.startswith("paginate.path: ")
+
+
+@pytest.mark.parametrize(
+    ("body", "items"),
+    [
+        (b'{"i": [{"a": 1, "a": 2}]}', "i[*].a"),
+        (b'{"i": [1], "i": [2]}', "i"),
+        (b'{"i": [1], "z": {"k": 1, "k": 1}}', "i"),
+    ],
+)
+def test_a_key_that_stands_twice_is_seen_before_it_is_lost(body: bytes, items: str) -> None:
+    came = Payload(body=body, content_type=JSON)
+    read_page(came, PageRule(items=items))
+    with pytest.raises(RefreshFailed) as caught:
+        read_page(came, PageRule(items=items, duplicate_keys="reject"))
+    assert caught.value.failure.stage is Stage.GUARD
+    assert "stands twice" in caught.value.failure.message
+
+
+def test_a_key_that_stands_twice_in_the_items_is_left_to_the_guard_of_the_whole() -> None:
+    came = Payload(body=b'{"i": [{"a": 1, "a": 2}]}', content_type=JSON)
+    assert read_page(came, PageRule(items="i", duplicate_keys="reject")).count == 1

@@ -118,8 +118,19 @@ def test_an_expression_that_fails_is_refused_with_a_sentence(expression: str) ->
     assert len(message) < 400
 
 
-def test_a_number_of_thousands_of_digits_cannot_be_looked_at() -> None:
-    assert "out of range" in refusal(Stage.SELECT, b"[" + b"9" * 5000 + b"]", select="[0]")
+@pytest.mark.parametrize("literal", ["-0", "9" * 10_000, "-" + "9" * 10_000])
+def test_an_integer_that_python_has_none_for_is_a_double_to_calculate_with(literal: str) -> None:
+    assert selected(f'{{"a": [{literal}, 1]}}', "[a[0], a[1], length(a)]") == f"[{literal},1,2]"
+    assert selected(f'{{"a": [{literal}, "-05"]}}', "a[?@ == `7`]") == "[]"
+
+
+@pytest.mark.parametrize("expression", ["@", "*", "[a, b]", "keys(@)", "sort(values(@)[:2])"])
+def test_half_of_a_surrogate_pair_is_read_as_the_character_for_what_cannot_be_read(
+    expression: str,
+) -> None:
+    body = r'{"a": "\ud83d", "\udc00": "\ud83d\ude00", "b": 1}'
+    whole = '{"a": "\ufffd", "\ufffd": "😀", "b": 1}'
+    assert selected(body, expression) == selected(whole, expression)
 
 
 def test_512_levels_can_be_selected_from() -> None:

@@ -95,6 +95,11 @@ def test_no_reference_leads_to_the_network() -> None:
             listener.accept()
 
 
+def test_half_of_a_surrogate_pair_is_a_character() -> None:
+    body, schema = rb'["\ud83d"]', '{"items": {"maxLength": 1}}'
+    assert refined(body, schema=schema).body == body
+
+
 def test_512_levels_can_be_checked() -> None:
     recursive = '{"$ref": "#/$defs/a", "$defs": {"a": {"items": {"$ref": "#/$defs/a"}}}}'
     refined(b"[" * 512 + b"]" * 512, schema=recursive)

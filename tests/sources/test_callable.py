@@ -1,4 +1,5 @@
 import asyncio
+import contextlib
 import dataclasses
 import datetime as dt
 import functools
@@ -7,6 +8,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import anyio
 import httpx
 import pydantic
 import pytest
@@ -131,7 +133,14 @@ class TestWhatIsRaised:
 
     @pytest.mark.parametrize(
         "error",
-        [SystemExit(3), KeyboardInterrupt(), BaseExceptionGroup("g", [SystemExit()]), KeyError()],
+        [
+            SystemExit(3),
+            KeyboardInterrupt(),
+            GeneratorExit(),
+            BaseException(),
+            BaseExceptionGroup("g", [SystemExit()]),
+            KeyError(),
+        ],
     )
     async def test_does_not_end_the_service(self, error: BaseException) -> None:
         for call in raising(error):
@@ -144,6 +153,25 @@ class TestWhatIsRaised:
             failed = await refusal(source(call))
             assert failed.failure.stage is Stage.SOURCE
             assert "CancelledError" in str(failed)
+
+    async def test_is_no_cancellation_of_the_job_when_a_function_cancels_its_own_task(self) -> None:
+        async def call() -> None:
+            task = asyncio.current_task()
+            assert task is not None
+            task.cancel()
+            await asyncio.sleep(0)
+
+        failed = await refusal(source(call))
+        assert failed.failure.stage is Stage.SOURCE
+
+    async def test_is_named_where_it_cannot_be_printed(self) -> None:
+        class Unprintable(Exception):
+            def __str__(self) -> str:
+                raise SystemExit
+
+        for call in raising(Unprintable()):
+            failed = await refusal(source(call))
+            assert (failed.failure.stage, str(failed)) == (Stage.SOURCE, "Unprintable")
 
     async def test_passes_through_when_it_is_ours(self) -> None:
         error = RefreshFailed(Stage.AUTH, "no token", retry_after=5.0)
@@ -168,6 +196,17 @@ class TestWhatIsRaised:
         async with open_client(base_url=f"http://127.0.0.1:{closed_port()}") as client:
             failed = await refusal(CallableSource(call, max_bytes=9, client=client))
             assert (failed.failure.stage, failed.transient) == (Stage.CONNECT, True)
+
+    async def test_is_no_word_of_the_upstream_where_a_stranger_said_it(
+        self, upstream: FaultServer
+    ) -> None:
+        async def call(client: httpx.AsyncClient) -> object:
+            return (await client.get(url)).raise_for_status().json()
+
+        url = upstream.script("/x", answer(429, headers={"Retry-After": "9"}))
+        async with open_client(base_url="http://api.example") as client:
+            failed = await refusal(CallableSource(call, max_bytes=9, client=client))
+        assert (failed.retry_after, failed.upstream_wide) == (9.0, False)
 
     @pytest.mark.parametrize(
         ("error", "stage"),
@@ -241,6 +280,71 @@ class TestACall:
             assert (failed.failure.stage, failed.transient) == (Stage.TIMEOUT, True)
             assert "not started again" in str(failed)
         released.set()
+
+    async def test_that_swallows_its_cancellation_is_left_and_not_made_again_while_it_runs(
+        self,
+    ) -> None:
+        released, ended, calls = asyncio.Event(), asyncio.Event(), []
+
+        async def stubborn() -> str:
+            calls.append(1)
+            while not released.is_set():
+                with contextlib.suppress(asyncio.CancelledError):
+                    await released.wait()
+            ended.set()
+            return "late"
+
+        ours = source(stubborn)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await ours.fetch(None)
+        failed = await refusal(ours)
+        assert (failed.failure.stage, failed.transient) == (Stage.TIMEOUT, True)
+        assert "not started again" in str(failed)
+        assert len(calls) == 1
+        released.set()
+        await ended.wait()
+        await asyncio.sleep(0)
+        assert (await payload(ours)).body == b"late"
+
+    async def test_that_is_cancelled_has_cleaned_up_when_it_is_left(self) -> None:
+        done = []
+
+        async def careful() -> None:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                await asyncio.sleep(0)
+                done.append("cleaned up")
+
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.01):
+                await source(careful).fetch(None)
+        assert done == ["cleaned up"]
+
+    async def test_in_a_cancelled_scope_has_cleaned_up_when_it_is_left(self) -> None:
+        done = []
+
+        async def careful() -> None:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                await asyncio.sleep(0.01)
+                done.append("cleaned up")
+
+        with anyio.move_on_after(0.01):
+            await source(careful).fetch(None)
+        assert done == ["cleaned up"]
+
+    async def test_of_an_async_function_is_known_by_the_name_of_its_jobs_task(self) -> None:
+        async def name() -> str:
+            task = asyncio.current_task()
+            assert task is not None
+            return task.get_name()
+
+        async with asyncio.TaskGroup() as tasks:
+            found = tasks.create_task(payload(source(name)), name="refresher job rates")
+        assert (await found).body == b"refresher job rates"
 
 
 class TestASignature:

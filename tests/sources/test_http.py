@@ -1,5 +1,7 @@
 import asyncio
 import gzip
+import socket
+import ssl
 import tracemalloc
 from collections.abc import Mapping
 
@@ -11,12 +13,15 @@ from refresher.errors import RefreshFailed
 from refresher.model import Stage
 from refresher.sources import Exchange, HttpRequest, HttpSource
 from refresher.spool import Spooled
+from refresher.transport import open_client
 from refresher.urls import origin_of
 from tests.faults import (
+    CERTIFICATE,
     HANG_UP,
     RESET,
     STALL,
     Answer,
+    Deed,
     Endless,
     FaultServer,
     Request,
@@ -67,6 +72,24 @@ class TestAnAnswer:
     ) -> None:
         url = upstream.script("/x", json_answer(b"[]"))
         assert (await payload(HttpSource(HttpRequest(url=url), client=client))).revision is None
+
+    async def test_is_fetched_though_the_connection_kept_for_it_has_ended(
+        self, upstream: FaultServer, client: httpx.AsyncClient
+    ) -> None:
+        url = upstream.script("/x", json_answer(b"[1]"), (RESET,), json_answer(b"[2]"))
+        told: list[Exchange] = []
+        source = HttpSource(HttpRequest(url=url), client=client, on_exchange=told.append)
+        assert (await payload(source)).body == b"[1]"
+        assert (await payload(source)).body == b"[2]"
+        assert (len(told), len(upstream.requests)) == (2, 3)
+
+    async def test_at_a_url_that_httpx_does_not_take_is_no_request_and_no_crash(
+        self, client: httpx.AsyncClient
+    ) -> None:
+        source = HttpSource(HttpRequest(url=f"http://api/{'x' * 70_000}"), client=client)
+        found = await refusal(source)
+        assert (found.failure.stage, found.transient) == (Stage.CONNECT, False)
+        assert "no request could be made to the configured url" in found.failure.message
 
     async def test_whose_body_is_large_lies_in_a_file_where_that_is_asked_for(
         self, upstream: FaultServer, client: httpx.AsyncClient
@@ -318,6 +341,33 @@ class TestAStatus:
         failed = await failure(client, upstream, answer(status, headers={"Retry-After": "17"}))
         assert (failed.retry_after, failed.upstream_wide) == (17.0, wide)
 
+    async def test_may_have_32_interim_ones_before_it_and_no_more(
+        self, upstream: FaultServer, client: httpx.AsyncClient
+    ) -> None:
+        early, late = b"HTTP/1.1 103 Early Hints\r\n\r\n", *json_answer(b"[1]")
+        url = upstream.script("/y", (early * 32, late))
+        assert (await payload(HttpSource(HttpRequest(url=url), client=client))).body == b"[1]"
+        failed = await failure(client, upstream, (early * 33, late))
+        assert failed.failure.stage is Stage.BODY
+        assert "more than 32 interim answers" in str(failed)
+
+    @pytest.mark.parametrize("field", ["Content-Encoding", "Transfer-Encoding"])
+    async def test_is_quoted_without_parts_of_secrets(
+        self, field: str, upstream: FaultServer, client: httpx.AsyncClient
+    ) -> None:
+        failed = await failure(client, upstream, answer(200, b"[1]", {field: "zq7" * 80}))
+        assert failed.failure.stage is Stage.BODY
+        assert "…" in str(failed)
+        assert "zq7" not in str(failed)
+
+    async def test_of_a_stranger_speaks_for_no_upstream(
+        self, upstream: FaultServer, client: httpx.AsyncClient
+    ) -> None:
+        async with serving() as stranger:
+            there = stranger.script("/", answer(429, headers={"Retry-After": "17"}))
+            failed = await failure(client, upstream, redirect(there))
+        assert (failed.retry_after, failed.upstream_wide) == (17.0, False)
+
     async def test_with_a_retry_after_date_is_measured_by_the_given_clock(
         self, upstream: FaultServer, client: httpx.AsyncClient
     ) -> None:
@@ -529,6 +579,42 @@ class TestNoConnection:
         url = upstream.url().replace("http:", "https:")
         failed = await refusal(HttpSource(HttpRequest(url=url), client=client))
         assert failed.failure.stage is Stage.TLS
+
+    @pytest.mark.parametrize("end", [HANG_UP, RESET])
+    async def test_no_handshake(
+        self, end: Deed, upstream: FaultServer, client: httpx.AsyncClient
+    ) -> None:
+        upstream.greeting = (end,)
+        url = upstream.url().replace("http:", "https:")
+        failed = await refusal(HttpSource(HttpRequest(url=url), client=client))
+        assert (failed.failure.stage, failed.transient) == (Stage.TLS, True)
+        assert str(failed).endswith("failed: the connection was closed during the handshake")
+
+    async def test_no_client_certificate_after_the_handshake_of_tls_1_3(self) -> None:
+        wanting = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=CERTIFICATE)
+        wanting.load_cert_chain(CERTIFICATE)
+        wanting.minimum_version = ssl.TLSVersion.TLSv1_3
+        wanting.verify_mode = ssl.CERT_REQUIRED
+        trusting = ssl.create_default_context(cafile=CERTIFICATE)
+
+        def refuse_late() -> None:
+            connection, _ = listener.accept()
+            with wanting.wrap_socket(
+                connection, server_side=True, do_handshake_on_connect=False
+            ) as server:
+                with pytest.raises(ssl.SSLError):
+                    server.do_handshake()
+                while socket.socket.recv(server, 4096):  # unread, it would make the end a reset
+                    pass
+
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            url = f"https://127.0.0.1:{listener.getsockname()[1]}/"
+            serving_late = asyncio.create_task(asyncio.to_thread(refuse_late))
+            async with open_client(tls=trusting) as client:
+                failed = await refusal(HttpSource(HttpRequest(url=url), client=client))
+            await serving_late
+        assert (failed.failure.stage, failed.transient) == (Stage.TLS, True)
+        assert "certificate required" in str(failed)
 
 
 class TestARedirect:

@@ -83,3 +83,8 @@ def test_any_text_is_read_or_refused(field: str) -> None:
 def test_hostile_fields_take_no_time(part: str) -> None:
     with suppress(ValueError):
         next_link("<a>" + part * 10_000)
+
+
+def test_no_part_of_a_secret_is_quoted() -> None:
+    with pytest.raises(ValueError, match="cannot be read from '<…' on"):
+        next_link(f"<Zq7{'x' * 80}")

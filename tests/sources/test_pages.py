@@ -1,7 +1,9 @@
 import asyncio
+import gc
 import gzip
 import json
 from collections.abc import Callable
+from contextlib import closing
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
@@ -9,6 +11,7 @@ import pytest
 
 from refresher.auth import BearerAuth, QueryAuth
 from refresher.model import NotModified, Payload, Stage
+from refresher.pipeline.pages import Page, PageRule
 from refresher.sources import HttpRequest, HttpSource, PagedSource, PageRead
 from refresher.sources.pages import (
     Cursor,
@@ -18,7 +21,9 @@ from refresher.sources.pages import (
     PageNumber,
     Pagination,
     Style,
+    read_here,
 )
+from refresher.spool import Spooled
 from refresher.urls import origin_of
 from tests.faults import (
     HANG_UP,
@@ -32,6 +37,7 @@ from tests.faults import (
     serving,
 )
 from tests.sources.fetching import not_modified, payload, refusal
+from tests.workers import open_files
 
 NEXT = NextUrl("next")
 CURSOR = Cursor("next", "after")
@@ -51,9 +57,8 @@ def paged(
 ) -> PagedSource:
     request = HttpRequest(url=request) if isinstance(request, str) else request
     pagination = Pagination(style=style, items=items, max_pages=max_pages)
-    return PagedSource(
-        HttpSource(request, client=client, spool_from=spool_from), pagination, on_page=on_page
-    )
+    source = HttpSource(request, client=client, spool_from=spool_from)
+    return PagedSource(source, pagination, on_page=on_page, spool_from=spool_from)
 
 
 def with_items(*items: object, following: object = None) -> Answer:
@@ -82,6 +87,50 @@ def shelf(count: int) -> Callable[[Request], Answer]:
 
 
 class TestAllPages:
+    async def test_lie_in_a_file_where_they_are_large_together(
+        self, upstream: FaultServer, client: httpx.AsyncClient
+    ) -> None:
+        texts = ["x" * 100_000, "y" * 100_000, "z"]
+        url = upstream.script(
+            "/x",
+            with_items(texts[0], following="x?1"),
+            with_items(texts[1], following="x?2"),
+            with_items(texts[2]),
+        )
+        found = await paged(client, url, NEXT, spool_from=150_000).fetch(None)
+        assert isinstance(found, Spooled)
+        with closing(found.body):
+            assert json.loads(found.loaded().body) == texts
+
+    async def test_leave_no_file_behind_where_one_of_them_fails(
+        self, upstream: FaultServer, client: httpx.AsyncClient
+    ) -> None:
+        gc.collect()
+        before = len(open_files())
+        url = upstream.script("/x", with_items("x" * 1000, following="x?1"), answer(404))
+        ours = paged(client, url, NEXT, spool_from=100)
+        failed = await refusal(ours)
+        assert failed.failure.stage is Stage.STATUS
+        await client.aclose()
+        await upstream.until_left()
+        # the two ends of the one connection came and went
+        assert len(open_files()) == before
+        assert failed.__traceback__ is not None
+
+    async def test_are_looked_into_by_who_was_asked_to(
+        self, upstream: FaultServer, client: httpx.AsyncClient
+    ) -> None:
+        async def read(answer: Payload | Spooled, rule: PageRule) -> Page:
+            read_by_us.append(len(answer.body))
+            return await read_here(answer, rule)
+
+        read_by_us: list[int] = []
+        url = upstream.script("/x", with_items(1, following="x?1"), with_items(2))
+        pagination = Pagination(style=NEXT, items="items", max_pages=9)
+        source = HttpSource(HttpRequest(url=url), client=client)
+        found = await payload(PagedSource(source, pagination, read=read))
+        assert (found.body, len(read_by_us)) == (b"[1,2]", 2)
+
     @pytest.mark.parametrize("style", [CURSOR, OFFSET, PAGE])
     @pytest.mark.parametrize("count", [0, 1, 2, 5, 6])
     async def test_are_one_array_in_order(
@@ -112,8 +161,10 @@ class TestAllPages:
         url = upstream.script(
             "/x", with_items(1, following="/x?2"), with_items(long, following=None)
         )
-        found = await payload(paged(client, url, NEXT, spool_from=1000))
-        assert json.loads(found.body) == [1, long]
+        found = await paged(client, url, NEXT, spool_from=1000).fetch(None)
+        assert isinstance(found, Spooled)
+        with closing(found.body):
+            assert json.loads(found.loaded().body) == [1, long]
 
     @pytest.mark.parametrize(
         ("last", "fresh_for"), [("max-age=5", 5), ("max-age=50", 9), ("", None)]
@@ -253,6 +304,14 @@ class TestTheNextPage:
         assert failed.failure.stage is Stage.BODY
         assert "not a URL" in str(failed)
 
+    async def test_whose_cursor_no_url_can_hold_ends_the_attempt(
+        self, upstream: FaultServer, client: httpx.AsyncClient
+    ) -> None:
+        url = upstream.script("/x", with_items(1, following="c" * 70_000))
+        failed = await refusal(paged(client, url, CURSOR))
+        assert (failed.failure.stage, failed.transient) == (Stage.BODY, False)
+        assert "as after: URL component" in str(failed)
+
     async def test_where_a_redirect_led_to_another_origin_goes_on_there_without_secrets(
         self, upstream: FaultServer, client: httpx.AsyncClient
     ) -> None:
@@ -268,6 +327,25 @@ class TestTheNextPage:
             assert (await payload(paged(client, request, NEXT))).body == b"[1,2]"
             assert targets(other) == ["/x", "/y"]
             assert all(b"SECRET" not in sent.raw for sent in other.requests)
+
+    @pytest.mark.parametrize("style", [NEXT, CURSOR, PAGE])
+    async def test_may_not_be_redirected_to_another_origin(
+        self, style: Style, upstream: FaultServer, client: httpx.AsyncClient
+    ) -> None:
+        async with serving() as other:
+            other.script("/y", with_items(2))
+            url = upstream.script("/x", with_items(1, following="x?2"), redirect(other.url("/y")))
+            failed = await refusal(paged(client, url, style, spool_from=1))
+            assert (failed.failure.stage, failed.transient) == (Stage.BODY, False)
+            assert str(failed).startswith("page 2: it was redirected to http://127.0.0.1:")
+
+    async def test_may_be_redirected_as_the_first_one_was(
+        self, upstream: FaultServer, client: httpx.AsyncClient
+    ) -> None:
+        async with serving() as other:
+            other.script("/y", with_items(1, following=2), with_items(2))
+            url = upstream.script("/x", redirect(other.url("/y")))
+            assert (await payload(paged(client, url, CURSOR))).body == b"[1,2]"
 
     async def test_may_not_lead_back_from_where_a_redirect_led(
         self, upstream: FaultServer, client: httpx.AsyncClient

@@ -69,7 +69,11 @@ def test_a_limit_without_a_time_takes_the_window_of_its_policy() -> None:
         ("none", "30", None),
         ("0, 0", "30", None),
         ("\u0660", "30", None),
-        ("0", "1" * 400, None),
+        ("0", "1" * 40, 3600),
+        ("0", "1" * 400, 3600),
+        ("1" * 400, "30", None),
+        ("-" + "1" * 400, "30", 30),
+        ("0", "-" + "1" * 400, None),
     ],
 )
 def test_a_reset_is_an_instant_or_a_span_by_its_size(

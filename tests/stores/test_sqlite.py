@@ -42,6 +42,13 @@ def ask(path: Path, question: str) -> object:
         return connection.execute(question).fetchone()[0]
 
 
+def five_seconds_pass(path: Path) -> None:
+    """Since whatever was put and not kept."""
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("UPDATE loose SET since = since - 5.1")
+        connection.commit()
+
+
 async def wait_until(is_so: Callable[[], Awaitable[bool]]) -> None:
     with anyio.fail_after(15):
         while not await is_so():  # noqa: ASYNC110  nothing tells
@@ -91,6 +98,18 @@ async def test_the_last_to_leave_leaves_the_file_alone(path: Path) -> None:
             await theirs.changed()
         assert await mine.changes(0)
     assert list(path.parent.iterdir()) == [path]
+
+
+async def test_of_those_that_leave_at_once_one_is_the_last(path: Path) -> None:
+    async def stay(store: SqliteStore) -> None:
+        async with store:
+            await store.write("job/a", b"1", after=0)
+
+    for _ in range(10):
+        async with anyio.create_task_group() as tasks:
+            for _ in range(4):
+                tasks.start_soon(stay, SqliteStore(path))
+        assert list(path.parent.iterdir()) == [path]
 
 
 async def test_its_threads_end_with_it(path: Path) -> None:
@@ -243,6 +262,37 @@ async def test_a_file_that_is_overwritten_while_it_is_used_is_set_aside(
     assert asides(path)
 
 
+async def test_damage_that_opening_does_not_see_is_found_when_it_is_met(path: Path) -> None:
+    async with SqliteStore(path) as store:
+        await store.write("job/a", bytes(20_000), after=0)
+    root = ask(path, "SELECT rootpage FROM sqlite_master WHERE name = 'documents'")
+    assert isinstance(root, int)
+    with path.open("r+b") as file:
+        file.seek(4096 * (root - 1))
+        file.write(GARBAGE[:4096])
+    async with SqliteStore(path) as store:
+        with pytest.raises(StoreUnavailable, match="database disk image is malformed"):
+            await store.changes(0)
+        with pytest.raises(StoreUnavailable, match="not open; the next heartbeat tries again"):
+            await store.write("job/a", b"1", after=1)
+        await healed(store)
+        assert await store.changes(0) == []
+    assert asides(path)
+
+
+async def test_a_corrupt_file_at_the_end_of_a_link_is_set_aside_where_it_is(tmp_path: Path) -> None:
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    link, path = tmp_path / "link.db", folder / "store.db"
+    link.symlink_to(path)
+    path.write_bytes(GARBAGE)
+    async with SqliteStore(link) as store:
+        await store.write("job/a", b"1", after=0)
+    assert [aside.read_bytes() for aside in asides(path)] == [GARBAGE]
+    assert sorted(tmp_path.iterdir()) == [folder, link]
+    assert ask(link, "SELECT count(*) FROM documents") == 1
+
+
 async def test_of_two_that_find_it_corrupt_one_sets_it_aside(path: Path) -> None:
     path.write_bytes(GARBAGE)
     names = set()
@@ -316,6 +366,21 @@ async def test_all_go_on_with_the_one_new_file(path: Path) -> None:
         # Leaving the old file behind, it must not take what lies beside the new one with it.
         assert await mine.write("job/b", b"3", after=1) == 2
         assert ask(path, "SELECT max(number) FROM documents") == 2
+
+
+async def test_a_newcomer_shares_nothing_with_those_at_a_deleted_file(path: Path) -> None:
+    async with SqliteStore(path) as mine:
+        for n in range(20):
+            await mine.write(f"job/{n}", bytes(9000), after=0)
+        assert await mine.changes(0)
+        path.unlink()
+        async with SqliteStore(path) as newcomer:
+            assert await newcomer.changes(0) == []
+            assert len(await mine.changes(0)) == 20
+            assert await newcomer.write("job/new", b"1", after=0) == 1
+            assert (await mine.beat("me")).last == 1
+            assert [change.key for change in await mine.changes(0)] == ["job/new"]
+            assert ask(path, "PRAGMA integrity_check") == "ok"
 
 
 async def test_a_file_that_was_replaced_is_used_from_the_next_beat_on(
@@ -495,8 +560,21 @@ async def test_a_dropped_large_body_leaves_nothing(path: Path, store: SqliteStor
     await store.write("job/a", b"1", after=0, keeps=["body"])
     assert ask(path, "SELECT count(*) FROM pieces") == 4
     await store.write("job/a", b"1", after=1, drops=["body"])
-    await all_cleared(store, path)
-    assert ask(path, "SELECT count(*) FROM pieces") == 0
+
+    async def cleared() -> bool:
+        loose = "(SELECT count(*) FROM pieces) + (SELECT count(*) FROM loose)"
+        return not await anyio.to_thread.run_sync(ask, path, f"SELECT {loose}")
+
+    await wait_until(cleared)
+
+
+async def test_a_body_that_is_not_whole_is_none(path: Path, store: SqliteStore) -> None:
+    await store.put("body", LARGE)
+    await store.write("job/a", b"1", after=0, keeps=["body"])
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("DELETE FROM pieces WHERE piece = 1")
+        connection.commit()
+    assert await store.get(["body"]) == {}
 
 
 async def test_a_put_that_was_cancelled_leaves_nothing(path: Path, store: SqliteStore) -> None:
@@ -513,12 +591,33 @@ async def test_what_was_put_and_not_kept_stays_while_its_process_lives(
     path: Path, store: SqliteStore
 ) -> None:
     await store.put("body", LARGE)
+    five_seconds_pass(path)
     async with SqliteStore(path) as other:
         for _ in range(3):
             await store.beat("me")
             await other.beat("other")
     assert await store.write("job/a", b"1", after=0, keeps=["body"]) == 1
     assert await store.get(["body"]) == {"body": LARGE}
+
+
+async def test_a_process_that_has_yet_to_beat_is_not_dead(path: Path, store: SqliteStore) -> None:
+    async with SqliteStore(path) as newcomer:
+        await newcomer.put("body", LARGE)
+        await store.beat("me")
+        assert await newcomer.write("job/a", b"1", after=0, keeps=["body"]) == 1
+
+
+async def test_what_a_process_put_that_seemed_dead_is_to_be_put_once_more(
+    path: Path, store: SqliteStore
+) -> None:
+    async with SqliteStore(path) as stopped:
+        await stopped.put("body", LARGE)
+        five_seconds_pass(path)
+        await all_cleared(store, path)
+        with pytest.raises(StoreUnavailable, match="no body body to keep; put it once more"):
+            await stopped.write("job/a", b"1", after=0, keeps=["body"])
+        await stopped.put("body", LARGE)
+        assert await stopped.write("job/a", b"1", after=0, keeps=["body"]) == 1
 
 
 # Other processes
@@ -570,9 +669,7 @@ async def test_of_a_process_killed_while_it_puts_nothing_stays(
     assert "killed" in (await store.beat("me")).alive
     assert await store.get(["body"]) == {}
     await store.leave("killed")
-    with closing(sqlite3.connect(path)) as clock:  # five seconds later
-        clock.execute("UPDATE loose SET since = since - 5")
-        clock.commit()
+    five_seconds_pass(path)
     await all_cleared(store, path)
     assert ask(path, "SELECT count(*) FROM pieces") == 0
 

@@ -9,12 +9,21 @@ from typing import Any
 
 from refresher import representation
 from refresher.access import Access, Tokens
+from refresher.pointer import NotThere, Path
 from refresher.web.answer import Answer
+from refresher.web.compression import Compression
 from refresher.web.cors import Cors
+from refresher.web.lookups import LookUp, Lookups
 from refresher.web.reads import Reads
+from refresher.web.versions import Versions
 from tests.shelf import Shelf
 
 RATES = "/data/rates"
+
+
+async def nowhere(body: bytes, paths: Sequence[Path]) -> list[bytes | NotThere]:
+    """Look a value up in no worker process: for readers of small bodies."""
+    raise AssertionError((len(body), paths))
 
 
 @dataclass(frozen=True)
@@ -54,17 +63,21 @@ class Reader:
         read_tokens: Sequence[str] = (),
         admin: Sequence[str] = (),
         origins: Sequence[str] = (),
-        compress: Callable[[bytes], bytes | None] = representation.compress,
+        compress: Callable[[bytes, str], bytes | None] = representation.compress,
+        look_up: LookUp = nowhere,
     ) -> None:
         self.shelf = shelf or Shelf()
         self.codes: Counter[int] = Counter()
+        access = Access(Tokens(admin=tuple(admin), read=tuple(read_tokens)))
         self.reads = Reads(
             self.shelf.states,
-            access=Access(Tokens(admin=tuple(admin), read=tuple(read_tokens))),
+            access=access,
             cors=Cors(origins),
+            versions=Versions(lambda _: None, access=access, lasting=True),
             clock=self.shelf.clock,
             codes=self.codes,
-            compress=compress,
+            lookups=Lookups(look_up),
+            compression=Compression(compress),
         )
 
     def get(

@@ -11,6 +11,7 @@ from starlette.types import ASGIApp
 from refresher import Refresher
 from refresher.errors import RefreshFailed
 from refresher.model import Stage
+from refresher.protocols import Backend
 from refresher.serve.app import create_app
 from tests.fakes import FakeClock, settled
 
@@ -43,11 +44,16 @@ def down(**facts: object) -> RefreshFailed:
 
 
 def cache_of(
-    clock: FakeClock | None = None, config: Mapping[str, object] = {}, /, **jobs: Upstream
+    clock: FakeClock | None = None,
+    config: Mapping[str, object] = {},
+    store: Backend | None = None,
+    /,
+    **jobs: Upstream,
 ) -> Refresher:
     """A cache with these jobs, `_` in their names as `-`, each due every 100 s."""
     cache = Refresher(
         {"defaults": {"interval": "100s", "jitter": "0%"}, **config},
+        store=store,
         clock=clock or FakeClock(),
         admin_token=TOKEN,
     )

@@ -9,6 +9,7 @@ from refresher.facade import Refresher
 from refresher.serve.app import create_app
 from tests.fakes import settled
 from tests.web.serving import ADMIN, TOKEN, Upstream, application, asking, cache_of, serving
+from tests.workers import children
 
 
 def behind(app: ASGIApp, root_path: str) -> ASGIApp:
@@ -88,6 +89,18 @@ async def test_a_large_body_is_compressed_when_it_is_asked_for() -> None:
             assert answer.headers["content-encoding"] == "gzip"
             assert int(answer.headers["content-length"]) < 100_000
             assert answer.text == text
+
+
+async def test_a_value_in_a_large_body_is_found_by_a_worker_that_goes_with_the_cache() -> None:
+    cache = cache_of(one=Upstream({"rows": [{"n": n, "text": "x" * 100} for n in range(20_000)]}))
+    async with serving(cache) as client:
+        await cache.refresh("one")
+        for path, value in (("/rows/19999/n", b"19999"), ("/rows/7", None), ("/rows/20000", None)):
+            answer = await client.get(f"/data/one{path}")
+            assert answer.status_code == (404 if path == "/rows/20000" else 200)
+            assert value in {None, answer.content}
+        assert children()
+    assert not children()
 
 
 async def test_documentation_needs_no_other_host() -> None:

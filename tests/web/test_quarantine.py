@@ -2,15 +2,20 @@ import httpx
 import pytest
 
 from refresher import Refresher
+from refresher.protocols import Backend
 from tests.fakes import FakeClock
+from tests.stores.failing import FailingStore
 from tests.web.serving import ADMIN, TOKEN, Upstream, serving
 
 QUARANTINE = "/admin/jobs/one/quarantine"
 
 
-def guarded(clock: FakeClock, *answers: object) -> Refresher:
+def guarded(clock: FakeClock, *answers: object, store: Backend | None = None) -> Refresher:
     cache = Refresher(
-        {"defaults": {"interval": "100s", "jitter": "0%"}}, clock=clock, admin_token=TOKEN
+        {"defaults": {"interval": "100s", "jitter": "0%"}},
+        clock=clock,
+        admin_token=TOKEN,
+        store=store,
     )
     cache.job("one", guard={"max_shrink": "50%", "accept_after": 9})(Upstream(*answers))
     return cache
@@ -116,3 +121,21 @@ async def test_other_methods_are_refused() -> None:
         assert (await asked(client, "POST", QUARANTINE)).status_code == 405
         assert (await asked(client, "GET", f"{QUARANTINE}/accept")).status_code == 405
         assert (await asked(client, "GET", f"{QUARANTINE}/other")).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("GET", ""), ("GET", "?body=1"), ("POST", "/accept"), ("POST", "/reject")],
+)
+async def test_while_the_store_is_away_nothing_is_decided(method: str, path: str) -> None:
+    clock, store = FakeClock(), FailingStore()
+    async with serving(guarded(clock, FULL, SMALL, store=store)) as client:
+        await clock.advance(150)
+        store.away = True
+        for _ in range(2):  # the first finds it out
+            answer = await asked(client, method, QUARANTINE + path)
+            assert answer.status_code == 503
+            assert answer.json()["type"] == "urn:refresher:store-unavailable"
+            assert answer.headers["retry-after"] == "1"
+        assert (await client.get("/data/one")).json() == FULL
+        assert (await client.get("/jobs/one")).json()["quarantine"] is not None

@@ -1,7 +1,7 @@
 import asyncio
 import gzip
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import anyio
@@ -12,9 +12,11 @@ from hypothesis import strategies as st
 from refresher import representation
 from refresher.freshness import Policy
 from refresher.httpdate import http_date
-from refresher.model import Due, DueReason, Stage
+from refresher.model import Due, DueReason, Format, Stage
+from refresher.pointer import NotThere, Path, find
 from tests.fakes import START
 from tests.shelf import BODY, LIFETIME, PROMISE, TEXT, TIMEOUT, Shelf, failed, snapshot
+from tests.test_representation import UNPACK
 from tests.web.reading import RATES, Reader, Reply
 
 GZIP = {"accept-encoding": "gzip"}
@@ -192,6 +194,28 @@ class TestTheDetailOfCacheStatus:
         assert status == "refresher; hit; ttl=-51; detail=expired"
 
 
+@pytest.mark.parametrize(
+    ("known", "detail"),
+    [
+        ({}, None),
+        ({"detached": True}, "detached"),
+        ({"outdated": True}, "definition"),
+        ({"outdated": True, "detached": True}, "detached"),
+        ({"paused": True}, None),
+        ({"paused": True, "detached": True}, "paused"),
+        ({"failing_since": START, "last_attempt": failed(), "detached": True}, "detached"),
+        ({"failing_since": START, "last_attempt": failed(), "outdated": True}, "definition"),
+    ],
+)
+def test_a_detail_says_what_keeps_data_from_being_all_that_it_may_be(
+    known: dict[str, object], detail: str | None
+) -> None:
+    shelf = Shelf()
+    shelf.put(**known)  # type: ignore[arg-type]
+    status = Reader(shelf).get().headers["cache-status"]
+    assert status == "refresher; hit; ttl=100" + ("" if detail is None else f"; detail={detail}")
+
+
 @given(
     lifetime=seconds,
     age=seconds.map(lambda age: age - 100),
@@ -324,11 +348,17 @@ class TestCompression:
             ("", None),
             ("identity", None),
             ("gzip", "gzip"),
-            ("gzip, deflate, br, zstd", "gzip"),
-            ("br", None),
-            ("*", "gzip"),
+            ("gzip, deflate, br, zstd", "zstd"),
+            ("gzip, deflate, br", "br"),
+            ("gzip;q=0.9, br;q=0.8, zstd;q=0.7", "gzip"),
+            ("br, zstd;q=0.9", "br"),
+            ("br", "br"),
+            ("deflate", None),
+            ("*", "zstd"),
+            ("*, zstd;q=0", "br"),
             ("gzip;q=0", None),
-            ("*;q=0.1, gzip;q=0", None),
+            ("*;q=0.1, gzip;q=0", "zstd"),
+            ("*;q=0, gzip", "gzip"),
             ("gzip;q=0.5, identity;q=0.6", None),
             ("gzip;q=0.6, identity;q=0.5", "gzip"),
         ],
@@ -338,7 +368,7 @@ class TestCompression:
         reply = reader_of(TEXT).get(headers=headers)
         assert reply.headers.get("content-encoding") == coding
         assert reply.headers["content-length"] == str(len(reply.body))
-        assert (gzip.decompress(reply.body) if coding else reply.body) == TEXT
+        assert (UNPACK[coding](reply.body) if coding else reply.body) == TEXT
         assert reply.headers["vary"] == "Accept-Encoding"
 
     def test_has_an_etag_of_its_own(self) -> None:
@@ -402,7 +432,7 @@ class TestCompression:
     async def test_that_fails_leaves_the_body_as_it_is(
         self, caplog: pytest.LogCaptureFixture
     ) -> None:
-        def fail(_: bytes) -> bytes:
+        def fail(_: bytes, __: str) -> bytes:
             raise MemoryError
 
         shelf = Shelf()
@@ -419,7 +449,7 @@ class TestCompression:
     async def test_that_saves_too_little_leaves_the_body_as_it_is(self) -> None:
         shelf = Shelf()
         shelf.put(snapshot(LARGE))
-        reader = Reader(shelf, compress=lambda _: None)
+        reader = Reader(shelf, compress=lambda *_: None)
         assert (await reader.get_later(headers=GZIP)).body == LARGE
         assert reader.get(headers=GZIP).body == LARGE
 
@@ -433,6 +463,34 @@ class TestCompression:
             bench.go_on.set()
         assert [reply.headers["refresher-version"] for reply in bench.replies] == ["2"]
         assert reader.get(headers=GZIP).body == b"[2]"
+
+    async def test_of_a_large_body_is_made_for_each_coding_by_itself(self) -> None:
+        reader = reader_of(LARGE)
+        async with anyio.create_task_group() as tasks:
+
+            async def ask(coding: str) -> None:
+                reply = await reader.get_later(headers={"accept-encoding": coding})
+                assert reply.headers["content-encoding"] == coding
+                assert UNPACK[coding](reply.body) == LARGE
+
+            for coding in UNPACK:
+                tasks.start_soon(ask, coding)
+        for coding in UNPACK:
+            assert reader.get(headers={"accept-encoding": coding}).status == 200, "it is kept"
+
+    async def test_of_a_large_body_that_saves_too_little_gives_way_to_the_next(self) -> None:
+        shelf = Shelf()
+        shelf.put(snapshot(LARGE))
+        asked = []
+
+        def only_brotli(body: bytes, coding: str) -> bytes | None:
+            asked.append(coding)
+            return body[:9] if coding == "br" else None
+
+        reader = Reader(shelf, compress=only_brotli)
+        reply = await reader.get_later(headers={"accept-encoding": "gzip, br, zstd"})
+        assert (reply.headers["content-encoding"], reply.body) == ("br", LARGE[:9])
+        assert asked == ["zstd", "br"]
 
     async def test_of_a_large_body_answers_the_tag_it_will_have_before_it_is_made(self) -> None:
         reader = reader_of(LARGE)
@@ -460,11 +518,11 @@ class Bench:
         self._started = asyncio.Event()
         self._loop = asyncio.get_running_loop()
 
-    def compress(self, body: bytes) -> bytes | None:
+    def compress(self, body: bytes, coding: str) -> bytes | None:
         self.calls += 1
         self._loop.call_soon_threadsafe(self._started.set)
         assert self.go_on.wait(10)
-        return representation.compress(body)
+        return representation.compress(body, coding)
 
     async def ask(self, reader: Reader) -> None:
         self.replies.append(await reader.get_later(headers=GZIP))
@@ -541,7 +599,7 @@ class TestThePath:
         [
             "/data/rates",
             "/data/rates?",
-            "/data/rates?version=latest&x[]=%zz",
+            "/data/rates?versions=latest&x[]=%zz",
             "/data/%72ates",
             "/data/r%61%74es",
         ],
@@ -555,8 +613,6 @@ class TestThePath:
             "/data/",
             "/data/nope",
             "/data/Rates",
-            "/data/rates/",
-            "/data/rates/a",
             "/data//rates",
             "/data/./rates",
             "/data/rates%2F",
@@ -589,6 +645,139 @@ class TestThePath:
         assert reply.headers["allow"] == "GET, HEAD"
         assert reply.headers["vary"] == "Accept-Encoding"
         assert reply.problem["type"] == "about:blank"
+
+
+class TestAValue:
+    """What `/data/{job}/{a}/{b}` answers."""
+
+    DOCUMENT = b'{"rates": {"USD": 1.10, "x/y": [1e400, null]}, "": 7}'
+
+    def reader(self) -> Reader:
+        return reader_of(self.DOCUMENT)
+
+    @pytest.mark.parametrize(
+        ("path", "value"),
+        [
+            ("/rates/USD", b"1.10"),
+            ("/r%61tes/x~1y/0", b"1e400"),
+            ("/rates/x%2Fy", b"[1e400, null]"),
+            ("/", b"7"),
+            ("/rates?x=1", b'{"USD": 1.10, "x/y": [1e400, null]}'),
+        ],
+    )
+    def test_is_served_digit_for_digit_with_the_fields_of_the_whole(
+        self, path: str, value: bytes
+    ) -> None:
+        reader = self.reader()
+        reply, whole = reader.get(RATES + path), reader.get()
+        assert (reply.status, reply.body) == (200, value)
+        own = {
+            "etag": representation.etag_of(value, "application/json"),
+            "content-length": str(len(value)),
+        }
+        assert reply.headers == {**whole.headers, **own}
+        assert reader.codes == {200: 2}
+
+    def test_is_json_whatever_json_the_whole_is(self) -> None:
+        shelf = Shelf()
+        shelf.put(snapshot(b'{"a": 1}', content_type="application/geo+json"))
+        assert Reader(shelf).get("/data/rates/a").headers["content-type"] == "application/json"
+
+    def test_is_asked_for_conditionally_and_by_head(self) -> None:
+        reader = self.reader()
+        reply = reader.get("/data/rates/rates")
+        known = {"if-none-match": reply.headers["etag"]}
+        assert reader.get("/data/rates/rates", known).status == 304
+        assert reader.get(headers=known).status == 200
+        head = reader.get("/data/rates/rates", method="HEAD")
+        assert (head.headers, head.body) == (reply.headers, b"")
+        assert reader.get("/data/rates/rates", method="PUT").status == 405
+
+    def test_comes_in_the_coding_that_is_asked_for(self) -> None:
+        reader = reader_of(b'{"text": "%s"}' % (b"a few words " * 200))
+        for coding, unpack in UNPACK.items():
+            reply = reader.get("/data/rates/text", {"accept-encoding": coding})
+            assert reply.headers["content-encoding"] == coding
+            assert unpack(reply.body) == b'"%s"' % (b"a few words " * 200)
+
+    @pytest.mark.parametrize(
+        ("path", "says"),
+        [
+            ("/nope", "no 'nope' at its root"),
+            ("/rates/EUR/x", "no 'EUR' at /rates"),
+            ("/rates/x~1y/-", "no '-' at /rates/x~1y"),
+            ("/rates/x~1y/00", "no '00' at /rates/x~1y"),
+            ("/rates/USD/0", "no '0' at /rates/USD"),
+            ("/~", "no '~' at its root"),
+        ],
+    )
+    def test_that_is_not_there_is_a_problem_that_names_the_place(
+        self, path: str, says: str
+    ) -> None:
+        reply = self.reader().get(RATES + path)
+        assert reply.status == 404
+        assert reply.problem["type"] == "urn:refresher:no-value"
+        assert says in reply.problem["detail"]
+        assert reply.headers["vary"] == "Accept-Encoding"
+        assert len(self.reader().get(RATES + path, method="HEAD").body) == 0
+
+    def test_is_not_in_what_is_no_json(self) -> None:
+        shelf = Shelf()
+        shelf.put(snapshot(b"a,b", content_type="text/csv", form=Format.TEXT))
+        reply = Reader(shelf).get("/data/rates/a")
+        assert reply.status == 404
+        assert "text/csv" in reply.problem["detail"]
+
+    def test_is_behind_the_same_doors_as_the_whole(self) -> None:
+        shelf = Shelf()
+        shelf.put()
+        shelf.put_pending("pending")
+        reader = Reader(shelf, read_tokens=["r"], origins=["https://app.example"])
+        assert reader.get("/data/rates/a").status == 401
+        opened = {"authorization": "Bearer r", "origin": "https://app.example"}
+        reply = reader.get("/data/rates/a", opened)
+        assert (reply.status, reply.body) == (200, b"1")
+        assert reply.headers["access-control-allow-origin"] == "https://app.example"
+        assert reply.headers["cache-control"].startswith("private")
+        assert reader.get("/data/pending/a", opened).status == 503
+        assert reader.get("/data/nope/a", opened).problem["type"] == "urn:refresher:unknown-job"
+
+    def test_is_of_the_version_that_is_current(self) -> None:
+        reader = reader_of(b'{"a": 1}')
+        assert reader.get("/data/rates/a").body == b"1"
+        reader.shelf.swap(snapshot(b'{"a": 2}', version=2))
+        assert reader.get("/data/rates/a").body == b"2"
+        reader.shelf.swap(snapshot(b'{"b": 3}', version=3))
+        assert reader.get("/data/rates/a").status == 404
+
+    async def test_of_a_large_body_never_brings_back_a_version_replaced_meanwhile(self) -> None:
+        shelf = Shelf()
+        shelf.put(snapshot(b'{"a": 1, "b": "%s"}' % (b"x" * 2**21)))
+        asked = []
+
+        async def look_up(body: bytes, paths: Sequence[Path]) -> list[bytes | NotThere]:
+            asked.append(len(paths))
+            shelf.swap(snapshot(b'{"a": 2}', version=2))
+            return [find(body, path, {}) for path in paths]
+
+        reply = await Reader(shelf, look_up=look_up).get_later("/data/rates/a")
+        assert (reply.body, reply.headers["refresher-version"]) == (b"2", "2")
+        assert asked == [1]
+
+    async def test_that_is_large_itself_is_compressed_when_asked_for(self) -> None:
+        text = b'"%s"' % (b"a few words " * 200_000)
+        shelf = Shelf()
+        shelf.put(snapshot(b'{"text": %s}' % text))
+
+        async def look_up(body: bytes, paths: Sequence[Path]) -> list[bytes | NotThere]:
+            return [find(body, path, {}) for path in paths]
+
+        reader = Reader(shelf, look_up=look_up)
+        for coding, unpack in UNPACK.items():
+            reply = await reader.get_later("/data/rates/text", {"accept-encoding": coding})
+            assert unpack(reply.body) == text
+            assert reader.get("/data/rates/text", {"accept-encoding": coding}).body == reply.body
+        assert reader.get("/data/rates/text").body == text
 
 
 class TestTokens:

@@ -12,14 +12,17 @@ from refresher.web.answer import json_answer
 from refresher.web.endpoints import Endpoints
 from refresher.web.routing import as_response
 from tests.fakes import FakeClock, FakeSource, payload, settled
+from tests.stores.failing import FailingStore
 from tests.web.serving import ADMIN, TOKEN, Upstream, asking, cache_of, down, serving
 
-READS = ["/data/one", "/jobs", "/jobs/one", "/metrics"]
+DIFF = "/jobs/one/diff?from=1&to=1"
+READS = ["/data/one", "/jobs", "/jobs/one", "/jobs/one/history", DIFF, "/metrics"]
 OPEN = ["/livez", "/readyz", "/openapi.json", "/docs"]
 ADMINS = [
     "/admin/refresh",
     "/admin/jobs/one/pause",
     "/admin/jobs/one/resume",
+    "/admin/jobs/one/rollback",
     "/admin/jobs/nope/pause",
     "/admin/reload",
     "/admin/",
@@ -321,6 +324,26 @@ class TestHealth:
             await clock.advance(5)
             assert (await client.get("/livez")).json() == {"status": "ok", "crashed": {}}
 
+    @pytest.mark.parametrize("at_start", [False, True])
+    async def test_a_store_that_is_away_is_told_and_not_fatal(self, *, at_start: bool) -> None:
+        store = FailingStore()
+        store.away = at_start
+        async with serving(cache_of(None, {}, store, one=Upstream())) as client:
+            store.away = True
+            await client.get("/data/one?version=1")
+            answer = await client.get("/livez")
+            assert answer.status_code == 200
+            assert answer.json() == {"status": "ok", "crashed": {}, "store": "detached"}
+            status = (await client.get("/data/one")).headers["cache-status"]
+            assert status.endswith("; detail=detached")
+
+    async def test_a_store_that_is_away_is_nothing_to_those_who_may_not_read(self) -> None:
+        config = {"server": {"read_tokens": ["r3ad"]}}
+        store = FailingStore()
+        store.away = True
+        async with serving(cache_of(None, config, store, one=Upstream())) as client:
+            assert (await client.get("/livez")).json() == {"status": "ok"}
+
     async def test_a_scheduler_that_does_not_run_is_not_alive(self) -> None:
         cache = cache_of(fine=Upstream())
         async with cache:
@@ -467,12 +490,15 @@ class TestEmbedded:
             "/data/{job}": ["get"],
             "/jobs": ["get"],
             "/jobs/{job}": ["get"],
+            "/jobs/{job}/history": ["get"],
+            "/jobs/{job}/diff": ["get"],
             "/livez": ["get"],
             "/readyz": ["get"],
             "/metrics": ["get"],
             "/admin/refresh": ["post"],
             "/admin/jobs/{job}/pause": ["post"],
             "/admin/jobs/{job}/resume": ["post"],
+            "/admin/jobs/{job}/rollback": ["post"],
             "/admin/jobs/{job}/quarantine": ["get"],
             "/admin/jobs/{job}/quarantine/accept": ["post"],
             "/admin/jobs/{job}/quarantine/reject": ["post"],
@@ -487,4 +513,7 @@ class TestEmbedded:
             for operation in path.values()
             for parameter in operation.get("parameters", [])
         ]
-        assert set(parameters) == {"job", "body"}
+        assert set(parameters) == {
+            *("job", "body", "version", "from", "to"),
+            *("limit", "after", "state", "tag"),
+        }

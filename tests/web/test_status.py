@@ -206,7 +206,7 @@ async def test_a_disabled_job_says_so() -> None:
 async def test_the_list_has_every_job_and_no_next_page() -> None:
     cache = cache_of(one=Upstream(), two=Upstream(down()))
     async with serving(cache) as client:
-        found = (await client.get("/jobs?limit=1&after=x&state=nope")).json()
+        found = (await client.get("/jobs")).json()
         assert found["next"] is None
         assert [job["name"] for job in found["jobs"]] == ["one", "two"]
         for job in found["jobs"]:

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from refresher.web.target import below
+from refresher.web.target import below, with_query
 
 
 @pytest.mark.parametrize(
@@ -24,6 +24,11 @@ def test_what_follows_a_prefix_stays_as_it_was_written(
     prefix: str, raw: bytes, rest: bytes
 ) -> None:
     assert below(prefix, raw) == rest
+
+
+def test_what_was_asked_of_a_path_follows_it() -> None:
+    assert with_query(b"/data/a", b"version=1") == b"/data/a?version=1"
+    assert with_query(b"/data/a", b"") == b"/data/a"
 
 
 segments = st.text(st.characters(exclude_characters="/%", exclude_categories=["Cs"]), min_size=1)

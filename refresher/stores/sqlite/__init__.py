@@ -4,12 +4,12 @@ import asyncio
 import contextlib
 import secrets
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from io import BytesIO
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeVar
 
 from refresher.errors import StoreUnavailable
 from refresher.protocols import Beat, Change
@@ -19,12 +19,14 @@ from refresher.stores.sqlite.stage import Pieces, Stage
 from refresher.stores.sqlite.writer import Writer
 from refresher.threads import Lane
 
+T = TypeVar("T")
+
 PIECE = 1024 * 1024
 """Bytes of a body up to which it is written in one transaction; larger ones are cut into these."""
 _STAGE = 16 * PIECE
 """Bytes of small bodies that wait in memory for the write that keeps them."""
-_READ_AT_ONCE = 16
-"""Bodies, or pieces of one, that are read in a row; then others have their turn."""
+_READ_AT_ONCE = 16 * PIECE
+"""Bytes that are read in a row; then others have their turn."""
 
 
 class SqliteStore:
@@ -42,7 +44,7 @@ class SqliteStore:
         self._stage = Stage()
         self._writer = Writer(self._place, self._stage, holder=secrets.token_hex(8))
         self._reader = Reader(self._place)
-        self._clearing = False
+        self._tidying = False
 
     async def __aenter__(self) -> Self:
         """Open the file, where it can be opened by now."""
@@ -93,10 +95,7 @@ class SqliteStore:
             keeps={name: self._stage.get(name) for name in keeps},
             drops=drops,
         )
-        number = await self._writing.run(write)
-        if drops:
-            self._clear_away()
-        return number
+        return await self._writing.run(partial(self._tidily, write))
 
     async def changed(self) -> None:
         """Wait until a document may have been written since the last call."""
@@ -117,22 +116,22 @@ class SqliteStore:
     async def get(self, bodies: Sequence[str]) -> dict[str, bytes]:
         """Those of the bodies that are there, whole."""
         found: dict[str, bytes] = {}
-        for start in range(0, len(bodies), _READ_AT_ONCE):
-            names = bodies[start : start + _READ_AT_ONCE]
-            kept = await self._reading.run(partial(self._reader.bodies, names))
-            for name in names:
-                match kept.get(name, self._stage.get(name)):
+        names = list(dict.fromkeys(bodies))
+        while names:
+            read = partial(self._reader.bodies, names, at_most=_READ_AT_ONCE)
+            kept = await self._reading.run(read)
+            for name, body in kept.items():
+                match self._stage.get(name) if body is None else body:
                     case bytes(content):
                         found[name] = content
                     case Pieces() as pieces if (whole := await self._whole(pieces)) is not None:
                         found[name] = whole
+            del names[: len(kept)]
         return found
 
     async def beat(self, process: str) -> Beat:
         """Say that a process is alive; open the file anew where need be, clear up after others."""
-        beat = await self._writing.run(partial(self._writer.beat, process))
-        self._clear_away()
-        return beat
+        return await self._writing.run(partial(self._tidily, partial(self._writer.beat, process)))
 
     async def leave(self, process: str) -> None:
         """Say that a process has ended."""
@@ -180,23 +179,30 @@ class SqliteStore:
 
     async def _whole(self, body: Pieces) -> bytes | None:
         buffer = BytesIO()
-        for first in range(0, -(-body.size // PIECE), _READ_AT_ONCE):
-            some = range(first, first + _READ_AT_ONCE)
+        step = _READ_AT_ONCE // PIECE
+        for first in range(0, -(-body.size // PIECE), step):
+            some = range(first, first + step)
             await self._reading.run(partial(self._reader.append, buffer, body.number, some))
         # Dropped while it was read, it is not whole.
         return buffer.getvalue() if buffer.tell() == body.size else None
 
-    def _clear_away(self) -> None:
-        """Delete what nobody needs, each piece after whatever else waits to be written."""
-        if not self._clearing:
-            self._clearing = True
-            self._writing.post(self._clear_on)
+    def _tidily(self, call: Callable[[], T]) -> T:
+        """Call it, and see to it that what nobody needs any more is deleted."""
+        outcome = call()
+        self._tidy_on()
+        return outcome
 
-    def _clear_on(self) -> None:
-        self._clearing = False
+    def _tidy_on(self) -> None:
         with contextlib.suppress(StoreUnavailable):  # the next beat tries again
-            if self._writer.clear_one():
-                self._clear_away()
+            if not self._tidying and self._writer.is_littered():
+                self._tidying = True
+                self._writing.post(self._tidy)  # behind whatever else waits to be written
+
+    def _tidy(self) -> None:
+        self._tidying = False
+        with contextlib.suppress(StoreUnavailable):
+            self._writer.clear_one()
+            self._tidy_on()
 
 
 def _wake(loop: asyncio.AbstractEventLoop, news: asyncio.Event) -> None:

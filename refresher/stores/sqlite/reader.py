@@ -40,17 +40,19 @@ class Reader:
                 for key, number, published, document in rows
             ]
 
-    def bodies(self, names: Sequence[str]) -> dict[str, bytes | Pieces]:
-        """Those that are kept."""
-        found: dict[str, bytes | Pieces] = {}
+    def bodies(self, names: Sequence[str], *, at_most: int) -> dict[str, bytes | Pieces | None]:
+        """The first of them, until `at_most` bytes are there; None: it is not kept."""
+        found: dict[str, bytes | Pieces | None] = {}
         with self.reading("reading bodies") as connection:
             for name in names:
                 row = connection.execute(
                     "SELECT size, pieces, content FROM bodies WHERE name = ?", (name,)
                 ).fetchone()
-                if row is not None:
-                    size, pieces, content = row
-                    found[name] = content if pieces is None else Pieces(pieces, size)
+                size, pieces, content = row or (0, None, None)
+                found[name] = content if pieces is None else Pieces(pieces, size)
+                at_most -= size
+                if at_most < 0:
+                    break
         return found
 
     def append(self, buffer: BytesIO, number: int, pieces: range) -> None:

@@ -19,6 +19,7 @@ _REMEMBERED = 60.0
 """Seconds after which nothing is known any more of a process that stopped beating."""
 
 _LAST = "SELECT coalesce(max(number), 0) FROM documents"
+_NUMBERS = f"SELECT ({_LAST}), (SELECT number FROM documents WHERE key = ?)"  # noqa: S608  ours
 _WRITE = """
 INSERT INTO documents (number, key, published, document) VALUES (?, ?, ?, ?)
 ON CONFLICT (key) DO UPDATE SET
@@ -31,6 +32,7 @@ _BEAT = """
 INSERT INTO processes (process, holder, beat) VALUES (?, ?, ?)
 ON CONFLICT (process) DO UPDATE SET holder = excluded.holder, beat = excluded.beat
 """
+_LITTER = "SELECT pieces FROM loose WHERE holder IS NULL LIMIT 1"
 _CLEAR = """
 DELETE FROM pieces WHERE rowid IN (SELECT rowid FROM pieces WHERE pieces = ? LIMIT 1)
 """
@@ -60,7 +62,7 @@ class Writer:
 
     def exit(self) -> None:
         """Close the connection as the last of this process."""
-        # Of two processes that leave at once, each would take the other for one that stays.
+        # Of two processes that leave at once, each might take the other for one that stays.
         with contextlib.suppress(OSError), file.alone(self._place.path):
             self.leave()
         self.leave()
@@ -84,9 +86,8 @@ class Writer:
     ) -> int | None:
         """Replace a document if `after` is its number still, and settle bodies, in one step."""
         with self._writing(f"writing {key}") as connection:
-            (last,) = connection.execute(_LAST).fetchone()
-            found = connection.execute("SELECT number FROM documents WHERE key = ?", (key,))
-            if after != (found.fetchone() or (0,))[0]:
+            last, current = connection.execute(_NUMBERS, (key,)).fetchone()
+            if after != (current or 0):
                 return None
             number: int = last + 1
             published = number if publishes else 0
@@ -170,17 +171,19 @@ class Writer:
         with self._writing(f"the leave of {process}") as connection:
             connection.execute("DELETE FROM processes WHERE process = ?", (process,))
 
-    def clear_one(self) -> bool:
-        """Delete a piece that nobody needs; whether there may be another."""
-        found = "SELECT pieces FROM loose WHERE holder IS NULL LIMIT 1"
-        with self._place.told("clearing up", leave=self.leave):
-            if not self._line or not self._line.connection.execute(found).fetchone():
-                return False
+    def is_littered(self) -> bool:
+        """Whether there are pieces that nobody needs."""
+        if self._line is None:
+            return False
+        with self._place.told("looking for dropped bodies", leave=self.leave):
+            return self._line.connection.execute(_LITTER).fetchone() is not None
+
+    def clear_one(self) -> None:
+        """Delete a piece that nobody needs."""
         with self._writing("clearing up") as connection:
-            number = connection.execute(found).fetchone()
+            number = connection.execute(_LITTER).fetchone()
             if number and not connection.execute(_CLEAR, number).rowcount:
                 connection.execute("DELETE FROM loose WHERE pieces = ?", number)
-        return True
 
     @contextlib.contextmanager
     def _writing(self, operation: str) -> Iterator[sqlite3.Connection]:

@@ -1,0 +1,181 @@
+"""The way from one JSON text to another as a JSON Patch (RFC 6902), digit for digit.
+
+Values are compared and carried over as they are written, for a double would lose the digits of a
+long number. Where looking closer would be dear, a value is replaced whole, which is right as well:
+the work grows with the size of the texts, not with its square.
+"""
+
+from bisect import bisect_left
+from collections import Counter, deque
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import zip_longest
+
+import msgspec
+
+_MOST_READ = 8
+"""How often all bytes of both texts may be read: each level of nesting reads those below it."""
+_MOST_ITEMS = 1_000_000
+"""Commas in a value from which its rows or members are too many to be held one by one."""
+_LONG = 64 * 1024
+"""Bytes of a patch from which it has to be shorter than the new text."""
+
+_SPACE = b" \t\r\n"
+_read_members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+_read_rows = msgspec.json.Decoder(list[msgspec.Raw]).decode
+_read_string = msgspec.json.Decoder(str).decode
+
+_Pair = tuple[bytes | None, bytes | None]
+"""A row as it was and as it is; None where it was not, or is not any more."""
+_Inside = tuple[str, bytes, bytes]
+"""A path, the value that was there and the one that is to be there."""
+
+
+def patch(before: bytes, after: bytes) -> bytes:
+    """Write a JSON Patch that makes `after` of `before`, both well-formed JSON in UTF-8.
+
+    Whoever applies it and keeps numbers as they are written gets them as they are written. Of the
+    order of members, and of the space between values, it says nothing.
+    """
+    operations = []
+    size = 0
+    for operation in _operations(before.strip(_SPACE), after.strip(_SPACE)):
+        operations.append(operation)
+        size += len(operation)
+        if size > max(_LONG, len(after)):
+            operations = [_replace("", after)]
+            break
+    return b"[" + b",".join(operations) + b"]"
+
+
+def _operations(before: bytes, after: bytes) -> Iterator[bytes]:
+    """What is to be done, in this order.
+
+    Rows and members come and go before anything is done inside of those that stay, so that what is
+    inside goes by the place that it has in the end.
+    """
+    left = _MOST_READ * (len(before) + len(after))
+    pending: deque[_Inside] = deque([("", before, after)])
+    while pending:
+        path, old, new = pending.popleft()
+        if old == new:
+            continue
+        left -= len(old) + len(new)
+        is_dear = left < 0 or max(old.count(b","), new.count(b",")) > _MOST_ITEMS
+        match b"" if is_dear else old[:1] + new[:1]:
+            case b"{{":
+                members, wanted = _members(old), _members(new)
+                yield from _come_and_go(path, members, wanted)
+                pending.extend(
+                    (f"{path}/{_escaped(name)}", value, wanted[name])
+                    for name, value in members.items()
+                    if name in wanted
+                )
+            case b"[[":
+                pairs = _paired(_rows(old), _rows(new))
+                yield from _move_up(path, pairs)
+                pending.extend(_that_stay(path, pairs))
+            case b'""' if _read_string(old) == _read_string(new):
+                pass  # written in another way
+            case _:
+                yield _replace(path, new)
+
+
+def _members(text: bytes) -> dict[str, bytes]:
+    return {name: bytes(value) for name, value in _read_members(text).items()}
+
+
+def _rows(text: bytes) -> list[bytes]:
+    return [bytes(value) for value in _read_rows(text)]
+
+
+def _come_and_go(path: str, old: dict[str, bytes], new: dict[str, bytes]) -> Iterator[bytes]:
+    for name in old:
+        if name not in new:
+            yield _remove(f"{path}/{_escaped(name)}")
+    for name, value in new.items():
+        if name not in old:
+            yield _add(f"{path}/{_escaped(name)}", value)
+
+
+def _move_up(path: str, pairs: Iterable[_Pair]) -> Iterator[bytes]:
+    """Let rows come and go from the first to the last, so that all before has its place already."""
+    place = 0
+    for old, new in pairs:
+        if new is None:
+            yield _remove(f"{path}/{place}")
+            continue
+        if old is None:
+            yield _add(f"{path}/{place}", new)
+        place += 1
+
+
+def _that_stay(path: str, pairs: Iterable[_Pair]) -> Iterator[_Inside]:
+    present = ((old, new) for old, new in pairs if new is not None)
+    for place, (old, new) in enumerate(present):
+        if old is not None and old != new:
+            yield f"{path}/{place}", old, new
+
+
+def _paired(old: Sequence[bytes], new: Sequence[bytes]) -> list[_Pair]:
+    """Set the rows of two arrays against each other, in order.
+
+    Rows that stand in each of them once hold the rest in place (patience diff): between two of
+    these the others are paired from both ends. That is not always the shortest way, but one that
+    takes n·log n steps, where the shortest may take n².
+    """
+    pairs: list[_Pair] = []
+    here, there = 0, 0
+    for place, partner in (*_anchors(old, new), (len(old), len(new))):
+        pairs += _paired_between(old[here:place], new[there:partner])
+        pairs += zip(old[place : place + 1], new[partner : partner + 1], strict=True)
+        here, there = place + 1, partner + 1
+    return pairs
+
+
+def _paired_between(old: Sequence[bytes], new: Sequence[bytes]) -> Iterator[_Pair]:
+    same = 0
+    while same < min(len(old), len(new)) and old[-1 - same] == new[-1 - same]:
+        same += 1
+    yield from zip_longest(old[: len(old) - same], new[: len(new) - same])
+    yield from zip(old[len(old) - same :], new[len(new) - same :], strict=True)
+
+
+def _anchors(old: Sequence[bytes], new: Sequence[bytes]) -> list[tuple[int, int]]:
+    """The places of as many rows as possible that are unique here and there, in the same order."""
+    once = {row for row, times in Counter(old).items() if times == 1}
+    once.intersection_update(row for row, times in Counter(new).items() if times == 1)
+    partner = {row: place for place, row in enumerate(new) if row in once}
+    candidates = [(place, partner[row]) for place, row in enumerate(old) if row in once]
+    # The longest increasing run of partners: which candidate ends the best run of each length,
+    # and which one comes before each candidate.
+    ends: list[int] = []
+    best: list[int] = []
+    previous: list[int | None] = []
+    for index, (_, there) in enumerate(candidates):
+        length = bisect_left(ends, there)
+        previous.append(best[length - 1] if length else None)
+        ends[length : length + 1] = [there]
+        best[length : length + 1] = [index]
+    run = []
+    last = best[-1] if best else None
+    while last is not None:
+        run.append(candidates[last])
+        last = previous[last]
+    return run[::-1]
+
+
+def _remove(path: str) -> bytes:
+    return b'{"op":"remove","path":%b}' % msgspec.json.encode(path)
+
+
+def _add(path: str, value: bytes) -> bytes:
+    return b'{"op":"add","path":%b,"value":%b}' % (msgspec.json.encode(path), value)
+
+
+def _replace(path: str, value: bytes) -> bytes:
+    return b'{"op":"replace","path":%b,"value":%b}' % (msgspec.json.encode(path), value)
+
+
+def _escaped(name: str) -> str:
+    """A member's name as a reference token (RFC 6901, 3)."""
+    return name.replace("~", "~0").replace("/", "~1")

@@ -1,0 +1,228 @@
+"""Reads answered inside uvicorn's HTTP/1.1 protocol: no scope, no task, one write of ready bytes.
+
+A request for a snapshot on a connection with nothing else to do is answered where its head has been
+parsed; one that came before, byte for byte, is not even parsed. Everything else goes the way that
+uvicorn has for it, and so does a read where that way does more: access log, a limit of connections.
+"""
+
+import logging
+import re
+import time
+from asyncio import AbstractEventLoop
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any, Final
+
+import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
+
+from refresher.facade import Refresher
+from refresher.web.answer import problem
+from refresher.web.reads import Decision, Reads
+from refresher.web.written import Written, write
+
+logger = logging.getLogger("refresher")
+
+_KNOWN: Final = ((0, 54), (0, 55))
+"""The versions of uvicorn that this was tested with: from the first to below the second."""
+
+_RELIED_ON: Final = frozenset(
+    {
+        "access_log",
+        "cycle",
+        "flow",
+        "headers",
+        "limit_concurrency",
+        "loop",
+        "parser",
+        "server_state",
+        "timeout_keep_alive",
+        "timeout_keep_alive_task",
+        "transport",
+    }
+)
+"""Attributes of uvicorn's protocol that this looks at."""
+_OVERRIDDEN: Final = (
+    "data_received",
+    "on_headers_complete",
+    "on_message_begin",
+    "on_message_complete",
+    "send_400_response",
+    "timeout_keep_alive_handler",
+)
+
+_WHOLE_SNAPSHOT: Final = re.compile(rb"/data/[a-z0-9_-]+")
+"""Targets that mean a job's name and nothing more; others may, after decoding, and are not ours."""
+_METHODS: Final = {b"GET": "GET", b"HEAD": "HEAD"}
+_BEYOND_READING: Final = frozenset(
+    {b"content-length", b"expect", b"prefer", b"transfer-encoding", b"upgrade"}
+)
+"""Fields of requests that ask for more than a snapshot, or bring something."""
+
+
+def http_protocol(version: str = uvicorn.__version__) -> type[HttpToolsProtocol]:
+    """What `refresher serve` gives to uvicorn as its `http` option.
+
+    It is uvicorn's own protocol, said in a line of the log, where `version` of uvicorn is not one
+    that the short way is known to fit: then every read goes through ASGI.
+    """
+    mentioned = HttpToolsProtocol.__init__.__code__.co_names
+    missing = [name for name in sorted(_RELIED_ON) if name not in mentioned]
+    missing += [name for name in _OVERRIDDEN if not hasattr(HttpToolsProtocol, name)]
+    if _KNOWN[0] <= _release(version) < _KNOWN[1] and not missing:
+        return WireProtocol
+    logger.warning(
+        "uvicorn %s is none that reads at wire speed were tested with (from %d.%d, below %d.%d); "
+        "they are served through ASGI, as correct and at a third of the speed%s",
+        version,
+        *_KNOWN[0],
+        *_KNOWN[1],
+        f"; its protocol has no {', '.join(missing)}" if missing else "",
+    )
+    return HttpToolsProtocol
+
+
+class WireProtocol(HttpToolsProtocol):
+    """uvicorn's protocol with a short way for reads."""
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: AbstractEventLoop | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        is_plain = not self.access_log and self.limit_concurrency is None
+        self._reads = _reads_of(app_state) if is_plain else None
+        """Where the short way leads; None where it is closed."""
+        self._is_between = True
+        """Whether all that came so far are whole requests."""
+        self._is_answered = False
+        """Whether the request that is being parsed has its answer."""
+        self._begun = 0
+        """Requests that began in what came last."""
+        self._decision: Decision | None = None
+        """What was decided for the last of them that was answered the short way."""
+        self._answered_at = 0.0
+
+    def data_received(self, data: bytes) -> None:
+        """Take in what has come."""
+        reads = self._reads
+        if reads is None or not self._is_between:
+            super().data_received(data)
+            return
+        if self._is_idle() and (written := self._recalled(reads, data)) is not None:
+            self._send(written)
+            return
+        self._begun, self._decision = 0, None
+        super().data_received(data)
+        if self._decision is not None and self._begun == 1:
+            reads.remember(data, self._decision)
+
+    def on_message_begin(self) -> None:
+        """Prepare for a request."""
+        self._is_between = False
+        self._begun += 1
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """Answer a request, or have it answered."""
+        reads = self._reads
+        if reads is not None and self._is_idle():
+            decision = self._decided(reads)
+            if decision is not None:
+                self._is_answered = True
+                self._decision = decision
+                self._send(reads.write(decision))
+                return
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """Be ready for the next request."""
+        self._is_between = True
+        if self._is_answered:
+            self._is_answered = False
+            return
+        super().on_message_complete()
+
+    def timeout_keep_alive_handler(self) -> None:
+        """Close the connection, unless requests were answered since the timer was set.
+
+        Setting it anew for each of those would cost a tenth of what they cost.
+        """
+        left = self._answered_at + self.timeout_keep_alive - self.loop.time()
+        if left > 0:
+            self._wait_for_requests(left)
+        else:
+            super().timeout_keep_alive_handler()
+
+    def send_400_response(self, msg: str) -> None:
+        """Refuse what is no HTTP; as everywhere, with a problem (RFC 9457)."""
+        del msg
+        refusal = problem(
+            HTTPStatus.BAD_REQUEST,
+            None,
+            "this is no HTTP/1.1 request that can be understood: malformed, or of a method that "
+            "does not exist",
+            headers={"connection": "close"},
+        )
+        self.transport.writelines(write(refusal, time.time())[1:])
+        self.transport.close()
+
+    def _is_idle(self) -> bool:
+        """Whether an answer may be written at once: none is on its way, and the client reads."""
+        cycle = self.cycle
+        return (cycle is None or cycle.response_complete) and not self.flow.write_paused
+
+    def _recalled(self, reads: Reads, data: bytes) -> Written | None:
+        try:
+            return reads.recall(data)
+        except Exception:
+            logger.exception("a read broke, of a request seen before")
+            return None  # the long way ends in a 500
+
+    def _decided(self, reads: Reads) -> Decision | None:
+        """What the request reads; None where there is more to it than that."""
+        method = _METHODS.get(self.parser.get_method())
+        if (
+            method is None
+            or _WHOLE_SNAPSHOT.fullmatch(self.url) is None
+            or self.parser.get_http_version() != "1.1"
+            or not self.parser.should_keep_alive()
+            or any(name in _BEYOND_READING for name, _ in self.headers)
+            or self.transport.is_closing()
+        ):
+            return None
+        try:
+            found = reads.decide(method, self.url, self.headers)
+        except Exception:
+            logger.exception("a read broke: %s %a", method, self.url)
+            return None  # as above
+        return found if isinstance(found, Decision) else None
+
+    def _send(self, written: Written) -> None:
+        if written.body:
+            self.transport.writelines((written.head, written.body))
+        else:
+            self.transport.write(written.head)
+        self.server_state.total_requests += 1
+        self._answered_at = self.loop.time()
+        if self.timeout_keep_alive_task is None:
+            self._wait_for_requests(self.timeout_keep_alive)
+
+    def _wait_for_requests(self, seconds: float) -> None:
+        self.timeout_keep_alive_task = self.loop.call_later(
+            seconds, self.timeout_keep_alive_handler
+        )
+
+
+def _reads_of(app_state: Mapping[str, object]) -> Reads | None:
+    """The way of a read of the cache that the lifespan entered."""
+    found = (each for each in app_state.values() if isinstance(each, Refresher))
+    return next((cache.endpoints.reads for cache in found), None)
+
+
+def _release(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall("[0-9]+", version)[:2])

@@ -1,0 +1,61 @@
+"""Reads answered ahead of a framework, whose stack costs most of a read: 0.6 to 0.9 of it."""
+
+import logging
+from collections.abc import Callable
+from urllib.parse import quote
+
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from refresher.web.answer import Answer, problem
+from refresher.web.reads import PREFIX, Reads
+from refresher.web.target import below, with_query
+
+logger = logging.getLogger("refresher")
+
+BROKEN = "the service broke here; its log has why"
+
+
+class InFront:
+    """An ASGI application that answers `/data/…` itself and passes everything else on.
+
+    Args:
+        app: What gets all other requests, websockets and the lifespan.
+        reads: The way of a read of the service that runs; raises while none does.
+        prefix: What stands before `/data/`, below the root path; such as `/cache`.
+    """
+
+    def __init__(self, app: ASGIApp, reads: Callable[[], Reads], *, prefix: str) -> None:
+        self._app = app
+        self._reads = reads
+        self._prefix = prefix + PREFIX
+        self._raw_prefix = self._prefix.encode()
+        self._raw_before = prefix.encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one connection of an ASGI server."""
+        target = self._target(scope) if scope["type"] == "http" else None
+        if target is None:
+            await self._app(scope, receive, send)
+            return
+        try:
+            answer = self._reads().answer(scope["method"], target, scope["headers"])
+            if not isinstance(answer, Answer):
+                answer = await answer
+        except Exception:
+            logger.exception("a read broke: %s %a", scope["method"], scope["path"])
+            answer = problem(500, None, BROKEN, headers={"vary": "Accept-Encoding"})
+        await answer.send(send)
+
+    def _target(self, scope: Scope) -> bytes | None:
+        """The raw target from `/data/` on; None where that is not what is asked for."""
+        path: str = scope["path"]
+        raw: bytes = scope.get("raw_path") or quote(path).encode()
+        query: bytes = scope.get("query_string", b"")
+        root: str = scope.get("root_path", "")
+        if not root and raw.startswith(self._raw_prefix):
+            return with_query(raw.removeprefix(self._raw_before), query)
+        # Not every server puts the root path before the path, as the specification has it.
+        prefix = root + self._prefix if path.startswith(f"{root}/") else self._prefix
+        if not path.startswith(prefix):
+            return None
+        return with_query(PREFIX.encode() + below(prefix, raw), query)

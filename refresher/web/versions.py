@@ -1,0 +1,133 @@
+"""Reads of one version by its number: what a job served then, the one read that asks the store."""
+
+import math
+import re
+import sys
+from collections.abc import Callable, Mapping
+from urllib.parse import parse_qsl
+
+import anyio
+import anyio.to_thread
+
+from refresher import conditional, negotiation, representation
+from refresher.access import Access
+from refresher.errors import GoneVersion, StoreUnavailable, UnknownVersion
+from refresher.httpdate import http_date
+from refresher.job import Job
+from refresher.model import Content, Version
+from refresher.representation import Representation
+from refresher.web.answer import (
+    Answer,
+    no_version,
+    problem,
+    unknown_job,
+)
+from refresher.web.rendering import HARMLESS, content_fields
+
+_FOR_EVER = "max-age=31536000, immutable"
+_COMPRESSED_AT_A_TIME = 2
+_NUMBER = re.compile(r"0*([1-9][0-9]*)")
+_DIGITS_OF_A_NUMBER = 18
+
+
+class Versions:
+    """Answers `/data/{job}?version=…`.
+
+    `find` gives a job by its name. `lasting` says that a version keeps its number for ever; in
+    memory, where a restart counts anew, no cache may rely on it.
+    """
+
+    def __init__(self, find: Callable[[str], Job | None], *, access: Access, lasting: bool) -> None:
+        self._find = find
+        self._access = access
+        self._lasting = lasting
+        self._compressing = anyio.CapacityLimiter(_COMPRESSED_AT_A_TIME)
+
+    async def read(self, name: str, written: str, fields: Mapping[bytes, bytes]) -> Answer:
+        """Answer a request for the version whose number is `written` in the query."""
+        number = number_of(written)
+        if number is None:
+            detail = "version: is no positive integer; write one, as in ?version=41"
+            return problem(400, "invalid-version", detail)
+        job = self._find(name)
+        if job is None:
+            return unknown_job(name)
+        try:
+            version, content = await kept(job, number)
+        except (UnknownVersion, GoneVersion, StoreUnavailable) as error:
+            return no_version(error)
+        return await self._answer(version, content, fields)
+
+    async def _answer(
+        self, version: Version, content: Content, fields: Mapping[bytes, bytes]
+    ) -> Answer:
+        ready = representation.restored(content.body, version.stored)
+        accept = fields.get(b"accept-encoding")
+        coding = negotiation.choose(accept, ready.codings)
+        while coding in ready.deferred:
+            coded = await anyio.to_thread.run_sync(
+                representation.compress, ready.identity, coding, limiter=self._compressing
+            )
+            ready = ready.with_coding(coding, coded)
+            coding = negotiation.choose(accept, ready.codings)
+        headers = [
+            (b"etag", ready.etag(coding).encode()),
+            (b"cache-control", self._cache_control().encode()),
+            (b"refresher-version", b"%d" % version.version),
+            *HARMLESS,
+        ]
+        if version.dated:
+            headers.append((b"last-modified", http_date(version.changed_at).encode()))
+        if _is_known(version, ready, accept, fields):
+            return Answer(304, headers, b"")
+        return Answer(200, headers + content_fields(ready, coding), ready.body(coding))
+
+    def _cache_control(self) -> str:
+        is_open = self._access.reading_is_open
+        if not self._lasting:
+            return "no-cache" if is_open else "private, no-cache"
+        return f"{'public' if is_open else 'private'}, {_FOR_EVER}"
+
+
+def asked_for(query: bytes) -> str | None:
+    """What the query of a read says as `version`; None where it asks for none."""
+    pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
+    values = [value for name, value in pairs if name == "version"]
+    return ",".join(values) if values else None
+
+
+async def kept(job: Job, number: int) -> tuple[Version, Content]:
+    """A version that the store keeps, and its content.
+
+    Raises:
+        UnknownVersion: the job has not come so far.
+        GoneVersion: it is kept no longer.
+        StoreUnavailable: the store does not answer. While it is away there is no version to be had,
+            not even the current one: numbers that a process counts alone are nobody else's.
+    """
+    if job.record.detached:
+        raise StoreUnavailable("the store is away")
+    versions = job.versions
+    content = await job.content_of(number)
+    return next(version for version in versions if version.version == number), content
+
+
+def number_of(written: str) -> int | None:
+    """The number of a version as somebody writes it; None where that is no positive integer."""
+    found = _NUMBER.fullmatch(written)
+    if found is None:
+        return None
+    return int(found[1]) if len(found[1]) <= _DIGITS_OF_A_NUMBER else sys.maxsize
+
+
+def _is_known(
+    version: Version, ready: Representation, accept: bytes | None, fields: Mapping[bytes, bytes]
+) -> bool:
+    match, since = fields.get(b"if-none-match"), fields.get(b"if-modified-since")
+    codings = (negotiation.IDENTITY, *ready.codings)
+    return conditional.not_modified(
+        None if match is None else match.decode("latin-1"),
+        None if since is None else since.decode("latin-1"),
+        etags=[ready.etag(coding) for coding in codings if negotiation.acceptable(accept, coding)],
+        last_modified=math.floor(version.changed_at) if version.dated else None,
+    )

@@ -1,0 +1,44 @@
+"""Two files of figures side by side: `python -m tests.benchmarks.compare BEFORE AFTER`.
+
+Machines differ, and the same one by the hour: compared is therefore what `refresher serve` is to
+each peer of its own run, before and after.
+"""
+
+import argparse
+import json
+from pathlib import Path
+from statistics import median
+
+
+def ratios(path: Path) -> dict[tuple[str, str], tuple[float, float]]:
+    """Throughput and CPU of the service over each peer's, by kind of read and peer."""
+    figures = json.loads(path.read_text())["figures"]
+    medians = {
+        (each["read"], each["peer"]): (median(each["per_second"]), median(each["cpu_us"]))
+        for each in figures
+    }
+    return {
+        (read, peer): (medians[read, "serve"][0] / rate, medians[read, "serve"][1] / cpu)
+        for (read, peer), (rate, cpu) in medians.items()
+        if peer != "serve"
+    }
+
+
+def main() -> None:
+    """Print the comparison."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("before", type=Path)
+    parser.add_argument("after", type=Path)
+    given = parser.parse_args()
+    before, after = ratios(given.before), ratios(given.after)
+    lines = [f"{'serve ÷ peer':34} {'reads/s':>18}   {'CPU a read':>18}"]
+    for read, peer in (each for each in before if each in after):
+        (rate, cpu), (new_rate, new_cpu) = before[read, peer], after[read, peer]
+        lines.append(
+            f"{f'{read} ÷ {peer}':34} {rate:7.2f} → {new_rate:7.2f}   {cpu:7.2f} → {new_cpu:7.2f}"
+        )
+    print("\n".join(lines))  # noqa: T201  a command's output
+
+
+if __name__ == "__main__":
+    main()
