@@ -70,8 +70,8 @@ class Process:
     def skips(self) -> int:
         """How many due moments it has counted that another process had."""
         service = self.cache.service
-        told = "".join(service.metrics.of_jobs(list(service.states), 0.0))
-        lines = [line for line in told.splitlines() if 'outcome="skipped"' in line]
+        told = service.metrics.of_jobs(list(service.states), 0.0)
+        lines = [line for line in told if 'outcome="skipped"' in line]
         return sum(int(float(line.rpartition(" ")[2])) for line in lines)
 
     def kill(self, place: Place) -> None:
