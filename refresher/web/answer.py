@@ -5,8 +5,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from http.client import responses
 
-from starlette.types import Send
-
 RawHeaders = list[tuple[bytes, bytes]]
 
 _MOST_SHOWN = 100
@@ -20,13 +18,6 @@ class Answer:
     status: int
     headers: RawHeaders
     body: bytes
-
-    async def send(self, send: Send) -> None:
-        """Write the answer to an ASGI server."""
-        # A copy: whoever stands in between may change it, and other answers have the same.
-        headers = self.headers.copy()
-        await send({"type": "http.response.start", "status": self.status, "headers": headers})
-        await send({"type": "http.response.body", "body": self.body})
 
     def without_body(self) -> "Answer":
         """The answer to HEAD: what the answer to GET says, and nothing else (RFC 9110, 9.3.2)."""
