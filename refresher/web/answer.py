@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from http.client import responses
 
 import msgspec
-from starlette.types import Send
 
 from refresher.errors import GoneVersion, ReadError, StoreUnavailable, UnknownVersion
 
@@ -25,13 +24,6 @@ class Answer:
     status: int
     headers: RawHeaders
     body: bytes
-
-    async def send(self, send: Send) -> None:
-        """Write the answer to an ASGI server."""
-        # A copy: whoever stands in between may change it, and other answers have the same.
-        headers = self.headers.copy()
-        await send({"type": "http.response.start", "status": self.status, "headers": headers})
-        await send({"type": "http.response.body", "body": self.body})
 
     def without_body(self) -> "Answer":
         """The answer to HEAD: what the answer to GET says, and nothing else (RFC 9110, 9.3.2)."""

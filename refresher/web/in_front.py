@@ -29,7 +29,7 @@ class InFront:
         self._reads = reads
         self._prefix = prefix + PREFIX
         self._raw_prefix = self._prefix.encode()
-        self._raw_before = prefix.encode()
+        self._before = len(prefix.encode())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one connection of an ASGI server."""
@@ -44,18 +44,21 @@ class InFront:
         except Exception:
             logger.exception("a read broke: %s %a", scope["method"], scope["path"])
             answer = problem(500, None, BROKEN, headers={"vary": "Accept-Encoding"})
-        await answer.send(send)
+        # A copy: whoever stands in between may change it, and other answers have the same.
+        headers = answer.headers.copy()
+        await send({"type": "http.response.start", "status": answer.status, "headers": headers})
+        await send({"type": "http.response.body", "body": answer.body})
 
     def _target(self, scope: Scope) -> bytes | None:
         """The raw target from `/data/` on; None where that is not what is asked for."""
-        path: str = scope["path"]
-        raw: bytes = scope.get("raw_path") or quote(path).encode()
+        raw: bytes | None = scope.get("raw_path")
         query: bytes = scope.get("query_string", b"")
         root: str = scope.get("root_path", "")
-        if not root and raw.startswith(self._raw_prefix):
-            return with_query(raw.removeprefix(self._raw_before), query)
+        if raw and not root and raw.startswith(self._raw_prefix):
+            return with_query(raw[self._before :], query)
+        path: str = scope["path"]
         # Not every server puts the root path before the path, as the specification has it.
         prefix = root + self._prefix if path.startswith(f"{root}/") else self._prefix
         if not path.startswith(prefix):
             return None
-        return with_query(PREFIX.encode() + below(prefix, raw), query)
+        return with_query(PREFIX.encode() + below(prefix, raw or quote(path).encode()), query)

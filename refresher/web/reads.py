@@ -138,9 +138,10 @@ class Reads:
         """
         found = self.decide(method, target, headers)
         if isinstance(found, Decision):
-            return self._counted(self._pages[found.job].answer(found.choice))
+            found = self._pages[found.job].answer(found.choice)
         if isinstance(found, Answer):
-            return self._counted(found)
+            self._count(found.status)
+            return found
         return self._counted_later(found())
 
     def decide(
@@ -350,12 +351,10 @@ class Reads:
     def _count(self, status: int) -> None:
         self._codes[status] += 1
 
-    def _counted(self, answer: Answer) -> Answer:
-        self._count(answer.status)
-        return answer
-
     async def _counted_later(self, answer: Awaitable[Answer]) -> Answer:
-        return self._counted(await answer)
+        found = await answer
+        self._count(found.status)
+        return found
 
 
 def _is_known(rendering: Rendering, coding: str, accept: bytes | None, fields: Fields) -> bool:
