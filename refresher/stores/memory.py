@@ -1,26 +1,40 @@
 """The store of a single process: all in dicts, and nothing outlives it."""
 
 import asyncio
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from types import TracebackType
 from typing import Self
 from uuid import uuid4
 
+from refresher.errors import StoreUnavailable
 from refresher.protocols import Beat, Change
+
+_LAPSE = 5.0
+"""Seconds without a beat after which a process is dead."""
 
 
 @dataclass
 class MemoryStore:
-    """Documents and bodies in dicts; implements `Backend`. Kept by whoever keeps the object."""
+    """Documents and bodies in dicts; implements `Backend`. Kept by whoever keeps the object.
+
+    Several services of a process may be entered with one of it, in one event loop.
+    """
 
     _id: str = field(default_factory=lambda: uuid4().hex)
     _last: int = 0
     _documents: dict[str, Change] = field(default_factory=dict)
+    """Those written last come last."""
     _bodies: dict[str, bytes] = field(default_factory=dict)
-    _processes: set[str] = field(default_factory=set)
+    _beats: dict[str, float] = field(default_factory=dict)
+    _entered: int = 0
 
     async def __aenter__(self) -> Self:
+        if not self._entered:
+            self._news = asyncio.Event()
+        self._entered += 1
         return self
 
     async def __aexit__(
@@ -29,12 +43,12 @@ class MemoryStore:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        pass
+        self._entered -= 1
 
     async def changes(self, since: int) -> list[Change]:
         """The documents written after the change of that number."""
-        later = (change for change in self._documents.values() if change.number > since)
-        return sorted(later, key=lambda change: change.number)
+        newest_first = reversed(self._documents.values())
+        return list(takewhile(lambda change: change.number > since, newest_first))[::-1]
 
     async def write(
         self,
@@ -47,22 +61,27 @@ class MemoryStore:
         drops: Sequence[str] = (),
     ) -> int | None:
         """Replace a document, if nobody has done so since."""
-        del keeps  # what is put stays: there is nobody else whose death could leave it behind
         before = self._documents.get(key)
         if after != (before.number if before else 0):
             return None
+        if gone := [body for body in keeps if body not in self._bodies]:
+            raise StoreUnavailable(f"the store has no body {gone[0]} to keep; put it once more")
         self._last += 1
         published = self._last if publishes else before.published if before else 0
+        self._documents.pop(key, None)
         self._documents[key] = Change(
             key=key, number=self._last, published=published, document=document
         )
         for body in drops:
             self._bodies.pop(body, None)
+        if self._entered > 1:
+            self._news.set()
         return self._last
 
     async def changed(self) -> None:
-        """Wait for ever: the only process there is knows what it has written."""
-        await asyncio.Event().wait()
+        """Wait for what another has written; who is alone knows what it has."""
+        await self._news.wait()
+        self._news.clear()
 
     async def put(self, body: str, content: bytes) -> None:
         """Keep a body."""
@@ -74,9 +93,11 @@ class MemoryStore:
 
     async def beat(self, process: str) -> Beat:
         """Say that a process is alive."""
-        self._processes.add(process)
-        return Beat(store=self._id, now=None, alive=frozenset(self._processes), last=self._last)
+        now = time.monotonic()
+        self._beats[process] = now
+        self._beats = {each: at for each, at in self._beats.items() if at > now - _LAPSE}
+        return Beat(store=self._id, now=None, alive=frozenset(self._beats), last=self._last)
 
     async def leave(self, process: str) -> None:
         """Say that a process has ended."""
-        self._processes.discard(process)
+        self._beats.pop(process, None)

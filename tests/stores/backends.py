@@ -7,11 +7,18 @@ from functools import partial
 import pytest
 
 from refresher.protocols import Backend
+from refresher.stores.memory import MemoryStore
 from refresher.stores.redis import RedisStore
 from refresher.stores.sqlite import SqliteStore
 
 Opening = Callable[[], Backend]
 """Another handle on the same store, to be entered, as another process would have one."""
+
+
+def memory(test: pytest.FixtureRequest) -> Opening:
+    del test
+    store = MemoryStore()
+    return lambda: store
 
 
 def sqlite(test: pytest.FixtureRequest) -> Opening:
@@ -23,4 +30,4 @@ def valkey(test: pytest.FixtureRequest) -> Opening:
     return partial(RedisStore, url, prefix=secrets.token_hex(4))
 
 
-BACKENDS: list[Callable[[pytest.FixtureRequest], Opening]] = [sqlite, valkey]
+BACKENDS: list[Callable[[pytest.FixtureRequest], Opening]] = [memory, sqlite, valkey]

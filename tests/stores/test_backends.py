@@ -9,6 +9,7 @@ import pytest
 
 from refresher.errors import StoreUnavailable
 from refresher.protocols import Backend, Change
+from refresher.stores.memory import MemoryStore
 from tests.stores.backends import BACKENDS, Opening
 
 MIB = 1024 * 1024
@@ -236,6 +237,8 @@ async def test_a_write_that_keeps_what_is_not_there_is_refused_whole(store: Back
 
 async def test_small_writes_come_through_while_a_large_body_is_put(backend: Opening) -> None:
     async with backend() as mine, backend() as theirs:
+        if isinstance(mine, MemoryStore):
+            pytest.skip("what takes no time holds nothing up")
         done = anyio.Event()
         written_meanwhile = []
 
