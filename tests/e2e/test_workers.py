@@ -152,7 +152,7 @@ async def test_a_signal_ends_all_of_it_and_leaves_nothing_but_a_hangup_does_not(
         assert service.child.returncode == 0, service.log
         assert not [pid for pid in workers if _process(pid).exists()]
         assert _shared(tmp_path) == []
-        assert _is_free(service.port)
+        await eventually(lambda: _is_free(service.port), "a port that nobody listens on")
         assert service.log.count("SIGTERM: closing") == 1
         assert "Traceback" not in service.log
 
@@ -203,7 +203,7 @@ async def test_a_service_that_is_killed_takes_its_workers_with_it(tmp_path: Path
         await eventually(
             lambda: not [pid for pid in workers if _runs(pid)], "the end of the workers"
         )
-        assert _is_free(service.port)
+        await eventually(lambda: _is_free(service.port), "a port that nobody listens on")
         await eventually(lambda: _shared(tmp_path) == [], "nothing left")
 
 
