@@ -37,6 +37,7 @@ class Gate:
         self._limits = limits
         self._held_until = 0.0
         self._wakers: list[Callable[[], object]] = []
+        limits.on_hold(upstream, self.wake)
 
     @property
     def held_until(self) -> float:

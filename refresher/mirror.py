@@ -75,7 +75,7 @@ class Mirror(Generic[D]):
 
     `catch_up` reads what others have changed; `staged` gives a body that is yet to be written, by
     its document's name and its own; `kept` is told of each document that changes here, whoever
-    changed it, as it was and is.
+    changed it, by its name and as it was and is.
     """
 
     def __init__(
@@ -85,7 +85,7 @@ class Mirror(Generic[D]):
         *,
         catch_up: Callable[[], Awaitable[None]],
         staged: Callable[[str, str], bytes | None] = lambda *_: None,
-        kept: Callable[[D, D], object] = lambda *_: None,
+        kept: Callable[[str, D, D], object] = lambda *_: None,
     ) -> None:
         self._kind = kind
         self._link = link
@@ -235,4 +235,4 @@ class Mirror(Generic[D]):
     def _keep(self, name: str, kept: Kept[D]) -> None:
         before = self.get(name).document
         self._documents[name] = kept
-        self._on_kept(before, kept.document)
+        self._on_kept(name, before, kept.document)

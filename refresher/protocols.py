@@ -1,6 +1,6 @@
 """The seams: what a job needs from the world, each named for the need."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from types import TracebackType
@@ -51,6 +51,10 @@ class Limits(Protocol):
 
     async def hold(self, upstream: str, until: float) -> None:
         """Let no process ask the upstream before that instant."""
+        ...
+
+    def on_hold(self, upstream: str, wake: Callable[[], object]) -> None:
+        """Call `wake` whenever the upstream is held for longer, by whichever process."""
         ...
 
     async def not_after(self, upstream: str, *, latest: float) -> None:

@@ -114,6 +114,8 @@ class Store:
         self._beat_at = 0.0
         self._news: set[str] = set()
         self._has_news = asyncio.Event()
+        self._wakers: dict[str, Callable[[], object]] = {}
+        """What to call when an upstream is held for longer."""
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
@@ -316,6 +318,10 @@ class Store:
         """Let no process ask the upstream before that instant."""
         await self._upstreams.change(upstream, lambda known: allowance.held(known, until))
 
+    def on_hold(self, upstream: str, wake: Callable[[], object]) -> None:
+        """Call `wake` whenever the upstream is held for longer, by whichever process."""
+        self._wakers[upstream] = wake
+
     async def not_after(self, upstream: str, *, latest: float) -> None:
         """The wall clock has been set back: forget what lies in the future."""
         now = self._clock.now()
@@ -500,15 +506,16 @@ class Store:
     def _unwritten(self, job: str) -> dict[str, bytes]:
         return self._unsaved.get(job, {}) | self._staged.get(job, {})
 
-    def _weigh(self, before: Ledger, after: Ledger) -> None:
+    def _weigh(self, job: str, before: Ledger, after: Ledger) -> None:
+        del job
         if before.versions is not after.versions:
             self._history_bytes += _size_of(after) - _size_of(before)
             if self._history_bytes > self._retention.bytes:
                 self._has_much_history.set()
 
-    def _hear_of_hold(self, before: Allowance, after: Allowance) -> None:
-        if after.held_until > before.held_until:
-            self._tell(self._definitions)  # which of them it holds up, each of them knows
+    def _hear_of_hold(self, upstream: str, before: Allowance, after: Allowance) -> None:
+        if after.held_until > before.held_until and upstream in self._wakers:
+            self._wakers[upstream]()
 
     def _turn(self) -> None:
         """Have every job look again: what another has, or what could not be read, may be ours."""

@@ -63,7 +63,7 @@ class Peer:
             self.link,
             catch_up=self.catch_up,
             staged=lambda _, body: body.encode(),
-            kept=lambda before, after: self.kept.append((before, after)),
+            kept=lambda _, before, after: self.kept.append((before, after)),
         )
 
     async def catch_up(self) -> None:
