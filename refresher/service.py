@@ -21,7 +21,7 @@ from refresher.clock import Clock, ShiftedClock, sleep_until
 from refresher.config import Config, JobPlan, UpstreamConfig
 from refresher.config.references import Mark, mark_of
 from refresher.errors import ConfigError, RefreshFailed, StoreUnavailable, UnknownJob
-from refresher.job import Job, World
+from refresher.job import Job
 from refresher.model import Attempt, Confirmation, Record, Snapshot, Stage
 from refresher.observers.log import LogObserver
 from refresher.observers.metrics import Metrics
@@ -29,6 +29,7 @@ from refresher.pipeline import Rules, refine
 from refresher.protocols import Backend, Observer, Source
 from refresher.redacted_logs import redacted
 from refresher.redaction import Redactor
+from refresher.reflection import World
 from refresher.scheduler import Scheduler
 from refresher.scoreboard import Seat
 from refresher.sources.callable import payload_of

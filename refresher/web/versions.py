@@ -9,7 +9,7 @@ from urllib.parse import parse_qsl
 import anyio
 import anyio.to_thread
 
-from refresher import conditional, negotiation, representation
+from refresher import conditional, decisions, negotiation, representation
 from refresher.access import Access
 from refresher.errors import GoneVersion, StoreUnavailable, UnknownVersion
 from refresher.httpdate import http_date
@@ -107,7 +107,7 @@ async def kept(job: Job, number: int) -> tuple[Version, Content]:
     """
     if job.record.detached:
         raise StoreUnavailable("the store is away")
-    return await job.kept(number)
+    return await decisions.kept(job, number)
 
 
 def number_of(written: str) -> int | None:
