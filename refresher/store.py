@@ -93,6 +93,8 @@ class Store:
         self._unsaved: dict[str, dict[str, bytes]] = {}
         """Those that wait for the store to come back."""
         self._history_bytes = 0
+        self._with_past: set[str] = set()
+        """The jobs that have versions besides the current ones."""
         self._has_much_history = asyncio.Event()
         self._jobs = Mirror(
             _Jobs(self.process, self._definitions, self._body_at_hand, retention.versions),
@@ -449,8 +451,8 @@ class Store:
     async def _evict(self) -> None:
         oldest = sorted(
             (version.changed_at, job, version.version)
-            for job, known in self._jobs
-            for version in ledger.evictable(known)
+            for job in self._with_past
+            for version in ledger.evictable(self._jobs.get(job).document)
         )
         for _, job, number in oldest:
             if self._history_bytes <= self._retention.bytes * _EVICT_TO:
@@ -507,10 +509,10 @@ class Store:
         return self._unsaved.get(job, {}) | self._staged.get(job, {})
 
     def _weigh(self, job: str, before: Ledger, after: Ledger) -> None:
-        del job
+        (self._with_past.add if len(after.versions) > 1 else self._with_past.discard)(job)
         if before.versions is not after.versions:
             self._history_bytes += _size_of(after) - _size_of(before)
-            if self._history_bytes > self._retention.bytes:
+            if self._history_bytes > self._retention.bytes and self._with_past:
                 self._has_much_history.set()
 
     def _hear_of_hold(self, upstream: str, before: Allowance, after: Allowance) -> None:
