@@ -41,13 +41,15 @@ def main() -> None:
 
 def _serve(assignment: Assignment, channel: socket.socket, listener: socket.socket) -> int:
     path, overrides, token = assignment.config, assignment.overrides, assignment.admin_token
-    cache = Refresher.from_toml(path, overrides=overrides, admin_token=token, seat=assignment.seat)
     try:
         config = load(path, environ=os.environ, overrides=overrides)
     except ConfigError as error:  # it has been edited since the service started
         log_to_stderr(Redactor(filter(None, (token,))).redact)
         logger.error("the configuration cannot be used any more: %s", error)  # noqa: TRY400
         return 1
+    cache = Refresher.from_toml(
+        path, overrides=overrides, admin_token=token, read=config, seat=assignment.seat
+    )
     known = Redactor({*config.secrets, *filter(None, (token,))})
     log_to_stderr(lambda text: cache.redact(known.redact(text)))
     server = make_server(WorkerServer, cache, config)
