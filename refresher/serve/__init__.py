@@ -1,6 +1,7 @@
 """`refresher serve`: the service as a process."""
 
 import asyncio
+import gc
 import logging
 import os
 import shlex
@@ -96,9 +97,7 @@ def serve_config(
             listening(url)
 
         if config.server.workers == 1:
-            cache = Refresher.from_toml(
-                path, overrides=overrides, admin_token=token, read=config
-            )
+            cache = Refresher.from_toml(path, overrides=overrides, admin_token=token, read=config)
             log_to_stderr(lambda text: cache.redact(known.redact(text)))
             server = make_server(Server, cache, config)
             server.take_signals()
@@ -121,6 +120,7 @@ def serve_config(
                 grace=config.server.shutdown_grace,
                 closing=listener.close,
             )
+            gc.enable()  # as whoever answers does
             return supervisor.run()
 
 

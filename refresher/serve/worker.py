@@ -5,6 +5,7 @@ of two descriptors, and ends when the other end of the channel does: at the late
 supervisor, however that comes to its end.
 """
 
+import gc
 import logging
 import os
 import shutil
@@ -30,6 +31,7 @@ logger = logging.getLogger("refresher")
 
 def main() -> None:
     """Serve until told to end."""
+    gc.disable()  # until the server answers
     signal.signal(signal.SIGTERM, leave)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor has it too, and says what follows
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
