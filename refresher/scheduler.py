@@ -75,5 +75,7 @@ class Scheduler:
             drift = self._clock.now() - loop.time() - offset
             if abs(drift) > _CLOCK_STEP:
                 offset += drift
+                for gate in {job.gate for job in self._jobs.values()}:
+                    await gate.look_again()
                 for job in list(self._jobs.values()):
                     await job.look_again()
