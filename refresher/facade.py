@@ -89,6 +89,7 @@ class Options(TypedDict, total=False):
     admin_token: str | None
     name: str
     overrides: Mapping[str, object] | None
+    read: Config | None
     seat: Seat | None
 
 
@@ -108,6 +109,7 @@ class Refresher:
             where that has none either, nothing opens them.
         name: Under which key the lifespan yields this object.
         overrides: Dotted configuration keys that come before file and environment.
+        read: What `config` has just been read as: the first entry takes it as it is.
         seat: Its place among the workers of one service; None: there are no others.
     """
 
@@ -121,11 +123,13 @@ class Refresher:
         admin_token: str | None = None,
         name: str = "refresher",
         overrides: Mapping[str, object] | None = None,
+        read: Config | None = None,
         seat: Seat | None = None,
     ) -> None:
         self.name = name
         self._source = Path(config) if isinstance(config, str | PathLike) else config
         self._overrides = dict(overrides or {})
+        self._read = read
         self._seat = seat
         self._store = store
         self._transport = transport
@@ -356,6 +360,9 @@ class Refresher:
             self._service.close_soon()
 
     def _load(self) -> Config:
+        read, self._read = self._read, None
+        if read is not None:
+            return read
         environ: Mapping[str, str] = os.environ
         if not isinstance(self._source, Path):
             # `${NAME}` means the environment here too; an override is meant for somebody's file.

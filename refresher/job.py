@@ -103,8 +103,8 @@ class Job:
 
     async def enter(self) -> None:
         """Take up what the store knows of the job, all but the bytes."""
-        self.world.store.enter(self.name, self.plan.definition)
-        await self.look_again()
+        if self.world.store.enter(self.name, self.plan.definition):
+            await self.look_again()
 
     @property
     def versions(self) -> tuple[Version, ...]:
@@ -253,7 +253,6 @@ class Job:
         is the next start further away than from that of an attempt, or the longest Retry-After.
         """
         now = self._clock.now()
-        await self.gate.look_again()
         held = now + LONGEST_WAIT
         latest = self.plan.due_after(now, now, fresh_for=self.plan.max_interval)
         await self.world.store.adjust(

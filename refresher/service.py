@@ -137,9 +137,12 @@ class Service:
                 Job(build.plan_of(plan), self._source_of(plan), self._upstream(plan).gate, world)
                 for plan in plans
             ]
+            for upstream in self._upstreams.values():
+                await upstream.gate.look_again()
             for job in jobs:
                 await job.enter()
-            self._turned()  # the store was asked before there were any jobs
+            if self.store.detached:  # which it was found to be before there were any jobs
+                self._turned()
             await _restored(jobs, self.store)
             for name, value in self._frozen.items():
                 self._publish_frozen(name, value)
