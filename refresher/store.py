@@ -87,6 +87,8 @@ class Store:
         self._turned = turned
         self._definitions: dict[str, Definition] = {}
         """Of the jobs of this process."""
+        self._keys: dict[str, str] = {}
+        """Of their standings."""
         self._since = clock.now()
         self._staged: dict[str, dict[str, bytes]] = {}
         """Bodies that are to be written with the next settlement, by their jobs and names."""
@@ -153,7 +155,7 @@ class Store:
 
     def standing(self, job: str) -> Standing:
         """How the job stands under the definition that it has here."""
-        return self.ledger(job).standings[ledger.key_of(self._definitions[job])]
+        return self.ledger(job).standings[self._keys[job]]
 
     def published(self, job: str) -> int:
         """The store's number of the change that made the job's newest version."""
@@ -174,6 +176,7 @@ class Store:
     def enter(self, job: str, definition: Definition) -> None:
         """Keep a job of this process; nothing is written of it before it asks for something."""
         self._definitions[job] = definition
+        self._keys[job] = ledger.key_of(definition)
 
     async def catch_up(self) -> None:
         """Learn what others have changed until now; a notice of it may still be on its way."""
@@ -199,7 +202,7 @@ class Store:
             return ledger.requested(known, key, now=now)
 
         after = await self.adjust(job, asked)
-        return None if after is None else after.standings[self._key(job)].requested
+        return None if after is None else after.standings[self._keys[job]].requested
 
     async def acquire(self, job: str, *, hurried_at: float | None = None) -> Grant | None:
         """Start an attempt; None where there is none to be made, or another process makes it."""
@@ -217,7 +220,7 @@ class Store:
         after = await self.adjust(job, acquired)
         if after is None:
             return None
-        standing = after.standings[self._key(job)]
+        standing = after.standings[self._keys[job]]
         return Grant(job, standing.fence, standing.requested)
 
     def stage(self, job: str, content: Content, etag: str) -> Stored:
@@ -466,16 +469,15 @@ class Store:
         return self._alive | {standing.holder}
 
     def _entered(self, job: str, known: Ledger) -> Ledger:
+        if self._keys[job] in known.standings:  # as at all times but the first
+            return known
         return ledger.entered(known, self._definitions[job], now=self._since)
 
     def _by_key(
         self, job: str, change: Callable[[Ledger, str], Ledger | None]
     ) -> Callable[[Ledger], Ledger | None]:
-        key = self._key(job)
+        key = self._keys[job]
         return lambda known: change(self._entered(job, known), key)
-
-    def _key(self, job: str) -> str:
-        return ledger.key_of(self._definitions[job])
 
     def _body_at_hand(self, job: str, body: str) -> bytes | None:
         """A body that is not in the store: a new one, or the one that is served."""
