@@ -629,12 +629,13 @@ class Job:
 
     def _reflect(self, content: Content | None = None, ready: Representation | None = None) -> None:
         """Let readers see what the ledger says; `content` is of a version yet to be served."""
-        known, standing = self._ledger, self._standing
-        update = partial(
+        standing = self._standing
+        reflected = partial(
             records.reflected,
-            ledger=known,
+            ledger=self._ledger,
             standing=standing,
             definition=self.plan.definition,
+            due=self._due(),
         )
         version = self.awaited
         if (
@@ -644,7 +645,7 @@ class Job:
             or standing.confirmation is None
             or ready.identity_etag != version.stored.etag  # replaced again already
         ):
-            self._update(lambda record: replace(update(record), due=self._due()))
+            self._update(reflected)
         else:
             snapshot = records.snapshot_of(
                 self.name,
@@ -653,11 +654,7 @@ class Job:
                 content,
                 change=self._world.store.published(self.name),
             )
-            self._world.states.swap(
-                self.name,
-                lambda record: replace(update(record), snapshot=snapshot, due=self._due()),
-                ready,
-            )
+            self._world.states.swap(self.name, partial(reflected, snapshot=snapshot), ready)
         if self.awaited is None:
             self._answer()
 
