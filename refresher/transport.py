@@ -173,11 +173,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
             headers=[(name.decode("ascii"), _text(value)) for name, value in _headers(request)],
             data=_content(request),
             allow_redirects=False,
-            # `connect` bounds all of it: the name, TCP and TLS. `sock_connect` would start
-            # again with every address that a name has, and leaves the name out.
-            timeout=aiohttp.ClientTimeout(
-                connect=timeout.get("connect"), sock_read=timeout.get("read")
-            ),
+            timeout=_timeout(timeout.get("connect"), timeout.get("read")),
             server_hostname=request.extensions.get("sni_hostname"),
             proxy=proxy,
         )
@@ -407,6 +403,13 @@ def _httpx_errors() -> Iterator[None]:
         raise httpx.RemoteProtocolError(message) from error
     except (aiohttp.ClientError, ValueError) as error:  # a URL or a header that cannot be sent
         raise httpx.LocalProtocolError(str(error)) from error
+
+
+@functools.lru_cache(maxsize=64)
+def _timeout(connect: float | None, read: float | None) -> aiohttp.ClientTimeout:
+    # `connect` bounds all of it: the name, TCP and TLS. `sock_connect` would start again with every
+    # address that a name has, and leaves the name out.
+    return aiohttp.ClientTimeout(connect=connect, sock_read=read)
 
 
 def _sendable(url: httpx.URL) -> httpx.URL:

@@ -4,7 +4,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import cast
 
 import httpx
@@ -124,6 +124,7 @@ class HttpSource:
         self._on_exhausted = on_exhausted
         self._spool_from = spool_from
         self._conditional = request.conditional and request.method == "GET"
+        self._timeout = _timeout(request.connect_timeout)
 
     # Parsing a URL takes 0.1 ms: ten thousand jobs that are not due yet do not wait for it.
     @cached_property
@@ -229,15 +230,19 @@ class HttpSource:
 
         Beside the answer come its header fields, by their names in lower case.
         """
-        headers = utf8_fields(self._headers(hop))
-        headers.update(conditions)
-        request = self._client.build_request(
+        headers = self._client.headers.copy()
+        if configured := self._headers(hop):
+            headers.update(utf8_fields(configured))
+        for name, value in conditions.items():
+            headers[name] = value
+        # Not the client's build_request: besides these it merges what this client has none of, and
+        # copies all fields seven times to do so.
+        request = httpx.Request(
             hop.method,
             hop.url,
             headers=headers,
             content=hop.content,
-            timeout=httpx.Timeout(None, connect=self._request.connect_timeout),
-            extensions={EXTENSION: reach},
+            extensions={EXTENSION: reach, "timeout": self._timeout},
         )
         began = time.perf_counter()
         try:
@@ -280,6 +285,11 @@ def _auth_of(url: httpx.URL) -> httpx.Auth:
     if not url.userinfo:
         return _NO_AUTH
     return BasicAuth(origin_of(url), url.username, url.password)
+
+
+@lru_cache(maxsize=64)
+def _timeout(connect: float) -> dict[str, float | None]:
+    return httpx.Timeout(None, connect=connect).as_dict()
 
 
 def _forbidden(error: ForbiddenAddress, hop: Hop) -> RefreshFailed:
