@@ -58,6 +58,7 @@ class Job:
     """
 
     def __init__(self, plan: Plan, source: Source, gate: Gate, world: World) -> None:
+        self.name = plan.name
         self.plan = plan
         self.gate = gate
         self.crash: str | None = None
@@ -90,11 +91,6 @@ class Job:
         record = Record(job=plan.name, since=now, due=due, enabled=plan.enabled)
         world.states.add(Entry(record, plan.freshness))
         gate.on_hold(self._wake.set)
-
-    @property
-    def name(self) -> str:
-        """The job's name."""
-        return self.plan.name
 
     @property
     def record(self) -> Record:

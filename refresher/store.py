@@ -159,7 +159,9 @@ class Store:
 
     def standing(self, job: str) -> Standing:
         """How the job stands under the definition that it has here."""
-        return self.ledger(job).standings[self._keys[job]]
+        key = self._keys[job]
+        standing = self._jobs.get(job).document.standings.get(key)
+        return self.ledger(job).standings[key] if standing is None else standing
 
     def published(self, job: str) -> int:
         """The store's number of the change that made the job's newest version."""
