@@ -220,7 +220,7 @@ class Reads:
             return self._finished(page, request)
         choice = self._choice(page.rendering, request)
         ready = page.rendering.representation
-        if choice.coding not in ready.deferred:
+        if choice.is_known or choice.coding not in ready.deferred:
             return Decision(job, page.edition, choice)
 
         async def compressed() -> Answer:
@@ -260,7 +260,7 @@ class Reads:
         if found is not None:
             value = self._value_page(page, found)
             choice = self._choice(value.rendering, request)
-            if choice.coding not in found.deferred:
+            if choice.is_known or choice.coding not in found.deferred:
                 return value.answer(choice)
             coding = choice.coding
 

@@ -63,8 +63,9 @@ class Versions:
     ) -> Answer:
         ready = representation.restored(content.body, version.stored)
         accept = fields.get(b"accept-encoding")
+        is_known = _is_known(version, ready, accept, fields)
         coding = negotiation.choose(accept, ready.codings)
-        while coding in ready.deferred:
+        while coding in ready.deferred and not is_known:  # a 304 has no use for the bytes
             coded = await anyio.to_thread.run_sync(
                 representation.compress, ready.identity, coding, limiter=self._compressing
             )
@@ -78,7 +79,7 @@ class Versions:
         ]
         if version.dated:
             headers.append((b"last-modified", http_date(version.changed_at).encode()))
-        if _is_known(version, ready, accept, fields):
+        if is_known:
             return Answer(304, headers, b"")
         return Answer(200, headers + content_fields(ready, coding), ready.body(coding))
 

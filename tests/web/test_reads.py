@@ -499,6 +499,36 @@ class TestCompression:
         reply = reader.get(headers={"accept-encoding": accept, "if-none-match": tag})
         assert reply.status == 304
 
+    @pytest.mark.parametrize("coding", ["identity", "gzip", "zstd"])
+    @pytest.mark.parametrize("path", [RATES, f"{RATES}/text"])
+    async def test_is_nothing_that_a_304_waits_for(self, coding: str, path: str) -> None:
+        shelf = Shelf()
+        shelf.put(snapshot(b'{"text": "%s"}' % LARGE.replace(b'"', b"'")))
+        made = []
+
+        def compress(body: bytes, coding: str) -> bytes | None:
+            made.append(coding)
+            return representation.compress(body, coding)
+
+        async def look_up(body: bytes, paths: Sequence[Path]) -> list[bytes | NotThere]:
+            return [find(body, path, {}) for path in paths]
+
+        reader = Reader(shelf, compress=compress, look_up=look_up)
+        if path != RATES:
+            await reader.get_later(path)
+        plain = reader.get(path)
+        suffix = "" if coding == "identity" else f"-{coding}"
+        known = plain.headers["etag"][:-1] + f'{suffix}"'
+        for asked in ({"if-none-match": known}, {"if-modified-since": http_date(START)}):
+            reply = reader.get(path, {"accept-encoding": "zstd, gzip", **asked})
+            assert (reply.status, made) == (304, [])
+            full = dict(plain.headers)
+            del full["content-type"], full["content-length"]
+            tag = plain.headers["etag"][:-1] + '-zstd"'
+            assert reply.headers == {**full, "etag": tag}, "the tag that the 200 will have"
+        asked = {"accept-encoding": "zstd, gzip", "if-none-match": '"x"'}
+        assert (await reader.get_later(path, asked)).headers["etag"] == tag
+
     async def test_of_a_large_body_is_made_for_head_too(self) -> None:
         reader = reader_of(LARGE)
         head = await reader.get_later(method="HEAD", headers=GZIP)

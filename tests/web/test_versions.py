@@ -137,6 +137,16 @@ class TestConditional:
             other = {"if-none-match": etag(b"[2]")}
             assert (await client.get("/data/one?version=1", headers=other)).status_code == 200
 
+    async def test_a_304_carries_the_tag_of_the_coding_that_the_200_has(self) -> None:
+        async with serving(cache_of(None, {}, FailingStore(), one=Upstream(TEXT))) as client:
+            asked = {"accept-encoding": "gzip"}
+            coded = await client.get("/data/one?version=1", headers=asked)
+            plain = await client.get("/data/one", headers={"accept-encoding": "identity"})
+            for known in ("*", plain.headers["etag"]):
+                headers = {**asked, "if-none-match": known}
+                answer = await client.get("/data/one?version=1", headers=headers)
+                assert (answer.status_code, answer.headers["etag"]) == (304, coded.headers["etag"])
+
     async def test_any_coding_that_the_request_accepts_will_do(self) -> None:
         async with serving(cache_of(None, {}, FailingStore(), one=Upstream(TEXT))) as client:
             coded = await client.get("/data/one?version=1", headers={"accept-encoding": "gzip"})
