@@ -19,13 +19,13 @@ from refresher.clock import Clock
 from refresher.freshness import Policy
 from refresher.model import Record, Snapshot
 from refresher.negotiation import IDENTITY
-from refresher.pointer import NotThere, parse
+from refresher.pointer import NotThere
 from refresher.representation import Representation
 from refresher.state import Entry, StateStore
 from refresher.web.answer import (
     Answer,
     RawHeaders,
-    no_json,
+    no_lookup,
     no_value,
     not_allowed,
     problem,
@@ -34,7 +34,7 @@ from refresher.web.answer import (
 )
 from refresher.web.compression import Compression
 from refresher.web.cors import Cors
-from refresher.web.lookups import Found, Lookups
+from refresher.web.lookups import Found, Lookups, Unread, pointed_at
 from refresher.web.memo import Memo
 from refresher.web.page import Choice, Page
 from refresher.web.rendering import Rendering, render
@@ -93,9 +93,9 @@ class _Request(NamedTuple):
 
 
 class _Known(NamedTuple):
-    """A value that had to be waited for, and the version of the snapshot that it is from."""
+    """A value that had to be waited for, and the ETag of the snapshot that it is from."""
 
-    version: int
+    etag: str
     found: Found
 
 
@@ -239,21 +239,20 @@ class Reads:
     ) -> Answer | Later:
         """Answer with the value at a JSON Pointer, as a representation of its own.
 
-        `known` is what has been waited for; it counts if that version is still the current one.
+        `known` is what has been waited for; it counts if that is still what is current.
         """
         page = self._served(job)
         if isinstance(page, Answer):
             return self._finished(page, request)
         snapshot = page.rendering.snapshot
-        if not snapshot.content.is_json:
-            return self._finished(no_json(job, snapshot.content.content_type), request)
-        path = parse(pointer)
-        if isinstance(path, NotThere):
-            return self._finished(no_value(job, pointer, path.depth), request)
-        if known is not None and known.version == snapshot.version:
+        place = pointed_at(job, snapshot.content, snapshot.etag, pointer)
+        if isinstance(place, Answer):
+            return self._finished(place, request)
+        text, path = place
+        if known is not None and known.etag == snapshot.etag:
             found: Found | None = known.found
         else:
-            found = self._lookups.at_once(snapshot, path)
+            found = self._lookups.at_once(text, path)
         if isinstance(found, NotThere):
             return self._finished(no_value(job, pointer, found.depth), request)
         coding = IDENTITY
@@ -266,12 +265,14 @@ class Reads:
 
         async def waited_for() -> Answer:
             if found is None:
-                now_known: Found = await self._lookups.later(snapshot, path)
+                now_known = await self._lookups.later(text, path)
+                if isinstance(now_known, Unread):
+                    return self._finished(no_lookup(job, now_known.why), request)
             else:
                 coded = await self._compression.of(job, found, coding)
                 now_known = found.with_coding(coding, coded)
-                self._lookups.keep(snapshot, path, now_known)
-            again = self._read_value(job, pointer, request, _Known(snapshot.version, now_known))
+                self._lookups.keep(text, path, now_known)
+            again = self._read_value(job, pointer, request, _Known(text.etag, now_known))
             return again if isinstance(again, Answer) else await again()
 
         return waited_for

@@ -21,7 +21,7 @@ from tests.shelf import Shelf
 RATES = "/data/rates"
 
 
-async def nowhere(body: bytes, paths: Sequence[Path]) -> list[bytes | NotThere]:
+async def nowhere(_: str, body: bytes, paths: Sequence[Path]) -> list[bytes | NotThere]:
     """Look a value up in no worker process: for readers of small bodies."""
     raise AssertionError((len(body), paths))
 
@@ -68,6 +68,7 @@ class Reader:
     ) -> None:
         self.shelf = shelf or Shelf()
         self.codes: Counter[int] = Counter()
+        lookups = Lookups(look_up)
         access = Access(Tokens(admin=tuple(admin), read=tuple(read_tokens)))
         self.reads = Reads(
             self.shelf.states,
@@ -76,7 +77,7 @@ class Reader:
             versions=Versions(lambda _: None, access=access, lasting=True),
             clock=self.shelf.clock,
             codes=self.codes,
-            lookups=Lookups(look_up),
+            lookups=lookups,
             compression=Compression(compress),
         )
 
