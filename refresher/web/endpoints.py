@@ -32,7 +32,12 @@ class Endpoints:
             service.states,
             access=service.access,
             cors=self.cors,
-            versions=Versions(service.jobs.get, access=service.access, lasting=service.store_lasts),
+            versions=Versions(
+                service.jobs.get,
+                access=service.access,
+                lookups=lookups,
+                lasting=service.store_lasts,
+            ),
             clock=service.clock,
             codes=service.metrics.reads,
             lookups=lookups,

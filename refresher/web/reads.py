@@ -203,16 +203,17 @@ class Reads:
             return self._finished(unauthorized("reading"), request)
         # A `/` parts segments and a `%2F` is part of one, but no job's name has either.
         name, slash, pointer = path[len(PREFIX) :].partition(b"/")
-        job = unquote(name.decode("latin-1"))
-        if slash:
-            return self._read_value(job, slash + pointer, request)
+        job, place = unquote(name.decode("latin-1")), slash + pointer
         version = asked_for(query) if query else None
         if version is not None:
-            return lambda: self._read_version(job, version, request)
-        return self._read(job, request)
+            return lambda: self._read_version(job, version, place, request)
+        return self._read_value(job, place, request) if place else self._read(job, request)
 
-    async def _read_version(self, job: str, version: str, request: _Request) -> Answer:
-        return self._finished(await self._versions.read(job, version, request.fields), request)
+    async def _read_version(
+        self, job: str, version: str, pointer: bytes, request: _Request
+    ) -> Answer:
+        found = await self._versions.read(job, version, pointer, request.fields)
+        return self._finished(found, request)
 
     def _read(self, job: str, request: _Request) -> Decision | Answer | Later:
         page = self._served(job)

@@ -74,7 +74,7 @@ class Reader:
             self.shelf.states,
             access=access,
             cors=Cors(origins),
-            versions=Versions(lambda _: None, access=access, lasting=True),
+            versions=Versions(lambda _: None, access=access, lookups=lookups, lasting=True),
             clock=self.shelf.clock,
             codes=self.codes,
             lookups=lookups,
