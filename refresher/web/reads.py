@@ -140,7 +140,7 @@ class Reads:
         if isinstance(found, Decision):
             found = self._pages[found.job].answer(found.choice)
         if isinstance(found, Answer):
-            self._count(found.status)
+            self._codes[found.status] += 1
             return found
         return self._counted_later(found())
 
@@ -153,7 +153,7 @@ class Reads:
             if name in _LOOKED_AT:
                 fields[name] = fields[name] + b", " + value if name in fields else value
         key = method, target, *fields.items()
-        decision = self._decisions.get(key)
+        decision = self._decisions[key]
         if decision is not None and self._stands(decision):
             return decision
         found = self._decide(method, target, fields)
@@ -173,7 +173,7 @@ class Reads:
     def write(self, decision: Decision) -> Written:
         """The answer to a request that has just been decided, ready for the wire."""
         written = self._pages[decision.job].written(decision.choice)
-        self._count(written.status)
+        self._codes[written.status] += 1
         return written
 
     def remember(self, request: bytes, decision: Decision) -> None:
@@ -183,13 +183,14 @@ class Reads:
 
     def recall(self, request: bytes) -> Written | None:
         """What is answered now to a request that is remembered; None where it is to be decided."""
-        decision = self._requests.get(request)
+        decision = self._requests[request]
         return self.write(decision) if decision is not None and self._stands(decision) else None
 
     def _stands(self, decision: Decision) -> bool:
         """Whether it would be decided the same now; then its page is turned to now."""
-        entry = self._states.get(decision.job)
-        page = None if entry is None else self._page(entry)
+        page, entry = self._pages.get(decision.job), self._states.get(decision.job)
+        if page is None or page.entry is not entry or page.tokens is not self._access.tokens:
+            page = None if entry is None else self._page(entry)
         return (
             page is not None and page.edition == decision.edition and page.turn(self._clock.now())
         )
@@ -350,12 +351,9 @@ class Reads:
         answer.headers.extend(self._closing(request.fields.get(b"origin")))
         return answer.without_body() if request.method == "HEAD" else answer
 
-    def _count(self, status: int) -> None:
-        self._codes[status] += 1
-
     async def _counted_later(self, answer: Awaitable[Answer]) -> Answer:
         found = await answer
-        self._count(found.status)
+        self._codes[found.status] += 1
         return found
 
 
