@@ -26,7 +26,7 @@ from refresher.service import Service
 from refresher.values import Values, View, returned_type
 from refresher.web.endpoints import Endpoints
 from refresher.web.in_front import InFront
-from refresher.web.reads import retry_after
+from refresher.web.reads import Reads, retry_after
 from refresher.web.router import make_router
 from refresher.web.waiting import ended
 
@@ -254,6 +254,12 @@ class Refresher:
             raise self._not_running()
         return self._endpoints
 
+    def _reads(self) -> Reads:
+        endpoints = self._endpoints
+        if endpoints is None:
+            raise self._not_running()
+        return endpoints.reads
+
     def get(self, job: str | Callable[..., object]) -> View:
         """The job's snapshot; costs a dict lookup.
 
@@ -335,7 +341,7 @@ class Refresher:
                 f"in_front_of(prefix={prefix!r}): as in include_router, it is empty, or begins "
                 'with "/" and does not end with it'
             )
-        return InFront(app, lambda: self.endpoints.reads, prefix=prefix)
+        return InFront(app, self._reads, prefix=prefix)
 
     def freeze(self, job: str | Callable[..., object], value: object) -> None:
         """Serve `value` as the job's data and refresh it no more, now or from the next entry on.
