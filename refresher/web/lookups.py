@@ -1,10 +1,11 @@
 """Values inside snapshots, looked up once and kept for the next reader."""
 
 import asyncio
+import sys
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from anyio import to_thread
 from cachetools import LRUCache
@@ -28,6 +29,14 @@ _KEPT_PARSED = 32 * 1024 * 1024
 _OVERHEAD = 512
 _PER_MEMBER = 160
 """Bytes that a parsed member takes, measured: its key, and a text that points into the body."""
+
+
+class _Kept(NamedTuple):
+    """A value, and the pointer to it, which its sender makes as long as it likes."""
+
+    path: Path
+    found: Found
+
 
 LookUp = Callable[[bytes, Sequence[Path]], Awaitable[list[bytes | NotThere]]]
 """Finds values in a body that is too large for any thread of this process."""
@@ -53,14 +62,15 @@ class Lookups:
 
     def __init__(self, look_up: LookUp) -> None:
         self._look_up = look_up
-        self._found: LRUCache[tuple[Version, Path], Found] = LRUCache(_KEPT, getsizeof=_size_of)
+        self._found: LRUCache[tuple[Version, Path], _Kept] = LRUCache(_KEPT, getsizeof=_size_of)
         self._parsed: LRUCache[Version, _Parsed] = LRUCache(_KEPT_PARSED, getsizeof=_size_of_parsed)
         self._desks: dict[Version, _Desk] = {}
 
     def at_once(self, snapshot: Snapshot, path: Path) -> Found | None:
         """The value; None where finding it takes longer than the loop may be held up."""
         version = snapshot.job, snapshot.version
-        found = self._found.get((version, path))
+        kept = self._found.get((version, path))
+        found = None if kept is None else kept.found
         parsed = None if found else self._parsed.pop(version, None)
         if parsed is None and found is None and len(snapshot.content.body) <= _AT_ONCE:
             parsed = _Parsed(snapshot.content.body, {})
@@ -93,7 +103,7 @@ class Lookups:
     def keep(self, snapshot: Snapshot, path: Path, found: Found) -> None:
         """Keep a value for the next reader."""
         with suppress(ValueError):  # larger than all that is kept
-            self._found[(snapshot.job, snapshot.version), path] = found
+            self._found[(snapshot.job, snapshot.version), path] = _Kept(path, found)
 
     async def _serve(self, desk: "_Desk", snapshot: Snapshot) -> None:
         """Answer all who ask by now; who is sent away meanwhile leaves them to the next."""
@@ -136,10 +146,12 @@ def _prepared(value: bytes | NotThere) -> Found:
     return value if isinstance(value, NotThere) else representation.prepare(value, JSON)
 
 
-def _size_of(found: Found) -> int:
+def _size_of(kept: _Kept) -> int:
+    path, found = kept
+    size = _OVERHEAD + sys.getsizeof(path) + sum(map(sys.getsizeof, path))
     if isinstance(found, NotThere):
-        return _OVERHEAD
-    return _OVERHEAD + len(found.identity) + sum(map(len, found.coded.values()))
+        return size
+    return size + len(found.identity) + sum(map(len, found.coded.values()))
 
 
 def _size_of_parsed(parsed: _Parsed) -> int:
