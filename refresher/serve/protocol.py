@@ -8,12 +8,13 @@ uvicorn has for it, and so does a read where that way does more: access log, a l
 import logging
 import re
 import time
-from asyncio import AbstractEventLoop
-from collections.abc import Mapping
+from asyncio import AbstractEventLoop, Transport
+from collections.abc import Mapping, Sized
 from http import HTTPStatus
 from typing import Any, Final
 
 import uvicorn
+from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
 
@@ -36,6 +37,7 @@ _RELIED_ON: Final = frozenset(
         "limit_concurrency",
         "loop",
         "parser",
+        "pipeline",
         "server_state",
         "timeout_keep_alive",
         "timeout_keep_alive_task",
@@ -44,6 +46,7 @@ _RELIED_ON: Final = frozenset(
 )
 """Attributes of uvicorn's protocol that this looks at."""
 _OVERRIDDEN: Final = (
+    "connection_made",
     "data_received",
     "on_headers_complete",
     "on_message_begin",
@@ -106,6 +109,11 @@ class WireProtocol(HttpToolsProtocol):
         self._decision: Decision | None = None
         """What was decided for the last of them that was answered the short way."""
         self._answered_at = 0.0
+
+    def connection_made(self, transport: Transport) -> None:  # type: ignore[override]  # as there
+        """Begin."""
+        super().connection_made(transport)
+        self.flow = _Flow(transport, self.pipeline)
 
     def data_received(self, data: bytes) -> None:
         """Take in what has come."""
@@ -216,6 +224,24 @@ class WireProtocol(HttpToolsProtocol):
         self.timeout_keep_alive_task = self.loop.call_later(
             seconds, self.timeout_keep_alive_handler
         )
+
+
+class _Flow(FlowControl):
+    """Has a client that asks on and on wait for its answers: uvicorn reads on after each of them.
+
+    Args:
+        transport: The connection.
+        pipeline: The requests that wait until those before them are answered.
+    """
+
+    def __init__(self, transport: Transport, pipeline: Sized) -> None:
+        super().__init__(transport)
+        self._pipeline = pipeline
+
+    def resume_reading(self) -> None:
+        """Read on, once nothing waits that has been read already."""
+        if not self._pipeline:
+            super().resume_reading()
 
 
 def _reads_of(app_state: Mapping[str, object]) -> Reads | None:

@@ -290,6 +290,23 @@ class TestTheConnection:
             assert json.loads(reply.body)["status"] == 400
             assert connection.transport.is_closed
 
+    async def test_is_not_read_on_while_requests_wait_for_their_answers(self) -> None:
+        async with listening(small()) as listener:
+            connection = listener.connect()
+            connection.feed(request("/jobs/one") * 3)
+            assert not connection.transport.is_read
+            while len(connection.replies()) < 2:
+                assert not connection.transport.is_read
+                await asyncio.sleep(0)
+            await connection.done()
+            assert connection.transport.is_read
+            asked = request("/admin/refresh", "Content-Length: 2", method="POST", body=b"{}")
+            connection.feed(asked * 2 + asked[:-1])
+            await eventually(lambda: connection.transport.is_read, "the wish for the rest")
+            connection.feed(asked[-1:])
+            await connection.done()
+            assert [reply.status for reply in connection.replies()] == [200] * 3 + [401] * 3
+
     async def test_gets_a_500_where_a_read_breaks(self, caplog: pytest.LogCaptureFixture) -> None:
         cache = small()
         async with listening(cache) as listener:
