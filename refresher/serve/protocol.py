@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import uvicorn
 from uvicorn.protocols.http.flow_control import FlowControl
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from refresher.facade import Refresher
@@ -46,6 +46,8 @@ _RELIED_ON: Final = frozenset(
 )
 """Attributes of uvicorn's protocol that this looks at."""
 _OVERRIDDEN: Final = (
+    "_start_asgi_task",
+    "connection_lost",
     "connection_made",
     "data_received",
     "on_body",
@@ -121,11 +123,20 @@ class WireProtocol(HttpToolsProtocol):
         self._decision: Decision | None = None
         """What was decided for the last of them that was answered the short way."""
         self._answered_at = 0.0
+        self._running: RequestResponseCycle | None = None
+        """What the application was given last; of what has come, `cycle` is the last."""
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]  # as there
         """Begin."""
         super().connection_made(transport)
         self.flow = _Flow(transport, self.pipeline)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End; uvicorn tells the request that came last, not the one that is being answered."""
+        if self._running is not None and not self._running.response_complete:
+            self._running.disconnected = True
+            self._running.message_event.set()
+        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Take in what has come."""
@@ -199,6 +210,10 @@ class WireProtocol(HttpToolsProtocol):
                 "this is no HTTP/1.1 request that can be understood: malformed, or of a method "
                 "that does not exist",
             )
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:  # noqa: ANN401  its type is private
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
 
     def _take_in(self, data: bytes) -> None:
         """Parse it, unless what never ends has come for long enough: it is kept until it does."""

@@ -366,6 +366,15 @@ class TestTheConnection:
             await connection.done()
             assert [reply.status for reply in connection.replies()] == [200] * 3 + [401] * 3
 
+    async def test_gets_nothing_more_once_it_is_lost(self) -> None:
+        async with listening(small()) as listener:
+            connection = listener.connect()
+            connection.feed(request("/jobs/one") * 3)
+            connection.protocol.connection_lost(ConnectionResetError())
+            await listener.rested()
+            assert connection.transport.written == []
+            assert connection.asked == ["/jobs/one"]
+
     async def test_gets_a_500_where_a_read_breaks(self, caplog: pytest.LogCaptureFixture) -> None:
         cache = small()
         async with listening(cache) as listener:
