@@ -15,7 +15,8 @@ _ASK = b"GET /data/%s HTTP/1.1\r\nHost: localhost\r\n\r\n"
 def _files(home: Path) -> str:
     (home / "large.json").write_bytes(_LARGE)
     (home / "small.json").write_bytes(b'{"a": 1.50}')
-    return '[server]\nshutdown_grace = "1h"\n[jobs.large]\nfile = "large.json"\n[jobs.small]\nfile = "small.json"\n'
+    jobs = '[jobs.large]\nfile = "large.json"\n[jobs.small]\nfile = "small.json"\n'
+    return f'[server]\nshutdown_grace = "1h"\n{jobs}'
 
 
 def _connect(service: Service) -> socket.socket:
