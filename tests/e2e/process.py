@@ -223,3 +223,12 @@ async def eventually(
 def instant(text: str) -> float:
     """Seconds since the Unix epoch, of a time in an answer; those have milliseconds."""
     return datetime.fromisoformat(text).timestamp()
+
+
+def runs(pid: int) -> bool:
+    """Whether a process is more than an exit status, which nobody may be there to take."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state not in {"X", "Z"}
