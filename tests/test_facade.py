@@ -7,6 +7,7 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -267,6 +268,16 @@ class TestJobsInCode:
         with pytest.raises(ServiceError, match="two jobs are called 'names'"):
             cache.job()(names)
 
+    async def test_have_a_name_of_their_own_where_their_function_has_none(self) -> None:
+        cache = Refresher()
+        some = partial(NAMES.__getitem__, slice(1))
+        with pytest.raises(ServiceError, match=r"has no name; give it one: @cache.job\(name=…\)"):
+            cache.job()(some)
+        cache.job("some")(some)
+        async with cache:
+            await cache.refresh("some")
+            assert cache.get("some").value == NAMES[:1]
+
     async def test_are_declared_before_the_cache_runs(self) -> None:
         cache, _ = names_cache()
         async with cache:
@@ -317,6 +328,18 @@ class TestJobsInCode:
             auth = cache.service.config.jobs["names"].config.auth
             assert auth.token == "s3cret"  # type: ignore[union-attr]
             assert cache.redact("with s3cret in it") == "with *** in it"
+
+
+async def test_a_store_may_be_given_by_its_url(tmp_path: Path) -> None:
+    async def once(answer: object) -> object:
+        cache = Refresher(store=f"sqlite:///{tmp_path}/refresher.db")
+        cache.job("names", interval="1h")(Upstream(answer))
+        async with cache:
+            if answer is NAMES:
+                await cache.refresh("names")
+            return cache.get("names").value
+
+    assert await once(NAMES) == await once(None) == NAMES
 
 
 class TestGet:

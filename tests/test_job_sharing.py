@@ -10,7 +10,7 @@ import anyio
 import httpx
 import pytest
 
-from refresher import Refresher
+from refresher import Refresher, decisions
 from refresher.errors import NotRefreshable, StoreUnavailable, TooSoon
 from refresher.job import Job
 from refresher.model import DueReason, Record, State
@@ -351,7 +351,7 @@ async def test_a_rollback_elsewhere_discards_the_attempt_under_way_and_sticks() 
         waiter = one.job.answer_to(await one.job.request())
         await settled()
         runs, rests = (one, other) if one.job._running else (other, one)  # noqa: SLF001
-        snapshot = await rests.job.roll_back(1)
+        snapshot = await decisions.roll_back(rests.job, 1)
         assert snapshot.version == 3
         world.up.hold.set()
         await world.clock.advance(300)
@@ -386,7 +386,7 @@ async def test_what_is_in_quarantine_can_be_accepted_on_any_process() -> None:
         await world.clock.advance(150)
         assert one.record.quarantine == other.record.quarantine
         assert one.record.quarantine is not None
-        snapshot = await other.job.accept()
+        snapshot = await decisions.accept(other.job)
         await settled()
         assert snapshot.version == one.version == 2
         assert one.body == b"[0]"

@@ -91,6 +91,14 @@ async def attached(client: httpx.AsyncClient) -> None:
     await settled()
 
 
+async def served(client: httpx.AsyncClient, job: str) -> httpx.Response:
+    """The job's data, once there is some: a store that was silent at the start gives it late."""
+    with anyio.fail_after(30):
+        while (read := await client.get(f"/data/{job}")).status_code == 503:  # noqa: ASYNC110
+            await anyio.sleep(0.01)
+    return read
+
+
 async def kept_versions(client: httpx.AsyncClient, job: str) -> list[int]:
     """The numbers of a job's versions in its store, the newest first, after one more refresh."""
     await client.post("/admin/refresh", json={"wait": "30s", "jobs": [job]}, headers=ADMIN)
