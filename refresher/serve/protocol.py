@@ -188,11 +188,14 @@ class WireProtocol(HttpToolsProtocol):
     def timeout_keep_alive_handler(self) -> None:
         """Close the connection, unless requests were answered since the timer was set.
 
-        Setting it anew for each of those would cost a tenth of what they cost.
+        Setting it anew for each of those would cost a tenth of what they cost. Nor is it closed to
+        a client that is slow to read, and has asked for more before.
         """
         left = self._answered_at + self.timeout_keep_alive - self.loop.time()
         if left > 0:
             self._wait_for_requests(left)
+        elif not self._is_idle():
+            self._wait_for_requests(self.timeout_keep_alive)
         else:
             super().timeout_keep_alive_handler()
 

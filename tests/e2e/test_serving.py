@@ -127,7 +127,9 @@ async def test_many_jobs_of_a_host_are_served_four_at_a_time(tmp_path: Path) -> 
     async with upstream() as up:
         names = [f"job-{n}" for n in range(200)]
         slow = after(0.02, numbered())
-        config = "".join(f'[jobs.{name}]\nurl = "{up.route(f"/{name}", slow)}"\n' for name in names)
+        config = '[defaults]\ninterval = "1h"\n' + "".join(
+            f'[jobs.{name}]\nurl = "{up.route(f"/{name}", slow)}"\n' for name in names
+        )
         async with serving(tmp_path, config) as service:
             for name in names:
                 await service.until(f"/data/{name}", 200)

@@ -253,6 +253,25 @@ class TestTheConnection:
             assert not connection.transport.is_closed
             assert protocol.timeout_keep_alive_task is not timer
 
+    async def test_is_kept_while_what_was_asked_for_is_yet_to_be_read(self) -> None:
+        async with listening(small(), timeout_keep_alive=0.01) as listener:
+            connection = listener.connect()
+            protocol, transport = connection.protocol, connection.transport
+            transport.on_write = protocol.pause_writing
+            connection.feed(request(PATH) * 3)
+            timer = protocol.timeout_keep_alive_task
+            assert timer is not None
+            await eventually(
+                lambda: transport.is_closed or protocol.timeout_keep_alive_task is not timer,
+                "the end of its time",
+            )
+            assert not transport.is_closed
+            transport.on_write = lambda: None
+            protocol.resume_writing()
+            await connection.done()
+            assert [reply.status for reply in connection.replies()] == [200] * 3
+            await eventually(lambda: transport.is_closed, "its end")
+
     async def test_waits_for_as_long_as_ever_for_the_rest_of_a_request(self) -> None:
         async with listening(small()) as listener:
             connection = listener.connect()
