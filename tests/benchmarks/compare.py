@@ -10,15 +10,15 @@ from pathlib import Path
 
 
 def ratios(path: Path) -> dict[tuple[str, str], tuple[float, float]]:
-    """Throughput and CPU of the service over each peer's, by kind of read and peer."""
+    """Throughput and CPU of the service over each peer's, by kind of work and peer."""
     figures = json.loads(path.read_text())["figures"]
     best = {
-        (each["read"], each["peer"]): (max(each["per_second"]), min(each["cpu_us"]))
+        (each["work"], each["peer"]): (max(each["per_second"]), min(each["cpu_us"]))
         for each in figures
     }
     return {
-        (read, peer): (best[read, "serve"][0] / rate, best[read, "serve"][1] / cpu)
-        for (read, peer), (rate, cpu) in best.items()
+        (work, peer): (best[work, "serve"][0] / rate, best[work, "serve"][1] / cpu)
+        for (work, peer), (rate, cpu) in best.items()
         if peer != "serve"
     }
 
@@ -30,11 +30,11 @@ def main() -> None:
     parser.add_argument("after", type=Path)
     given = parser.parse_args()
     before, after = ratios(given.before), ratios(given.after)
-    lines = [f"{'serve ÷ peer':34} {'reads/s':>18}   {'CPU a read':>18}"]
-    for read, peer in (each for each in before if each in after):
-        (rate, cpu), (new_rate, new_cpu) = before[read, peer], after[read, peer]
+    lines = [f"{'serve ÷ peer':50} {'per second':>18}   {'CPU each':>18}"]
+    for work, peer in (each for each in before if each in after):
+        (rate, cpu), (new_rate, new_cpu) = before[work, peer], after[work, peer]
         lines.append(
-            f"{f'{read} ÷ {peer}':34} {rate:7.2f} → {new_rate:7.2f}   {cpu:7.2f} → {new_cpu:7.2f}"
+            f"{f'{work} ÷ {peer}':50} {rate:7.2f} → {new_rate:7.2f}   {cpu:7.2f} → {new_cpu:7.2f}"
         )
     print("\n".join(lines))  # noqa: T201  a command's output
 

@@ -14,7 +14,6 @@ import gzip
 import http.client
 import json
 import os
-import platform
 import re
 import shutil
 import signal
@@ -25,13 +24,13 @@ import tempfile
 import time
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
-from importlib.metadata import version
+from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from tests.benchmarks.figures import Figures, cpu_of, machine, tell
 
 SIZES = {"k1": 1024, "k10": 10 * 1024, "k100": 100 * 1024, "k1024": 1024 * 1024}
 _SERVER_CORE, _CLIENT_CORE = "0", "1"
-_TICKS = os.sysconf("SC_CLK_TCK")
 _PATIENCE = 30.0
 
 
@@ -94,35 +93,7 @@ class Peer:
 
     def cpu(self) -> float:
         """Seconds of CPU that its processes have had."""
-        return sum(_cpu(pid) for pid in (self.pid, *_children(self.pid)))
-
-
-@dataclass
-class Figures:
-    """What was measured of one kind of read at one peer, a figure a round."""
-
-    read: str
-    peer: str
-    per_second: list[float] = field(default_factory=list)
-    cpu_us: list[float] = field(default_factory=list)
-
-    @property
-    def best(self) -> tuple[float, float]:
-        """Throughput and CPU where other work on the machine disturbed least."""
-        return max(self.per_second), min(self.cpu_us)
-
-
-def _cpu(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text("ascii").rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS
-
-
-def _children(pid: int) -> list[int]:
-    found = []
-    for path in Path(f"/proc/{pid}/task").glob("*/children"):
-        for child in map(int, path.read_text("ascii").split()):
-            found += [child, *_children(child)]
-    return found
+        return cpu_of(self.pid)
 
 
 def body_of(size: int) -> bytes:
@@ -322,7 +293,7 @@ def measure(rounds: int, seconds: int) -> list[Figures]:
                     )
                     found.per_second.append(per_second)
                     found.cpu_us.append(cpu_us)
-            tell([found for found in figures.values() if found.read == read.name])
+            tell("reads", [found for found in figures.values() if found.work == read.name])
     return list(figures.values())
 
 
@@ -332,33 +303,6 @@ def _require(peer: Peer, read: Read, fields: Mapping[str, str]) -> None:
     expected = (304, "identity") if read.conditional else (200, "gzip" if read.gzipped else coding)
     if (status, coding) != expected:
         raise SystemExit(f"{peer.name} answers {status}, {coding} for {read.name}: {headers}")
-
-
-def tell(figures: list[Figures]) -> None:
-    """Print the figures of one kind of read; ratios are of `serve` to the peer."""
-    ours = next(each for each in figures if each.peer == "serve")
-    columns = f"{'reads/s':>9} {'spread':>8} {'ratio':>7}   {'CPU µs':>7} {'ratio':>6}"
-    lines = ["", f"{ours.read:22} {columns}"]
-    for each in figures:
-        rate, cpu = each.best
-        spread = 1 - min(each.per_second) / rate
-        lines.append(
-            f"  {each.peer:20} {rate:9.0f} {spread:8.0%} {ours.best[0] / rate:7.2f}   "
-            f"{cpu:7.1f} {ours.best[1] / cpu:6.2f}"
-        )
-    print("\n".join(lines), flush=True)  # noqa: T201  a command's output
-
-
-def machine() -> dict[str, str]:
-    """Where the figures were taken."""
-    packages = ("uvicorn", "uvloop", "httptools", "fastapi", "starlette")
-    model = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
-    return {
-        "cpu": model[1] if model else platform.machine(),
-        "kernel": platform.release(),
-        "python": platform.python_version(),
-        **{name: version(name) for name in packages},
-    }
 
 
 def main() -> None:
@@ -372,7 +316,8 @@ def main() -> None:
         raise SystemExit("this needs wrk (apt-get install wrk) and two cores")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # not without ending the peers
     figures = measure(given.rounds, given.seconds)
-    told = {"machine": machine(), "figures": [asdict(each) for each in figures]}
+    packages = ("uvicorn", "uvloop", "httptools", "fastapi", "starlette")
+    told = {"machine": machine(*packages), "figures": [asdict(each) for each in figures]}
     given.json.write_text(json.dumps(told, indent=1))
     print(f"\nfigures in {given.json}")  # noqa: T201  as above
 
