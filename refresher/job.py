@@ -8,18 +8,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
-from refresher import ledger, quarantine, records
+from refresher import ledger, quarantine
 from refresher.attempt import Attempting, Fruit, Occasion, Plan
-from refresher.clock import Clock, sleep_until
+from refresher.clock import sleep_until
 from refresher.errors import (
-    GoneVersion,
-    NotQuarantined,
     NotRefreshable,
     RefreshFailed,
     RefreshRefused,
     StoreUnavailable,
     TooSoon,
-    UnknownVersion,
 )
 from refresher.freshness import state_of
 from refresher.gate import Gate
@@ -31,20 +28,17 @@ from refresher.model import (
     DueReason,
     Failure,
     Outcome,
-    Quarantine,
     Record,
-    Snapshot,
     Stage,
     State,
     Version,
 )
-from refresher.protocols import Grant, Observer, Source
+from refresher.protocols import Grant, Source
+from refresher.reflection import Reflection, World
 from refresher.representation import Representation
 from refresher.requests import Requests
 from refresher.schedule import LONGEST_WAIT, held_until, next_due
-from refresher.state import Entry, StateStore
-from refresher.store import Store
-from refresher.workshop import Workshop
+from refresher.state import Entry
 
 logger = logging.getLogger("refresher")
 
@@ -52,19 +46,6 @@ _AFTER_CRASH = 1.0
 """Seconds before a loop that broke outside an attempt tries again."""
 _AFTER_REFUSAL = 1.0
 """Seconds before a moment that another process has is looked at again, should no news come."""
-
-
-@dataclass(frozen=True, slots=True)
-class World:
-    """What all jobs of a service share."""
-
-    states: StateStore
-    store: Store
-    workshop: Workshop
-    clock: Clock
-    observer: Observer
-    redact: Callable[[str], str]
-    """Takes the secrets out of a sentence before anybody can see it."""
 
 
 class Job:
@@ -83,7 +64,8 @@ class Job:
         self.crash: str | None = None
         """What broke the loop last; None once an attempt has ended in order since."""
         self._source = source
-        self._world = world
+        self.world = world
+        self.reflection = Reflection(plan.name, plan.definition, world)
         self._clock = world.clock
         self._attempting = Attempting(
             plan=plan,
@@ -113,26 +95,28 @@ class Job:
     @property
     def record(self) -> Record:
         """All that readers may know of the job."""
-        return self._world.states.known(self.name).record
+        return self.reflection.record
 
     async def enter(self) -> None:
         """Take up what the store knows of the job, all but the bytes."""
-        self._world.store.enter(self.name, self.plan.definition)
-        await self.look_again()
+        if self.world.store.enter(self.name, self.plan.definition):
+            await self.look_again()
+
+    @property
+    def versions(self) -> tuple[Version, ...]:
+        """Those that are kept, the newest first."""
+        return self.reflection.ledger.versions
 
     @property
     def awaited(self) -> Version | None:
         """The version that is current in the store and yet to be served here."""
-        standing, served = self._standing, self.record.snapshot
-        if standing.current is None or (served and served.version >= standing.current):
-            return None
-        return self._ledger.version(standing.current)
+        return self.reflection.awaited
 
     def restore(self, body: bytes, ready: Representation) -> None:
         """Serve the version that was awaited; what is stored is good, and was hashed before."""
         version = self.awaited
         if version is not None:
-            self._reflect(version.stored.with_bytes(body), ready)
+            self._show(version.stored.with_bytes(body), ready)
 
     async def run(self) -> None:
         """Refresh for ever; only cancelling ends it."""
@@ -156,31 +140,19 @@ class Job:
             return  # what is served stays; there is news when the store is back
         # Nobody waits for this one, who could be told instead.
         except Exception as error:  # noqa: BLE001
-            self._world.observer.crashed(self.name, error)
+            self.world.observer.crashed(self.name, error)
         if not self._resting:
-            self._reflect()
+            self._show()
             self._rouse()
 
     async def _read_awaited(self) -> None:
         while not self._resting and (version := self.awaited) is not None:
-            body = await self._world.store.body(self.name, version.stored)
-            content = version.stored.with_bytes(body or b"")
-            ready = await self._world.workshop.prepare(content)
-            if body is None or ready.identity_etag != version.stored.etag:
-                await self._do_without(version)
-            elif self.awaited == version:
-                self._reflect(content, ready)
-
-    async def _do_without(self, version: Version) -> None:
-        """Have a version fetched anew whose bytes are gone, unless it has been replaced."""
-        now = self._clock.now()
-        lost = await self._world.store.adjust(
-            self.name,
-            lambda known, key: ledger.bereft(known, key, version.version, now=now),
-        )
-        if lost is not None:
-            message = "the store has no whole body of %s, version %d; it is fetched anew"
-            logger.error(message, self.name, version.version)
+            read = await self.reflection.read(version)
+            if read is not None and self.awaited == version:
+                self._show(*read)
+            elif read is None and await self.reflection.do_without(version):
+                message = "the store has no whole body of %s, version %d; it is fetched anew"
+                logger.error(message, self.name, version.version)
 
     def refusal(self, *, force: bool) -> RefreshRefused | None:
         """Why a manual refresh cannot be taken now; None where it can."""
@@ -192,14 +164,12 @@ class Job:
         if force:
             return None
         welcome_from = self._standing.requested_at + self.plan.cooldown
-        for reason, until in (("cooldown", welcome_from), ("retry_after", self._hold())):
-            if until > now:
-                left = until - now
-                message = (
-                    f"{self.name} cannot be refreshed for another {math.ceil(left)} s: {reason}"
-                )
-                return TooSoon(self.name, reason, message, retry_after=left)
-        return None
+        until, reason = max((welcome_from, "cooldown"), (self._hold(), "retry_after"))
+        if until <= now:
+            return None
+        left = until - now
+        message = f"{self.name} cannot be refreshed for another {math.ceil(left)} s: {reason}"
+        return TooSoon(self.name, reason, message, retry_after=left)
 
     async def request(self, *, force: bool = False) -> int:
         """Ask for an attempt that has yet to start; the number is what `answer_to` takes.
@@ -212,9 +182,7 @@ class Job:
         refusal = self.refusal(force=force)
         if refusal is not None:
             raise refusal
-        number = await self._world.store.request(
-            self.name, force=force, cooldown=self.plan.cooldown
-        )
+        number = await self.world.store.request(self.name, force=force, cooldown=self.plan.cooldown)
         if number is None:  # another process has been quicker, of which there was no notice yet
             raise self.refusal(force=force) or self._overtaken()
         self._rouse()
@@ -233,7 +201,7 @@ class Job:
         Raises:
             StoreUnavailable: the store cannot be told, and nothing has changed.
         """
-        await self._decide(lambda known, _: ledger.paused(known))
+        await self.decide(lambda known, _: ledger.paused(known))
 
     async def resume(self) -> None:
         """Follow the schedule again; what became due meanwhile is attempted now.
@@ -241,121 +209,26 @@ class Job:
         Raises:
             StoreUnavailable: the store cannot be told, and nothing has changed.
         """
-        await self._decide(lambda known, _: ledger.resumed(known))
+        await self.decide(lambda known, _: ledger.resumed(known))
 
-    async def roll_back(self, number: int) -> Snapshot:
-        """Serve the content of a kept version again, as a new version, and pause the job.
+    async def decide(
+        self,
+        decision: Callable[[Ledger, str], Ledger | None],
+        content: Content | None = None,
+        ready: Representation | None = None,
+    ) -> Ledger | None:
+        """Change the ledger as a person has decided; None where `decision` finds it too late.
+
+        `content` is of the version that the decision makes current, where it makes one.
 
         Raises:
-            UnknownVersion: the job has not come so far.
-            GoneVersion: it is kept no longer.
             StoreUnavailable: the store cannot be told, and nothing has changed.
         """
-        _, content = await self.kept(number)
-        ready = await self._world.workshop.prepare(content)
-        done = await self._decide(
-            lambda known, _: ledger.rolled_back(
-                known,
-                self.plan.definition,
-                number,
-                discarded=self._discarded(),
-                served=self._served,
-                now=self._clock.now(),
-                history=self._world.store.history,
-            ),
-            content,
-            ready,
-        )
-        if done is None:
-            raise self._gone(number)
-        return self._snapshot
-
-    async def kept(self, number: int) -> tuple[Version, Content]:
-        """A version that is kept, and its content.
-
-        Raises:
-            UnknownVersion: the job has not come so far.
-            GoneVersion: it is kept no longer.
-            StoreUnavailable: the store does not answer.
-        """
-        if number > self._ledger.issued:
-            await self._world.store.catch_up()
-        known = self._ledger
-        if number > max(known.issued, self._served):
-            message = f"{self.name} has not come to version {number}"
-            raise UnknownVersion(self.name, message)
-        version = known.version(number)
-        body = None if version is None else await self._world.store.body(self.name, version.stored)
-        if version is None or body is None:
-            raise self._gone(number)
-        return version, version.stored.with_bytes(body)
-
-    @property
-    def versions(self) -> tuple[Version, ...]:
-        """Those that are kept, the newest first."""
-        return self._ledger.versions
-
-    def quarantined(self) -> Quarantine:
-        """The candidate that the guard refused last.
-
-        Raises:
-            NotQuarantined: there is none.
-        """
-        held = self._standing.quarantine
-        if held is None:
-            message = f"no refused candidate of {self.name} is in quarantine"
-            raise NotQuarantined(self.name, message)
-        return held
-
-    async def candidate(self) -> Content:
-        """The content in quarantine.
-
-        Raises:
-            NotQuarantined: there is none.
-            StoreUnavailable: the store does not answer.
-        """
-        stored = self.quarantined().stored
-        body = await self._world.store.body(self.name, stored)
-        if body is None:
-            raise NotQuarantined(self.name, f"the candidate of {self.name} is gone")
-        return stored.with_bytes(body)
-
-    async def accept(self) -> Snapshot:
-        """Publish the candidate in quarantine as a new version; no attempt, and none is needed.
-
-        Raises:
-            NotQuarantined: there is none, or good data has come meanwhile.
-            StoreUnavailable: the store cannot be told, and nothing has changed.
-        """
-        content = await self.candidate()
-        ready = await self._world.workshop.prepare(content)
-        done = await self._decide(
-            lambda known, key: ledger.accepted(
-                known,
-                key,
-                ready.identity_etag,
-                served=self._served,
-                now=self._clock.now(),
-                history=self._world.store.history,
-            ),
-            content,
-            ready,
-        )
-        if done is None:
-            message = f"another candidate of {self.name} has come meanwhile; look at that first"
-            raise NotQuarantined(self.name, message)
-        return self._snapshot
-
-    async def reject(self) -> None:
-        """Drop the candidate in quarantine; the next request asks with what is served.
-
-        Raises:
-            NotQuarantined: there is none.
-            StoreUnavailable: the store cannot be told, and nothing has changed.
-        """
-        self.quarantined()
-        now = self._clock.now()
-        await self._decide(lambda known, key: ledger.rejected(known, key, now=now))
+        done = await self.world.store.decide(self.name, decision)
+        if done is not None and not self._resting:
+            self._show(content, ready)
+        self._wake.set()
+        return done
 
     def rest(self) -> None:
         """Swap nothing in any more, not even what an attempt under way is about to bring."""
@@ -374,62 +247,25 @@ class Job:
         is the next start further away than from that of an attempt, or the longest Retry-After.
         """
         now = self._clock.now()
-        await self.gate.look_again()
         held = now + LONGEST_WAIT
         latest = self.plan.due_after(now, now, fresh_for=self.plan.max_interval)
-        await self._world.store.adjust(
+        await self.world.store.adjust(
             self.name, partial(ledger.not_after, latest=latest, held=held, now=now)
         )
-        self._reflect()
+        self._show()
         self._wake.set()
 
     @property
     def _ledger(self) -> Ledger:
-        return self._world.store.ledger(self.name)
+        return self.reflection.ledger
 
     @property
     def _standing(self) -> Standing:
-        return self._world.store.standing(self.name)
-
-    @property
-    def _served(self) -> int:
-        """The highest version that this process has served."""
-        snapshot = self.record.snapshot
-        return 0 if snapshot is None else snapshot.version
-
-    @property
-    def _snapshot(self) -> Snapshot:
-        snapshot = self.record.snapshot
-        assert snapshot is not None  # noqa: S101  asked for where one has just been swapped in
-        return snapshot
-
-    def _discarded(self) -> Attempt:
-        """What those are told whose request a rollback has overtaken."""
-        now, since = self._clock.now(), self._standing.running_since
-        started = now if since is None else since
-        return Attempt(
-            job=self.name,
-            started_at=started,
-            duration=now - started,
-            outcome=Outcome.FAILED,
-            version=None,
-            failure=Failure(Stage.SOURCE, "discarded: the job was rolled back meanwhile"),
-        )
-
-    @property
-    def _confirmable(self) -> Snapshot | None:
-        """What is served, if it is what is current, and made by the present rules."""
-        snapshot = self.record.snapshot
-        if snapshot is None or self.record.outdated or snapshot.version != self._standing.current:
-            return None
-        return snapshot
+        return self.reflection.standing
 
     def _overtaken(self) -> TooSoon:
         message = f"{self.name} has just been asked for by somebody else; ask again"
         return TooSoon(self.name, "cooldown", message, retry_after=1.0)
-
-    def _gone(self, number: int) -> GoneVersion:
-        return GoneVersion(self.name, f"version {number} of {self.name} is kept no longer")
 
     def _hold(self) -> float:
         return max(self._standing.held_until, self.gate.held_until)
@@ -460,7 +296,7 @@ class Job:
             self._start_over()
             due = self._due()
             if due != self.record.due:
-                self._update(partial(replace, due=due))
+                self.reflection.update(partial(replace, due=due))
             at = due.at
             if at is None or math.isinf(at):
                 await self._wake.wait()
@@ -480,7 +316,7 @@ class Job:
 
     def _start_over(self) -> None:
         """Want an attempt at once if this process starts alone, and has nothing or old data."""
-        if self._started_over or not self._world.store.alone:
+        if self._started_over or not self.world.store.alone:
             return
         self._started_over = True
         record, now = self.record, self._clock.now()
@@ -495,7 +331,7 @@ class Job:
         hurry, scheduled = self._hurry, self._standing.due
         on_schedule = quarantine.is_moment(scheduled, now)
         hurried_at = None if hurry is None else hurry.at
-        grant = await self._world.store.acquire(self.name, hurried_at=hurried_at)
+        grant = await self.world.store.acquire(self.name, hurried_at=hurried_at)
         if grant is not None:
             self._hurry = None
             await self._attempt(grant, on_schedule=on_schedule)
@@ -505,7 +341,7 @@ class Job:
             self._hurry = None  # another process makes one that will do, or has made it
         if on_schedule and scheduled.at != self._skipped:
             self._skipped = scheduled.at
-            self._world.observer.skipped(self.name)
+            self.world.observer.skipped(self.name)
         return False
 
     async def _attempt(self, grant: Grant, *, on_schedule: bool) -> None:
@@ -513,13 +349,13 @@ class Job:
         started = self._clock.now() if standing.running_since is None else standing.running_since
         self._running = running = _Running(grant, started, on_schedule)
         if self.awaited is None:
-            self._reflect()
+            self._show()
         else:
             await self.follow()  # else what is confirmed would not be what is current
         occasion = Occasion(
             started=started,
             on_schedule=on_schedule,
-            served=self._confirmable,
+            served=self.reflection.confirmable,
             held=standing.quarantine,
         )
         try:
@@ -566,7 +402,7 @@ class Job:
         until = held_until(trouble, now)
         if trouble.upstream_wide:
             self.gate.hold(until)
-        failure = replace(trouble.failure, message=self._world.redact(trouble.failure.message))
+        failure = replace(trouble.failure, message=self.world.redact(trouble.failure.message))
         await self._settle(
             running,
             aside or Nothing(went_without=missed),
@@ -609,7 +445,9 @@ class Job:
             ended=now,
             fresh_since=before.fresh_since or now if fresh else now,
         )
-        after = await self._world.store.settle(running.grant, settlement, served=self._served)
+        after = await self.world.store.settle(
+            running.grant, settlement, served=self.reflection.served
+        )
         self._running = None
         if self._resting:
             self._answer()
@@ -618,39 +456,13 @@ class Job:
             await self.follow()
             return
         content, ready = (None, None) if fruit is None else (fruit.content, fruit.ready)
-        self._reflect(content, ready)
+        self._show(content, ready)
         attempt = after.standings[ledger.key_of(self.plan.definition)].last_attempt
         if attempt is not None:
-            self._world.observer.attempted(attempt, before)
+            self.world.observer.attempted(attempt, before)
 
-    def _reflect(self, content: Content | None = None, ready: Representation | None = None) -> None:
-        """Let readers see what the ledger says; `content` is of a version yet to be served."""
-        standing = self._standing
-        reflected = partial(
-            records.reflected,
-            ledger=self._ledger,
-            standing=standing,
-            definition=self.plan.definition,
-            due=self._due(),
-        )
-        version = self.awaited
-        if (
-            version is None
-            or content is None
-            or ready is None
-            or standing.confirmation is None
-            or ready.identity_etag != version.stored.etag  # replaced again already
-        ):
-            self._update(reflected)
-        else:
-            snapshot = records.snapshot_of(
-                self.name,
-                version,
-                standing.confirmation,
-                content,
-                change=self._world.store.published(self.name),
-            )
-            self._world.states.swap(self.name, partial(reflected, snapshot=snapshot), ready)
+    def _show(self, content: Content | None = None, ready: Representation | None = None) -> None:
+        self.reflection.show(self._due(), content, ready)
         if self.awaited is None:
             self._answer()
 
@@ -660,21 +472,9 @@ class Job:
         if standing.last_attempt is not None:
             self._requests.answer(standing.answered, standing.last_attempt)
 
-    async def _decide(
-        self,
-        decision: Callable[[Ledger, str], Ledger | None],
-        content: Content | None = None,
-        ready: Representation | None = None,
-    ) -> Ledger | None:
-        done = await self._world.store.decide(self.name, decision)
-        if done is not None and not self._resting:
-            self._reflect(content, ready)
-        self._wake.set()
-        return done
-
     async def _survive(self, error: Exception) -> None:
-        self.crash = self._world.redact(_described(error))
-        self._world.observer.crashed(self.name, error)
+        self.crash = self.world.redact(_described(error))
+        self.world.observer.crashed(self.name, error)
         running, self._running = self._running, None
         if running is not None:
             message = f"the refresh broke: {self.crash}"
@@ -683,9 +483,6 @@ class Job:
                 await self._fail(running, trouble)
                 return
         await sleep_until(self._clock, self._clock.now() + _AFTER_CRASH)
-
-    def _update(self, change: Callable[[Record], Record]) -> None:
-        self._world.states.update(self.name, change)
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,6 +106,9 @@ class Mirror(Generic[D]):
     def __iter__(self) -> Iterator[tuple[str, D]]:
         return iter([(name, kept.document) for name, kept in self._documents.items()])
 
+    def __contains__(self, name: str) -> bool:
+        return name in self._documents
+
     def get(self, name: str) -> Kept[D]:
         """What is known of a document; an empty one where nothing is."""
         return self._documents.get(name, self._none)

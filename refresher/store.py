@@ -88,13 +88,17 @@ class Store:
         self._definitions: dict[str, Definition] = {}
         """Of the jobs of this process."""
         self._keys: dict[str, str] = {}
-        """Of their standings."""
+        """Of these definitions, as `ledger.key_of` makes them."""
+        self._entries: dict[str, tuple[Ledger, Ledger]] = {}
+        """Ledgers without a standing for the definition of their jobs, and the same with one."""
         self._since = clock.now()
         self._staged: dict[str, dict[str, bytes]] = {}
         """Bodies that are to be written with the next settlement, by their jobs and names."""
         self._unsaved: dict[str, dict[str, bytes]] = {}
         """Those that wait for the store to come back."""
         self._history_bytes = 0
+        self._with_past: set[str] = set()
+        """The jobs that have versions besides the current ones."""
         self._has_much_history = asyncio.Event()
         self._jobs = Mirror(
             _Jobs(self.process, self._definitions, self._body_at_hand, retention.versions),
@@ -175,10 +179,14 @@ class Store:
         self._news.clear()
         return news
 
-    def enter(self, job: str, definition: Definition) -> None:
-        """Keep a job of this process; nothing is written of it before it asks for something."""
+    def enter(self, job: str, definition: Definition) -> bool:
+        """Keep a job of this process, and say whether anything is known of it.
+
+        Nothing is written of it before it asks for something.
+        """
         self._definitions[job] = definition
         self._keys[job] = ledger.key_of(definition)
+        return job in self._jobs
 
     async def catch_up(self) -> None:
         """Learn what others have changed until now; a notice of it may still be on its way."""
@@ -454,8 +462,8 @@ class Store:
     async def _evict(self) -> None:
         oldest = sorted(
             (version.changed_at, job, version.version)
-            for job, known in self._jobs
-            for version in ledger.evictable(known)
+            for job in self._with_past
+            for version in ledger.evictable(self._jobs.get(job).document)
         )
         for _, job, number in oldest:
             if self._history_bytes <= self._retention.bytes * _EVICT_TO:
@@ -471,9 +479,14 @@ class Store:
         return self._alive | {standing.holder}
 
     def _entered(self, job: str, known: Ledger) -> Ledger:
-        if self._keys[job] in known.standings:  # as at all times but the first
+        if self._keys[job] in known.standings:
+            self._entries.pop(job, None)
             return known
-        return ledger.entered(known, self._definitions[job], now=self._since)
+        before, entered = self._entries.get(job, (None, known))
+        if before is not known:  # made once: until its first attempt a job is asked for it often
+            entered = ledger.entered(known, self._definitions[job], now=self._since)
+            self._entries[job] = known, entered
+        return entered
 
     def _by_key(
         self, job: str, change: Callable[[Ledger, str], Ledger | None]
@@ -511,10 +524,10 @@ class Store:
         return self._unsaved.get(job, {}) | self._staged.get(job, {})
 
     def _weigh(self, job: str, before: Ledger, after: Ledger) -> None:
-        del job
+        (self._with_past.add if len(after.versions) > 1 else self._with_past.discard)(job)
         if before.versions is not after.versions:
             self._history_bytes += _size_of(after) - _size_of(before)
-            if self._history_bytes > self._retention.bytes:
+            if self._history_bytes > self._retention.bytes and self._with_past:
                 self._has_much_history.set()
 
     def _hear_of_hold(self, upstream: str, before: Allowance, after: Allowance) -> None:

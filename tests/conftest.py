@@ -6,20 +6,25 @@ from pathlib import Path
 import httpx
 import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from refresher.transport import open_client
 from tests.faults import FaultServer, serving
+from tests.patient import OPTIONS
 from tests.valkey import Valkey, running
 
-# How long an example takes says more of the machine, and what else it does, than of the code.
-settings.register_profile("refresher", deadline=None)
+# How long an example takes says more of the machine, and what else it does, than of the code. The
+# gate tries the same examples each time, so what turns it red is the change; `--hypothesis-profile
+# search` looks for others.
+_PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("search", _PATIENT)
+settings.register_profile("refresher", _PATIENT, derandomize=True)
 settings.load_profile("refresher")
 
 
 @pytest.fixture(scope="session")
-def anyio_backend() -> str:
-    return "asyncio"
+def anyio_backend() -> tuple[str, dict[str, object]]:
+    return "asyncio", {**OPTIONS}
 
 
 @pytest.fixture(autouse=True)

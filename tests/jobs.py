@@ -12,10 +12,11 @@ from refresher.clock import ShiftedClock
 from refresher.config.units import Rate
 from refresher.errors import RefreshFailed
 from refresher.gate import Gate
-from refresher.job import Job, World
+from refresher.job import Job
 from refresher.model import Definition, Record, Stage
 from refresher.pipeline import Rules
 from refresher.protocols import Backend
+from refresher.reflection import World
 from refresher.schedule import Interval, Retry, Schedule
 from refresher.state import Entry, StateStore
 from refresher.store import Store

@@ -1,11 +1,12 @@
 """What a job does with content that the guard refuses."""
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import anyio
 import pytest
 
-from refresher import freshness
+from refresher import decisions, freshness
 from refresher.errors import NotQuarantined
 from refresher.job import Job
 from refresher.model import NotModified, Outcome, Payload, Quarantine, Snapshot, State
@@ -53,10 +54,10 @@ async def test_what_the_guard_refuses_is_kept_and_not_served() -> None:
         checked_at = scene.record().snapshot.checked_at  # type: ignore[union-attr]
         await until_due(scene)
         assert scene.body() == FULL.body
-        assert (await job.candidate()).body == SMALL.body
+        assert (await decisions.candidate(job)).body == SMALL.body
         assert "max_shrink" in held(scene).reason
         assert held(scene).at == scene.clock.now()
-        assert job.quarantined() == held(scene)
+        assert decisions.quarantined(job) == held(scene)
         assert scene.record().snapshot.checked_at == checked_at  # type: ignore[union-attr]
         assert scene.observer.outcomes == ["changed", "rejected"]
 
@@ -90,7 +91,7 @@ async def test_good_data_that_comes_later_drops_it(good: object) -> None:
         await until_due(scene)
         assert scene.record().quarantine is None
         with pytest.raises(NotQuarantined):
-            job.quarantined()
+            decisions.quarantined(job)
         await until_due(scene)
         assert source.since[-1] == good.revision  # type: ignore[attr-defined]
 
@@ -112,14 +113,14 @@ async def test_accepting_publishes_a_new_version_that_changes_now() -> None:
         await until_due(scene)
         checked_at = scene.clock.now()
         await scene.clock.advance(30)
-        snapshot = await job.accept()
+        snapshot = await decisions.accept(job)
         assert scene.record().snapshot == snapshot
         assert (snapshot.version, snapshot.content.body) == (2, SMALL.body)
         assert (snapshot.changed_at, snapshot.checked_at) == (checked_at + 30, checked_at)
         assert scene.entry().representation.body("identity") == SMALL.body  # type: ignore[union-attr]
         assert scene.record().quarantine is None
         with pytest.raises(NotQuarantined, match="rates"):
-            await job.accept()
+            await decisions.accept(job)
         await until_due(scene)
         assert source.since[-1] == "small"
         assert scene.observer.outcomes[-1] == "unchanged"
@@ -132,7 +133,7 @@ async def test_accepting_works_while_paused_and_before_the_first_version() -> No
     async with running(job):
         await job.pause()
         await scene.clock.advance(300)
-        assert (await job.accept()).version == 1
+        assert (await decisions.accept(job)).version == 1
         assert len(source.asked_at) == 1
 
 
@@ -141,10 +142,10 @@ async def test_rejecting_asks_with_the_served_ones_validators_again() -> None:
     job, source = guarded(scene, SMALL)
     async with running(job):
         await until_due(scene)
-        await job.reject()
+        await decisions.reject(job)
         assert scene.record().quarantine is None
         with pytest.raises(NotQuarantined):
-            await job.reject()
+            await decisions.reject(job)
         await until_due(scene)
         assert source.since == [None, "full", "full"]
         assert held(scene).at == scene.clock.now()
@@ -160,7 +161,7 @@ async def test_accepting_while_an_attempt_is_in_flight_counts_for_its_answer(
         await until_due(scene)
         source.hold = anyio.Event()
         await until_due(scene)
-        assert (await job.accept()).version == 2
+        assert (await decisions.accept(job)).version == 2
         source.hold.set()
         await settled()
         assert scene.observer.outcomes[-1] == "unchanged"
@@ -179,7 +180,7 @@ async def test_what_comes_back_at_enough_moments_in_a_row_is_taken(again: object
         await until_due(scene)
         assert (scene.body(), scene.record().quarantine) == (SMALL.body, None)
         with pytest.raises(NotQuarantined):
-            job.quarantined()
+            decisions.quarantined(job)
         assert scene.observer.outcomes == ["changed", "rejected", "rejected", "changed"]
 
 
@@ -254,8 +255,8 @@ async def test_large_content_is_kept_whole_and_known_again_once_it_is_accepted()
         await job.answer_to(await job.request())
         assert scene.observer.outcomes == ["changed", "rejected"]
         assert scene.body() == LARGE_BODY
-        assert (await job.candidate()).body == LARGE_ITEM
-        assert (await job.accept()).version == 2
+        assert (await decisions.candidate(job)).body == LARGE_ITEM
+        assert (await decisions.accept(job)).version == 2
         await job.answer_to(await job.request())
         assert scene.observer.outcomes[-1] == "unchanged"
         assert scene.body() == LARGE_ITEM
@@ -282,7 +283,7 @@ async def test_accepting_while_a_worker_is_at_it_has_the_attempt_made_again() ->
     job, _ = scene.job(*map(in_a_file, bodies), rules=RULES)
     async with workshop, running(job):
         await job.answer_to(await job.request())
-        workshop.meanwhile = job.accept
+        workshop.meanwhile = partial(decisions.accept, job)
         await job.answer_to(await job.request())
         assert scene.observer.outcomes == ["changed", "rejected", "unchanged"]
         assert (scene.body(), scene.record().quarantine) == (LARGE_ITEM, None)

@@ -10,7 +10,7 @@ import anyio
 import httpx
 import pytest
 
-from refresher import Refresher
+from refresher import Refresher, decisions
 from refresher.errors import NotRefreshable, StoreUnavailable, TooSoon
 from refresher.job import Job
 from refresher.model import DueReason, Record, State
@@ -284,7 +284,7 @@ async def test_a_request_is_answered_wherever_the_attempt_runs() -> None:
     world = World()
     async with world.processes(3) as processes:
         answers = [each.job.answer_to(await each.job.request()) for each in processes]
-        with anyio.fail_after(5):
+        with anyio.fail_after(60):
             attempts = await asyncio.gather(*answers)
         assert 2 <= len(world.up.asked_at) <= 4
         assert all(attempt.version in {2, 3, 4} for attempt in attempts)
@@ -351,7 +351,7 @@ async def test_a_rollback_elsewhere_discards_the_attempt_under_way_and_sticks() 
         waiter = one.job.answer_to(await one.job.request())
         await settled()
         runs, rests = (one, other) if one.job._running else (other, one)  # noqa: SLF001
-        snapshot = await rests.job.roll_back(1)
+        snapshot = await decisions.roll_back(rests.job, 1)
         assert snapshot.version == 3
         world.up.hold.set()
         await world.clock.advance(300)
@@ -386,7 +386,7 @@ async def test_what_is_in_quarantine_can_be_accepted_on_any_process() -> None:
         await world.clock.advance(150)
         assert one.record.quarantine == other.record.quarantine
         assert one.record.quarantine is not None
-        snapshot = await other.job.accept()
+        snapshot = await decisions.accept(other.job)
         await settled()
         assert snapshot.version == one.version == 2
         assert one.body == b"[0]"
@@ -599,7 +599,7 @@ async def test_a_secret_that_is_rotated_is_used_at_once_by_all(tmp_path: Path) -
         await settled()
         assert len(world.up.asked_at) == 1
         await anyio.Path(secret).write_text("new")
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             while len(world.up.asked_at) < 2:
                 await world.clock.advance(2.1)
                 await anyio.sleep(0.01)

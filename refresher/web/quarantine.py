@@ -5,6 +5,7 @@ from dataclasses import asdict
 
 import anyio.to_thread
 
+from refresher import decisions
 from refresher.difference import difference
 from refresher.job import Job
 from refresher.model import Content, Quarantine, Snapshot
@@ -19,7 +20,7 @@ logger = logging.getLogger("refresher")
 async def show(service: Service, name: str) -> Answer:
     """Answer `GET /admin/jobs/{job}/quarantine`."""
     job = await _up_to_date(service, name)
-    held, candidate = job.quarantined(), await job.candidate()
+    held, candidate = decisions.quarantined(job), await decisions.candidate(job)
     served = job.record.snapshot
     # In a thread: rows by the hundred thousand take a while to compare.
     summary = await anyio.to_thread.run_sync(_summary, candidate, served)
@@ -42,19 +43,19 @@ async def show(service: Service, name: str) -> Answer:
 async def show_body(service: Service, name: str) -> Answer:
     """Answer `GET /admin/jobs/{job}/quarantine?body=1`: the bytes that would be served."""
     job = await _up_to_date(service, name)
-    return _body(job.quarantined(), await job.candidate())
+    return _body(decisions.quarantined(job), await decisions.candidate(job))
 
 
 async def accept(service: Service, name: str) -> Answer:
     """Answer `POST /admin/jobs/{job}/quarantine/accept`."""
-    snapshot = await (await _up_to_date(service, name)).accept()
+    snapshot = await decisions.accept(await _up_to_date(service, name))
     logger.info("%s: accepted out of quarantine, serving version %s", name, snapshot.version)
     return json_answer({"job": name, "version": snapshot.version, "etag": snapshot.etag})
 
 
 async def reject(service: Service, name: str) -> Answer:
     """Answer `POST /admin/jobs/{job}/quarantine/reject`."""
-    await (await _up_to_date(service, name)).reject()
+    await decisions.reject(await _up_to_date(service, name))
     logger.info("%s: what was in quarantine has been dropped", name)
     return json_answer({"job": name, "quarantine": None})
 

@@ -17,7 +17,7 @@ from refresher.serve.protocol import WireProtocol
 from tests.fakes import settled
 from tests.web.serving import application
 
-_PATIENCE = 10.0
+_PATIENCE = 60.0
 
 
 @dataclass

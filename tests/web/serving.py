@@ -85,10 +85,18 @@ async def serving(cache: Refresher) -> AsyncIterator[httpx.AsyncClient]:
 
 async def attached(client: httpx.AsyncClient) -> None:
     """Wait until the store is there: on a busy machine a real one may be found silent at first."""
-    with anyio.fail_after(30):
+    with anyio.fail_after(60):
         while "store" in (await client.get("/livez")).json():  # noqa: ASYNC110  no event of ours
             await anyio.sleep(0.01)
     await settled()
+
+
+async def served(client: httpx.AsyncClient, job: str) -> httpx.Response:
+    """The job's data, once there is some: a store that was silent at the start gives it late."""
+    with anyio.fail_after(30):
+        while (read := await client.get(f"/data/{job}")).status_code == 503:  # noqa: ASYNC110
+            await anyio.sleep(0.01)
+    return read
 
 
 async def kept_versions(client: httpx.AsyncClient, job: str) -> list[int]:

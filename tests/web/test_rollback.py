@@ -10,7 +10,7 @@ from refresher.stores.sqlite import SqliteStore
 from refresher.web.admin import LARGEST_BODY
 from tests.fakes import FakeClock, settled
 from tests.stores.failing import FailingStore
-from tests.web.serving import ADMIN, Upstream, attached, cache_of, down, kept_versions, serving
+from tests.web.serving import ADMIN, Upstream, cache_of, down, kept_versions, served, serving
 
 ROLLBACK = "/admin/jobs/one/rollback"
 
@@ -191,8 +191,7 @@ async def test_it_holds_over_a_restart(tmp_path: Path) -> None:
         newest, *_, first = await kept_versions(client, "one")
         assert (await roll_back(client, first)).json()["version"] == newest + 1
     async with serving(cache_of(None, {}, SqliteStore(file), one=Upstream([3]))) as client:
-        await attached(client)
-        read = await client.get("/data/one")
+        read = await served(client, "one")
         assert (read.json(), read.headers["refresher-version"]) == ([1], str(newest + 1))
         assert (await job(client))["paused"]
 
