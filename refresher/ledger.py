@@ -177,7 +177,7 @@ def entered(ledger: Ledger, definition: Definition, *, now: float) -> Ledger:
             current=earlier.current,
             confirmation=unmarked,
         )
-    return _with(ledger, key, standing, now)
+    return replace(ledger, standings={**ledger.standings, key: standing})
 
 
 def requested(ledger: Ledger, key: str, *, now: float) -> Ledger:

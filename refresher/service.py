@@ -271,11 +271,10 @@ class Service:
         """Go on from what the store knows of upstreams and jobs, and serve what it has of them."""
         for upstream in self._upstreams.values():
             await upstream.gate.look_again()
-        for job in jobs:
-            await job.enter()
+        known = [job for job in jobs if await job.enter()]
         if self.store.detached:  # which it was found to be before there were any jobs
             self._turned()
-        await _restored(jobs, self.store)
+        await _restored(known, self.store)
 
     def _served(self, job: str, etag: str) -> bytes | None:
         entry = self.states.get(job)
