@@ -102,7 +102,7 @@ class Job:
         return self.reflection.record
 
     async def enter(self) -> bool:
-        """Take up what the store knows of the job, all but the bytes; False where it has nothing."""
+        """Take up what the store knows of the job, all but the bytes; False: it knows nothing."""
         is_known = self.world.store.enter(self.name, self.plan.definition)
         if is_known:
             await self.look_again()
