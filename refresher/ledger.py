@@ -179,7 +179,7 @@ def entered(ledger: Ledger, definition: Definition, *, now: float) -> Ledger:
             current=earlier.current,
             confirmation=unmarked,
         )
-    return with_standing(ledger, key, standing, now)
+    return replace(ledger, standings={**ledger.standings, key: standing})
 
 
 def requested(ledger: Ledger, key: str, *, now: float) -> Ledger:
@@ -386,14 +386,16 @@ def bereft(ledger: Ledger, key: str, number: int, *, now: float) -> Ledger | Non
 def not_after(ledger: Ledger, key: str, *, latest: float, held: float, now: float) -> Ledger | None:
     """The wall clock has been set back: nothing is further away than from an attempt now."""
     standing = ledger.standings[key]
-    at = standing.due.at
+    is_far = standing.due.at is not None and standing.due.at > latest
+    if not is_far and standing.held_until <= held and standing.requested_at <= now:
+        return None
     moved = replace(
         standing,
-        due=Due(latest, DueReason.SCHEDULE) if at is not None and at > latest else standing.due,
+        due=Due(latest, DueReason.SCHEDULE) if is_far else standing.due,
         held_until=min(standing.held_until, held),
         requested_at=min(standing.requested_at, now),
     )
-    return None if moved == standing else with_standing(ledger, key, moved, now)
+    return with_standing(ledger, key, moved, now)
 
 
 def with_standing(ledger: Ledger, key: str, standing: Standing, now: float) -> Ledger:
