@@ -295,7 +295,8 @@ def all_peers(work: Work) -> Iterator[dict[str, Peer]]:
             process = stack.enter_context(playing(name, port, work))
             peers[name] = Peer(process, partial(see, name))
         deadline = time.monotonic() + _PATIENCE
-        while cold := [name for name, peer in peers.items() if peer.see().requests < 2 * JOBS]:
+        warm = {name: 200 if name in LOOPS else 2 * JOBS for name in peers}
+        while cold := [name for name, peer in peers.items() if peer.see().requests < warm[name]]:
             if time.monotonic() > deadline:
                 raise SystemExit(f"not under way within {_PATIENCE:.0f} s: {cold}")
             time.sleep(0.1)
