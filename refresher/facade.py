@@ -83,12 +83,13 @@ class JobKeys(TypedDict, total=False):
 class Options(TypedDict, total=False):
     """What a `Refresher` takes beside its configuration."""
 
-    store: Backend | None
+    store: Backend | str | None
     transport: httpx.AsyncBaseTransport | None
     clock: Clock | None
     admin_token: str | None
     name: str
     overrides: Mapping[str, object] | None
+    read: Config | None
     seat: Seat | None
 
 
@@ -101,13 +102,15 @@ class Refresher:
     Args:
         config: A configuration file, the same tables as a mapping, or None: jobs in code only.
             `REFRESHER__…` variables override what a file says, and nothing else.
-        store: Where snapshots are kept, instead of the store that is configured.
+        store: Where snapshots are kept, instead of the store that is configured: one that is made,
+            or its URL, as `store.url` takes it.
         transport: What carries HTTP to upstreams instead of the network, for tests.
         clock: Where the time comes from.
         admin_token: Opens the admin endpoints; None takes `admin.token` of the configuration, and
             where that has none either, nothing opens them.
         name: Under which key the lifespan yields this object.
         overrides: Dotted configuration keys that come before file and environment.
+        read: What `config` has just been read as: the first entry takes it as it is.
         seat: Its place among the workers of one service; None: there are no others.
     """
 
@@ -115,17 +118,22 @@ class Refresher:
         self,
         config: str | PathLike[str] | Mapping[str, object] | None = None,
         *,
-        store: Backend | None = None,
+        store: Backend | str | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
         clock: Clock | None = None,
         admin_token: str | None = None,
         name: str = "refresher",
         overrides: Mapping[str, object] | None = None,
+        read: Config | None = None,
         seat: Seat | None = None,
     ) -> None:
         self.name = name
         self._source = Path(config) if isinstance(config, str | PathLike) else config
         self._overrides = dict(overrides or {})
+        self._read = read
+        if isinstance(store, str):
+            self._overrides["store.url"] = store
+            store = None
         self._seat = seat
         self._store = store
         self._transport = transport
@@ -165,7 +173,8 @@ class Refresher:
         """Make the decorated function a job, called after it or `name`; `keys` as in a job table.
 
         Raises:
-            ServiceError: another job in code has that name, or the cache runs already.
+            ServiceError: another job in code has that name, the function has none to take, or the
+                cache runs already.
         """
         if callable(name):
             raise ServiceError("a job is declared with parentheses: @cache.job()")
@@ -173,7 +182,9 @@ class Refresher:
             raise ServiceError(f"{self.name} runs already: declare its jobs before it is entered")
 
         def register(function: _Function) -> _Function:
-            job = function.__name__ if name is None else name
+            job = getattr(function, "__name__", None) if name is None else name
+            if job is None:  # as of a functools.partial
+                raise ServiceError(f"{function!r} has no name; give it one: @cache.job(name=…)")
             if job in self._jobs:
                 raise ServiceError(
                     f"two jobs are called {job!r}; name one of them: @cache.job(name=…)"
@@ -362,6 +373,9 @@ class Refresher:
             self._service.close_soon()
 
     def _load(self) -> Config:
+        read, self._read = self._read, None
+        if read is not None:
+            return read
         environ: Mapping[str, str] = os.environ
         if not isinstance(self._source, Path):
             # `${NAME}` means the environment here too; an override is meant for somebody's file.

@@ -58,6 +58,7 @@ class Job:
     """
 
     def __init__(self, plan: Plan, source: Source, gate: Gate, world: World) -> None:
+        self.name = plan.name
         self.plan = plan
         self.gate = gate
         self.crash: str | None = None
@@ -92,19 +93,14 @@ class Job:
         gate.on_hold(self._wake.set)
 
     @property
-    def name(self) -> str:
-        """The job's name."""
-        return self.plan.name
-
-    @property
     def record(self) -> Record:
         """All that readers may know of the job."""
         return self.reflection.record
 
     async def enter(self) -> None:
         """Take up what the store knows of the job, all but the bytes."""
-        self.world.store.enter(self.name, self.plan.definition)
-        await self.look_again()
+        if self.world.store.enter(self.name, self.plan.definition):
+            await self.look_again()
 
     @property
     def versions(self) -> tuple[Version, ...]:
@@ -168,14 +164,12 @@ class Job:
         if force:
             return None
         welcome_from = self._standing.requested_at + self.plan.cooldown
-        for reason, until in (("cooldown", welcome_from), ("retry_after", self._hold())):
-            if until > now:
-                left = until - now
-                message = (
-                    f"{self.name} cannot be refreshed for another {math.ceil(left)} s: {reason}"
-                )
-                return TooSoon(self.name, reason, message, retry_after=left)
-        return None
+        until, reason = max((welcome_from, "cooldown"), (self._hold(), "retry_after"))
+        if until <= now:
+            return None
+        left = until - now
+        message = f"{self.name} cannot be refreshed for another {math.ceil(left)} s: {reason}"
+        return TooSoon(self.name, reason, message, retry_after=left)
 
     async def request(self, *, force: bool = False) -> int:
         """Ask for an attempt that has yet to start; the number is what `answer_to` takes.
@@ -253,7 +247,6 @@ class Job:
         is the next start further away than from that of an attempt, or the longest Retry-After.
         """
         now = self._clock.now()
-        await self.gate.look_again()
         held = now + LONGEST_WAIT
         latest = self.plan.due_after(now, now, fresh_for=self.plan.max_interval)
         await self.world.store.adjust(

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import sys
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from functools import partial
@@ -137,15 +137,7 @@ class Service:
                 Job(build.plan_of(plan), self._source_of(plan), self._upstream(plan).gate, world)
                 for plan in plans
             ]
-            for job in jobs:
-                await job.enter()
-            self._turned()  # the store was asked before there were any jobs
-            await _restored(jobs, self.store)
-            for name, value in self._frozen.items():
-                self._publish_frozen(name, value)
-            for job in jobs:
-                if job.name in self._frozen:
-                    job.rest()
+            await self._enter(jobs)
             # Nothing raises from here on: an error would come out of the group in a group.
             tasks = await stack.enter_async_context(anyio.create_task_group())
             stack.callback(tasks.cancel_scope.cancel)
@@ -166,6 +158,21 @@ class Service:
         self.closing.set()
         # What went wrong inside is the embedder's: the task group would wrap it in a group.
         await self._stack.aclose()
+
+    async def _enter(self, jobs: Sequence[Job]) -> None:
+        """Serve what there is of the jobs already: stored, or frozen."""
+        for upstream in self._upstreams.values():
+            await upstream.gate.look_again()
+        for job in jobs:
+            await job.enter()
+        if self.store.detached:  # which it was found to be before there were any jobs
+            self._turned()
+        await _restored(jobs, self.store)
+        for name, value in self._frozen.items():
+            self._publish_frozen(name, value)
+        for job in jobs:
+            if job.name in self._frozen:
+                job.rest()
 
     def close_soon(self) -> None:
         """Set `closing`, from wherever: a signal handler runs between two steps of the loop."""

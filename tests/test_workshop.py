@@ -287,7 +287,7 @@ async def test_what_is_given_up_before_it_began_takes_nobody_elses_worker(
     await asyncio.sleep(0)
     for task in tasks[4:8]:
         task.cancel()
-    with anyio.fail_after(30):
+    with anyio.fail_after(60):
         done = await asyncio.gather(*tasks, return_exceptions=True)
     assert [isinstance(one, Refined) for one in done] == [True] * 4 + [False] * 4 + [True] * 4
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import sys
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -33,6 +34,13 @@ _OVERHEAD = 512
 
 LookUp = Callable[[str, bytes, Sequence[Path]], Awaitable[list[bytes | NotThere]]]
 """Finds values in a body, known by its ETag, that is too large for any thread of this process."""
+
+
+class _Kept(NamedTuple):
+    """A value, and the pointer to it, which its sender makes as long as it likes."""
+
+    path: Path
+    found: Found
 
 
 class Text(NamedTuple):
@@ -70,13 +78,14 @@ class Lookups:
 
     def __init__(self, look_up: LookUp) -> None:
         self._look_up = look_up
-        self._found: LRUCache[tuple[str, Path], Found] = LRUCache(_KEPT, getsizeof=_size_of)
+        self._found: LRUCache[tuple[str, Path], _Kept] = LRUCache(_KEPT, getsizeof=_size_of)
         self._texts = Texts(_KEPT_PARSED)
         self._desks: dict[str, _Desk] = {}
 
     def at_once(self, text: Text, path: Path) -> Found | None:
         """The value; None where finding it takes longer than the loop may be held up."""
-        found = self._found.get((text.etag, path))
+        kept = self._found.get((text.etag, path))
+        found = None if kept is None else kept.found
         parsed = None if found else self._texts.take(text.etag)
         if parsed is None and found is None and len(text.body) <= _AT_ONCE:
             parsed = Parsed(text.body)
@@ -108,7 +117,7 @@ class Lookups:
     def keep(self, text: Text, path: Path, found: Found) -> None:
         """Keep a value for the next reader."""
         with suppress(ValueError):  # larger than all that is kept
-            self._found[text.etag, path] = found
+            self._found[text.etag, path] = _Kept(path, found)
 
     async def _serve(self, desk: "_Desk", text: Text) -> None:
         """Answer all who ask by now; who is sent away meanwhile leaves them to the next."""
@@ -164,7 +173,9 @@ def _prepared(value: bytes | NotThere) -> Found:
     return value if isinstance(value, NotThere) else representation.prepare(value, JSON)
 
 
-def _size_of(found: Found) -> int:
+def _size_of(kept: _Kept) -> int:
+    path, found = kept
+    size = _OVERHEAD + sys.getsizeof(path) + sum(map(sys.getsizeof, path))
     if isinstance(found, NotThere):
-        return _OVERHEAD
-    return _OVERHEAD + len(found.identity) + sum(map(len, found.coded.values()))
+        return size
+    return size + len(found.identity) + sum(map(len, found.coded.values()))

@@ -1,4 +1,5 @@
 import asyncio
+import tracemalloc
 from collections.abc import Sequence
 
 import anyio
@@ -149,3 +150,15 @@ class Dying:
         if self.asked <= self.deaths:
             raise RefreshFailed(Stage.SOURCE, "it died", transient=True)
         return [find(body, path, {}) for path in paths]
+
+
+async def test_long_pointers_to_nothing_take_no_more_room_than_values() -> None:
+    lookups, small = Elsewhere().lookups, text(b'{"a": 1}')
+    tracemalloc.start()
+    try:
+        for number in range(2000):
+            assert lookups.at_once(small, (f"{number}" + "x" * 60_000,)) == NotThere(0)
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 48 * 1024 * 1024, "where 120 MB were asked for"
