@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from itertools import islice
 
 from cachetools import LRUCache
 
@@ -14,16 +14,23 @@ _PER_MEMBER = 160
 """Bytes that a parsed member takes, measured: its key, and a text that points into the body."""
 
 
-@dataclass(frozen=True, slots=True)
 class Parsed:
     """A text, as far as it has been looked into; by one thread at a time."""
 
-    body: bytes = field(repr=False)
-    opened: dict[Path, Opened] = field(default_factory=dict, repr=False)
+    def __init__(self, body: bytes) -> None:
+        self.size = _OVERHEAD + len(body)
+        """Bytes that it takes, with what has been parsed of it."""
+        self._body = body
+        self._opened: dict[Path, Opened] = {}
 
     def find(self, paths: Sequence[Path]) -> list[bytes | NotThere]:
         """The values at some pointers, in their order."""
-        return [pointer.find(self.body, path, self.opened) for path in paths]
+        before = len(self._opened)
+        values = [pointer.find(self._body, path, self._opened) for path in paths]
+        # The newest come first: however much was opened before, it is not counted again.
+        for path in islice(reversed(self._opened), len(self._opened) - before):
+            self.size += _PER_MEMBER * (1 + len(self._opened[path] or ()))
+        return values
 
 
 class Texts:
@@ -33,7 +40,7 @@ class Texts:
     """
 
     def __init__(self, most_bytes: int) -> None:
-        self._parsed: LRUCache[str, Parsed] = LRUCache(most_bytes, getsizeof=_size_of)
+        self._parsed: LRUCache[str, Parsed] = LRUCache(most_bytes, getsizeof=lambda each: each.size)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._parsed)
@@ -47,8 +54,3 @@ class Texts:
         """Keep it for the next, unless it is larger than all that may be kept."""
         with suppress(ValueError):
             self._parsed[etag] = parsed
-
-
-def _size_of(parsed: Parsed) -> int:
-    members = sum(len(each) for each in parsed.opened.values() if each is not None)
-    return _OVERHEAD + len(parsed.body) + _PER_MEMBER * members

@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -43,12 +45,23 @@ def test_what_was_parsed_of_a_text_counts_as_well() -> None:
     assert texts.take("a") is None
 
 
+def test_each_part_of_a_text_counts_once_however_often_it_is_looked_into() -> None:
+    text = Parsed(b'{"a": {"b": [1, 2]}, "c": 3}')
+    sizes = [text.size]
+    for path in (("c",), ("a", "b", "1"), ("a", "b", "0"), ("a", "b", "9"), ("c",), ("c", "x")):
+        text.find([path])
+        sizes.append(text.size)
+    grown = [after - before for before, after in pairwise(sizes)]
+    member = grown[0] // 3
+    assert grown == [3 * member, 5 * member, 0, 0, 0, member], "each with those that it has"
+
+
 @given(st.lists(st.tuples(st.sampled_from("abcdef"), st.integers(0, 4000))))
 def test_no_more_is_kept_than_may_be(put: list[tuple[str, int]]) -> None:
     texts = Texts(10_000)
     for name, size in put:
         texts.keep(name, parsed(size))
         kept = [texts.take(each) for each in list(texts)]
-        assert sum(len(each.body) for each in kept if each) <= 10_000
+        assert sum(each.size for each in kept if each) <= 10_000
         for index, each in enumerate(kept):
             texts.keep(str(index), each or parsed(0))
