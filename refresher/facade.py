@@ -26,7 +26,7 @@ from refresher.service import Service
 from refresher.values import Values, View, returned_type
 from refresher.web.endpoints import Endpoints
 from refresher.web.in_front import InFront
-from refresher.web.reads import retry_after
+from refresher.web.reads import Reads, retry_after
 from refresher.web.router import make_router
 from refresher.web.waiting import ended
 
@@ -83,7 +83,7 @@ class JobKeys(TypedDict, total=False):
 class Options(TypedDict, total=False):
     """What a `Refresher` takes beside its configuration."""
 
-    store: Backend | None
+    store: Backend | str | None
     transport: httpx.AsyncBaseTransport | None
     clock: Clock | None
     admin_token: str | None
@@ -102,7 +102,8 @@ class Refresher:
     Args:
         config: A configuration file, the same tables as a mapping, or None: jobs in code only.
             `REFRESHER__…` variables override what a file says, and nothing else.
-        store: Where snapshots are kept, instead of the store that is configured.
+        store: Where snapshots are kept, instead of the store that is configured: one that is made,
+            or its URL, as `store.url` takes it.
         transport: What carries HTTP to upstreams instead of the network, for tests.
         clock: Where the time comes from.
         admin_token: Opens the admin endpoints; None takes `admin.token` of the configuration, and
@@ -117,7 +118,7 @@ class Refresher:
         self,
         config: str | PathLike[str] | Mapping[str, object] | None = None,
         *,
-        store: Backend | None = None,
+        store: Backend | str | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
         clock: Clock | None = None,
         admin_token: str | None = None,
@@ -130,6 +131,9 @@ class Refresher:
         self._source = Path(config) if isinstance(config, str | PathLike) else config
         self._overrides = dict(overrides or {})
         self._read = read
+        if isinstance(store, str):
+            self._overrides["store.url"] = store
+            store = None
         self._seat = seat
         self._store = store
         self._transport = transport
@@ -169,7 +173,8 @@ class Refresher:
         """Make the decorated function a job, called after it or `name`; `keys` as in a job table.
 
         Raises:
-            ServiceError: another job in code has that name, or the cache runs already.
+            ServiceError: another job in code has that name, the function has none to take, or the
+                cache runs already.
         """
         if callable(name):
             raise ServiceError("a job is declared with parentheses: @cache.job()")
@@ -177,7 +182,9 @@ class Refresher:
             raise ServiceError(f"{self.name} runs already: declare its jobs before it is entered")
 
         def register(function: _Function) -> _Function:
-            job = function.__name__ if name is None else name
+            job = getattr(function, "__name__", None) if name is None else name
+            if job is None:  # as of a functools.partial
+                raise ServiceError(f"{function!r} has no name; give it one: @cache.job(name=…)")
             if job in self._jobs:
                 raise ServiceError(
                     f"two jobs are called {job!r}; name one of them: @cache.job(name=…)"
@@ -253,6 +260,12 @@ class Refresher:
         if self._endpoints is None:
             raise self._not_running()
         return self._endpoints
+
+    def _reads(self) -> Reads:
+        endpoints = self._endpoints
+        if endpoints is None:
+            raise self._not_running()
+        return endpoints.reads
 
     def get(self, job: str | Callable[..., object]) -> View:
         """The job's snapshot; costs a dict lookup.
@@ -335,7 +348,7 @@ class Refresher:
                 f"in_front_of(prefix={prefix!r}): as in include_router, it is empty, or begins "
                 'with "/" and does not end with it'
             )
-        return InFront(app, lambda: self.endpoints.reads, prefix=prefix)
+        return InFront(app, self._reads, prefix=prefix)
 
     def freeze(self, job: str | Callable[..., object], value: object) -> None:
         """Serve `value` as the job's data and refresh it no more, now or from the next entry on.

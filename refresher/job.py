@@ -58,6 +58,7 @@ class Job:
     """
 
     def __init__(self, plan: Plan, source: Source, gate: Gate, world: World) -> None:
+        self.name = plan.name
         self.plan = plan
         self.gate = gate
         self.crash: str | None = None
@@ -90,11 +91,6 @@ class Job:
         record = Record(job=plan.name, since=now, due=due, enabled=plan.enabled)
         world.states.add(Entry(record, plan.freshness))
         gate.on_hold(self._wake.set)
-
-    @property
-    def name(self) -> str:
-        """The job's name."""
-        return self.plan.name
 
     @property
     def record(self) -> Record:
@@ -170,14 +166,12 @@ class Job:
         if force:
             return None
         welcome_from = self._standing.requested_at + self.plan.cooldown
-        for reason, until in (("cooldown", welcome_from), ("retry_after", self._hold())):
-            if until > now:
-                left = until - now
-                message = (
-                    f"{self.name} cannot be refreshed for another {math.ceil(left)} s: {reason}"
-                )
-                return TooSoon(self.name, reason, message, retry_after=left)
-        return None
+        until, reason = max((welcome_from, "cooldown"), (self._hold(), "retry_after"))
+        if until <= now:
+            return None
+        left = until - now
+        message = f"{self.name} cannot be refreshed for another {math.ceil(left)} s: {reason}"
+        return TooSoon(self.name, reason, message, retry_after=left)
 
     async def request(self, *, force: bool = False) -> int:
         """Ask for an attempt that has yet to start; the number is what `answer_to` takes.

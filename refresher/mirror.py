@@ -93,6 +93,7 @@ class Mirror(Generic[D]):
         self._staged = staged
         self._on_kept = kept
         self._documents: dict[str, Kept[D]] = {}
+        self._none = Kept(kind.empty)
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         """One change of a document at a time: fifty at once would each undo the others' reading."""
         self._alone: set[str] = set()
@@ -110,7 +111,7 @@ class Mirror(Generic[D]):
 
     def get(self, name: str) -> Kept[D]:
         """What is known of a document; an empty one where nothing is."""
-        return self._documents.get(name) or Kept(self._kind.empty)
+        return self._documents.get(name, self._none)
 
     @property
     def is_reunited(self) -> bool:
@@ -183,7 +184,7 @@ class Mirror(Generic[D]):
         changed = [name for name in known if name not in self._alone and self.take(known[name])]
         for name in list(self._alone):
             ours, change = self.get(name), known.get(name)
-            before = Kept(self._kind.empty) if change is None else self._read(change)
+            before = self._none if change is None else self._read(change)
             after = self._kind.reunited(
                 name,
                 None if change is None else before.document,

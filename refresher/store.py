@@ -17,7 +17,7 @@ from uuid import uuid4
 
 import anyio
 
-from refresher import allowance, ledger
+from refresher import allowance, ledger, reunion
 from refresher.allowance import Allowance
 from refresher.clock import ShiftedClock, sleep_until
 from refresher.config.units import Rate
@@ -159,7 +159,9 @@ class Store:
 
     def standing(self, job: str) -> Standing:
         """How the job stands under the definition that it has here."""
-        return self.ledger(job).standings[self._keys[job]]
+        key = self._keys[job]
+        standing = self._jobs.get(job).document.standings.get(key)
+        return self.ledger(job).standings[key] if standing is None else standing
 
     def published(self, job: str) -> int:
         """The store's number of the change that made the job's newest version."""
@@ -577,7 +579,7 @@ class _Jobs:
         if key not in ours.standings:
             return None  # nothing has been asked of it yet
         current = ours.version(ours.standings[key].current)
-        return ledger.reunited(
+        return reunion.reunited(
             theirs,
             ours,
             key,

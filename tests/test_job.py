@@ -248,6 +248,18 @@ async def test_cooldown_is_the_least_time_between_two_manual_refreshes() -> None
         await job.answer_to(await job.request())
 
 
+async def test_under_cooldown_and_retry_after_the_longer_one_is_told() -> None:
+    scene = Scene()
+    away = RefreshFailed(Stage.STATUS, "503", transient=True, http_status=503, retry_after=90.0)
+    job, _ = scene.job(payload(), away, cooldown=60.0)
+    async with running(job):
+        await job.answer_to(await job.request())
+        with pytest.raises(TooSoon) as refused:
+            await job.request()
+        assert refused.value.reason == "retry_after"
+        assert refused.value.retry_after == pytest.approx(90)
+
+
 async def test_a_paused_job_rests_and_goes_on_where_it_was_due() -> None:
     scene = Scene()
     job, source = scene.job()
@@ -280,7 +292,7 @@ async def test_an_attempt_ends_at_its_timeout() -> None:
     job, source = scene.job(timeout=0.02)
     source.hold = anyio.Event()
     async with running(job):
-        with anyio.fail_after(5):
+        with anyio.fail_after(60):
             await scene.observer.told.wait()
         failure = scene.record().last_attempt.failure  # type: ignore[union-attr]
     assert failure is not None

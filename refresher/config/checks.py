@@ -7,11 +7,13 @@ from datetime import UTC, datetime
 from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo, available_timezones
 
 import jmespath
 from cronsim import CronSim, CronSimError
 from jmespath.exceptions import JMESPathError
+from jmespath.functions import Functions
 from pydantic import JsonValue
 
 from refresher.config import urls
@@ -91,12 +93,18 @@ def origin(text: str) -> str:
     """A web origin as browsers send it (RFC 6454, section 6.2), or `*`."""
     if text != "*" and not _ORIGIN.fullmatch(text):
         raise Unfit("is not an origin", 'write it as "https://app.example.org", no path, or "*"')
+    if re.fullmatch("http://.*:80|https://.*:443", text):
+        raise Unfit("has the port that browsers leave out, so it matches none", "leave it out")
     return text
 
 
 def listed(value: object) -> object:
     """A list of one for a string that stands in its place."""
-    return [value] if isinstance(value, str) else value
+    if isinstance(value, str):
+        return [value]
+    if not isinstance(value, list | tuple):
+        raise Unfit("is not a string", "write it in quotes, or several in brackets")
+    return value
 
 
 def parameter(value: object) -> str | tuple[str, ...]:
@@ -172,13 +180,29 @@ def timezone(name: str) -> str:
 def expression(text: str) -> str:
     """A JMESPath expression."""
     try:
-        jmespath.compile(text)
+        parsed = jmespath.compile(text).parsed
+    except RecursionError:
+        raise Unfit("is nested too deeply for JMESPath", "flatten it") from None
     except JMESPathError as error:
         # Its message repeats the expression, which may have come from a secret.
         position = getattr(error, "lex_position", None)
         where = "" if position is None else f" at character {position + 1}"
         raise Unfit(f"is not a JMESPath expression{where}", "see https://jmespath.org") from None
+    if not _functions(parsed) <= Functions.FUNCTION_TABLE.keys():
+        advice = "see https://jmespath.org/specification.html#built-in-functions"
+        raise Unfit("calls a function that JMESPath has not", advice)
     return text
+
+
+def _functions(node: Mapping[str, Any]) -> set[str]:
+    """The names of all functions that a parsed expression calls."""
+    found, left = set(), [node]
+    while left:
+        node = left.pop()
+        left += [child for child in node["children"] if isinstance(child, dict)]
+        if node["type"] == "function_expression":
+            found.add(node["value"])
+    return found
 
 
 def function(value: object) -> str | Callable[..., object]:
@@ -256,6 +280,8 @@ def store_url(text: str) -> str:
                     "names no file",
                     'write it as "sqlite:///PATH", from the state directory, or "sqlite:////PATH"',
                 )
+            if text == "sqlite:///:memory:":  # SQLAlchemy's way to say so
+                raise Unfit("is not how that store is called", 'did you mean "memory://"?')
         case "redis" | "rediss":
             _redis_url(text)
         case _:

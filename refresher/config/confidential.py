@@ -6,7 +6,7 @@ from urllib.parse import parse_qsl, quote_plus
 
 from refresher.config import urls
 from refresher.config.problems import is_confidential
-from refresher.config.references import Filled, pieces_of
+from refresher.config.references import Filled, Unfilled, pieces_of
 from refresher.config.tree import KeyPath, Table, Tree
 from refresher.config.units import Unfit
 
@@ -15,6 +15,7 @@ _TELLING_NOTHING = frozenset(
     | {"close", "false", "gzip", "identity", "json", "no-cache", "none", "true", "utf-8"}
 )
 """Header values that stand in any log for reasons of their own: masking them hides nothing."""
+_AUTH_TYPES = frozenset({"bearer", "basic", "header", "query", "oauth2", "none"})
 _URLS = ("url", "base_url", "proxy")
 
 
@@ -58,7 +59,8 @@ def _request_tables(tree: Tree) -> Iterator[Table]:
 
 def _of_auth(auth: object) -> Iterator[str]:
     if not isinstance(auth, dict):
-        yield from _texts(auth)
+        # `auth = "bearer"` has the type that was meant, and the problem's advice shows it.
+        yield from (text for text in _texts(auth) if text not in _AUTH_TYPES)
         return
     for key, value in auth.items():
         if is_confidential(("defaults", "auth", key)):
@@ -104,6 +106,8 @@ def _of_store_url(url: object) -> Iterator[str]:
 
 def _texts(value: object) -> Iterator[str]:
     match value:
+        case Unfilled():
+            pass
         case str():
             yield str(value)
         case list():

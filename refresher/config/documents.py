@@ -72,7 +72,9 @@ def add(tree: Tree, problems: Problems, origin: Origin, table: Mapping[str, obje
     for key, value in table.items():
         spread = key in _NAMED and isinstance(value, dict)
         present = tree.values.setdefault(key, {} if spread else value)
-        if spread and isinstance(value, dict) and isinstance(present, dict):
+        if spread and isinstance(value, dict):
+            if not isinstance(present, dict):
+                continue  # that is what is wrong, and told where it stands
             for name, entry in value.items():
                 if name in present:
                     _add_twice(tree, problems, origin, (key, name))

@@ -3,7 +3,7 @@
 import re
 
 from refresher.config.problems import Problems
-from refresher.config.references import Filled, References
+from refresher.config.references import Filled, References, Unfilled, Unset
 from refresher.config.schema import expected
 from refresher.config.tree import KeyPath, Tree
 from refresher.config.units import Unfit
@@ -45,7 +45,7 @@ class _Filling:
         except Unfit as error:
             self._problems.add_unfit(path, error)
             self._problems.void(path)
-            return text
+            return Unfilled(text) if isinstance(error, Unset) else text
         if not isinstance(filled, Filled):
             return filled
         if filled.is_one_reference and "string" not in (types := expected(path)):

@@ -12,12 +12,12 @@ NAME = "[a-z0-9]([a-z0-9_-]{0,62}[a-z0-9])?"
 
 def check_names(tree: Tree, problems: Problems) -> None:
     """Note the jobs and upstreams whose names are none, or the same but for `-` and `_`."""
-    for kind, noun in (("jobs", "job"), ("upstreams", "upstream")):
+    for kind, noun in (("jobs", "a job"), ("upstreams", "an upstream")):
         names = tree.table(kind)
         for name in names:
             if not re.fullmatch(NAME, name) or "__" in name:
                 advice = "use a-z, 0-9, - and _, no __, a letter or digit at both ends, at most 64"
-                problems.add((kind, name), f"is not a name for a {noun}", got=name, advice=advice)
+                problems.add((kind, name), f"is not a name for {noun}", got=name, advice=advice)
         for one, other in _alike(names):
             first = problems.place(tree.origin((kind, one)), (kind, one))
             wrong = f'differs from "{one}" ({first}) only in - and _'

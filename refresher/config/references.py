@@ -42,6 +42,16 @@ class Filled(str):
         return len(self.pieces) == 1
 
 
+class Unset(Unfit):
+    """A reference names a variable that the environment has not."""
+
+
+class Unfilled(str):
+    """A string whose references are unset: it names a secret, and is none itself."""
+
+    __slots__ = ()
+
+
 def pieces_of(text: str) -> tuple[Piece, ...]:
     """The parts of a string; one where nothing was filled in."""
     return text.pieces if isinstance(text, Filled) else (Piece(text),)
@@ -84,6 +94,7 @@ class References:
         """Replace the references in a string, once; paths are relative to `directory`.
 
         Raises:
+            Unset: a variable is not there.
             Unfit: a reference is malformed, or nothing is there where it points.
         """
         pieces: list[Piece] = []
@@ -117,7 +128,7 @@ class References:
         name, default = reference["name"], reference["default"]
         if default is None:
             if name not in self._environ:
-                raise Unfit(
+                raise Unset(
                     f"needs ${{{name}}}, and the environment has no {name}",
                     f"set it or write ${{{name}:-default}}",
                 )

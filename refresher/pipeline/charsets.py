@@ -16,7 +16,7 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:+-]{0,39}")
 # Python counts these among its text encodings, but they are escapes and not charsets of a body; two
 # take quadratic time.
 _NOT_CHARSETS = frozenset(
-    {"charmap", "idna", "punycode", "raw-unicode-escape", "unicode-escape", "utf-7"}
+    {"charmap", "idna", "punycode", "raw-unicode-escape", "undefined", "unicode-escape", "utf-7"}
 )
 
 _XML_DECLARATION = re.compile(

@@ -157,7 +157,11 @@ def check_signature(call: Callable[..., object]) -> None:
         ConfigError: it needs something else.
     """
     name = getattr(call, "__qualname__", repr(call))
-    for parameter in inspect.signature(call).parameters.values():
+    try:
+        parameters = inspect.signature(call).parameters
+    except ValueError:  # it is written in C, and does not tell
+        return
+    for parameter in parameters.values():
         if parameter.default is not parameter.empty or parameter.kind in _VARIADIC:
             continue
         if parameter.name != _CLIENT or parameter.kind is parameter.POSITIONAL_ONLY:

@@ -32,7 +32,7 @@ WRONG: dict[str, list[object]] = {
     "ok_status": [[], [199], [300], [True], ["200"], [200.0], 200],
     "max_redirects": [-1, 101, 1.0, "1", True],
     "conditional": ["true", 1, 0],
-    "select": ["[", "a.", "foo(", ""],
+    "select": ["[", "a.", "foo(", "", "lenght(@)", "a[?map(&foo(x), y)]", "!" * 5000 + "a"],
     "python": ["a", "a.b", ":b", "a:", "a b:c", "1:a", "a:b:c", 1],
     "guard": [
         {"min_items": -1},
@@ -107,6 +107,9 @@ def test_a_key_of_a_later_release_is_unknown(key: str) -> None:
         ("server", "cors_origins", ["https://h/"]),
         ("server", "cors_origins", ["https://H"]),
         ("server", "cors_origins", ["h"]),
+        ("server", "cors_origins", ["https://h:443"]),
+        ("server", "cors_origins", ["http://h:80"]),
+        ("server", "cors_origins", 1),
         ("server", "root_path", "x"),
         ("server", "root_path", "/x/"),
         ("server", "dashboard", True),
@@ -236,6 +239,7 @@ def test_every_kind_of_store_is_understood(url: str) -> None:
     ("url", "advice"),
     [
         ("memory", 'did you mean "memory://"?'),
+        ("sqlite:///:memory:", 'did you mean "memory://"?'),
         ("sqllite:///x.db", 'did you mean "sqlite:///PATH"?'),
         ("reddis://h", 'did you mean "redis://HOST"?'),
         ("valkey://h", 'did you mean "redis://HOST", for Valkey too?'),
@@ -246,6 +250,11 @@ def test_every_kind_of_store_is_understood(url: str) -> None:
 def test_a_wrong_kind_of_store_is_told_what_was_meant(url: str, advice: str) -> None:
     [problem] = problems({"store": {"url": url}})
     assert problem.endswith(f'got "{url}", {advice}')
+
+
+def test_what_may_be_one_string_or_several_is_told_to_be_a_string_first() -> None:
+    [problem] = problems({"server": {"cors_origins": 1}})
+    assert problem.endswith(": is not a string, got 1, write it in quotes, or several in brackets")
 
 
 def test_origins_may_be_one_star() -> None:

@@ -364,6 +364,10 @@ class TestASignature:
             with pytest.raises(ConfigError, match=f"needs the argument '{name}'"):
                 check_signature(call)
 
+    def test_that_a_function_in_c_does_not_tell_is_left_to_the_call(self) -> None:
+        check_signature(dict)
+        check_signature([].__getitem__)
+
     def test_of_a_plain_function_takes_no_client(self) -> None:
         with pytest.raises(ConfigError, match="make it an async def"):
             check_signature(lambda client: client)
