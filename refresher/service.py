@@ -36,6 +36,7 @@ from refresher.sources.callable import payload_of
 from refresher.state import StateStore
 from refresher.store import Retention, Store
 from refresher.stores.memory import MemoryStore
+from refresher.unhurried import unhurried
 from refresher.watchdog import Watchdog
 from refresher.workshop import LARGE, Workshop
 
@@ -292,7 +293,7 @@ class Service:
         places = anyio.Semaphore(_FOLLOWED_AT_ONCE)
         async with anyio.create_task_group() as tasks:
             while True:
-                for name in await self.store.news():
+                async for name in unhurried(await self.store.news()):
                     job = self.jobs.get(name)
                     if job is not None and job.awaited is None:
                         await job.follow()  # which has nothing to wait for
