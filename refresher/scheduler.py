@@ -8,13 +8,12 @@ from anyio.abc import TaskGroup
 from refresher.clock import Clock, sleep_until
 from refresher.errors import UnknownJob
 from refresher.job import Job
+from refresher.unhurried import unhurried
 
 HEARTBEAT = 1.0
 """Seconds between two beats, by which one sees from outside that the tasks run."""
 
 _CLOCK_STEP = 2.0
-_AT_ONCE = 100
-"""Jobs that are started in one turn of the loop."""
 
 
 class Scheduler:
@@ -68,12 +67,10 @@ class Scheduler:
         # A group of asyncio's own in one of anyio's, for a task there takes 3 KiB more. It ends, is
         # cancelled and fails with its tasks all the same.
         async with asyncio.TaskGroup() as tasks:
-            for number, job in enumerate(jobs, 1):
+            async for job in unhurried(jobs):  # ten thousand take a second
                 if job.name not in self._resting:
                     name = f"refresher job {job.name}"
                     self._running[job.name] = tasks.create_task(job.run(), name=name)
-                if number % _AT_ONCE == 0:
-                    await asyncio.sleep(0)  # ten thousand take a second, in which others have turns
 
     async def _heart(self) -> None:
         loop = asyncio.get_running_loop()
@@ -88,5 +85,5 @@ class Scheduler:
                 offset += drift
                 for gate in {job.gate for job in self._jobs.values()}:
                     await gate.look_again()
-                for job in list(self._jobs.values()):
+                async for job in unhurried(list(self._jobs.values())):
                     await job.look_again()

@@ -32,7 +32,7 @@ from refresher import (
     TooSoon,
     UnknownJob,
 )
-from refresher.config import JobConfig
+from refresher.config import JobConfig, load
 from refresher.errors import ConfigError
 from refresher.facade import JobKeys
 from refresher.testing import freeze
@@ -801,3 +801,13 @@ def test_importing_a_module_that_defines_one_does_nothing(tmp_path: Path) -> Non
         check=False,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+async def test_what_has_just_been_read_is_taken_once_and_read_anew_after_that() -> None:
+    then, now = ({"jobs": {name: {"file": "names.json"}}} for name in ("then", "now"))
+    read = await anyio.to_thread.run_sync(partial(load, then, environ={}))
+    cache = Refresher(now, read=read)
+    async with cache:
+        assert [entry.record.job for entry in cache.service.states] == ["then"]
+    async with cache:
+        assert [entry.record.job for entry in cache.service.states] == ["now"]

@@ -1,3 +1,4 @@
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
@@ -5,12 +6,26 @@ import anyio
 import pytest
 
 from refresher.job import Job
+from refresher.model import NotModified
 from refresher.schedule import LONGEST_WAIT, Cron, Interval, due_from
 from refresher.scheduler import HEARTBEAT, Scheduler
 from tests.fakes import START, FakeClock, FakeTimer, payload, payloads
 from tests.jobs import Scene, down, running
 
 DAY = 86_400.0
+
+
+class Fatal(BaseException):
+    """Nothing that a job's loop is there for."""
+
+
+class FatalSource:
+    """Ends whoever asks it."""
+
+    async def fetch(self, since: str | None) -> NotModified:
+        raise Fatal(since)
+
+
 # Read here, as the configuration does before a loop runs.
 due_from(EVERY_SECOND_MINUTE := Cron("*/2 * * * *"), "any", START)
 
@@ -53,6 +68,43 @@ async def test_each_job_runs_and_is_found_by_its_name() -> None:
         assert scheduler.get("c") is None
         assert list(scheduler) == [a, b]
         assert (len(asked_a.asked_at), len(asked_b.asked_at)) == (1, 1)
+
+
+async def test_a_job_that_is_stopped_before_its_turn_never_runs() -> None:
+    scene = Scene()
+    a, asked_a = scene.job(name="a")
+    b, asked_b = scene.job(name="b")
+    async with anyio.create_task_group() as tasks:
+        scheduler = Scheduler(tasks, scene.clock)
+        scheduler.start([a, b])
+        scheduler.stop("a")
+        await anyio.wait_all_tasks_blocked()
+        assert (len(asked_a.asked_at), len(asked_b.asked_at)) == (0, 1)
+        tasks.cancel_scope.cancel()
+
+
+async def test_others_have_their_turns_while_thousands_are_started() -> None:
+    scene = Scene()
+    jobs = [scene.job(name=f"job-{number}") for number in range(3000)]
+    async with anyio.create_task_group() as tasks:
+        Scheduler(tasks, scene.clock).start([job for job, _ in jobs])
+        turns = set[int]()
+        while not jobs[-1][1].asked_at:
+            turns.add(sum(bool(source.asked_at) for _, source in jobs))
+            await asyncio.sleep(0)
+        tasks.cancel_scope.cancel()
+    assert len(turns) > 3
+
+
+async def test_what_no_job_can_survive_ends_them_all_and_is_told() -> None:
+    scene = Scene()
+    a, _ = scene.job(name="a")
+    b, _ = scene.job(name="b")
+    b.adopt(FatalSource())
+    with pytest.raises(BaseExceptionGroup) as raised:
+        async with scheduling(scene, a, b):
+            await anyio.sleep_forever()
+    assert raised.group_contains(Fatal)
 
 
 async def test_a_stopped_job_stays_known_and_the_others_go_on() -> None:

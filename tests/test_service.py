@@ -8,8 +8,11 @@ import httpx
 import pytest
 
 from refresher import Refresher
+from refresher.clock import ShiftedClock
 from refresher.errors import ConfigError
 from refresher.model import Attempt, State
+from refresher.schedule import LONGEST_WAIT
+from refresher.store import Store
 from refresher.stores.memory import MemoryStore
 from tests.fakes import FakeClock
 from tests.workers import LARGE_BODY, children
@@ -147,3 +150,17 @@ async def test_a_rotated_secret_brings_nothing_else_that_was_edited(tmp_path: Pa
         assert [str(request.url) for request in upstream.asked] == ["http://up/b", "http://up/gone"]
         assert cache.service.missing() == []
         assert cache.redact("0ld-token n3w-token") == "*** ***"
+
+
+async def test_a_hold_of_a_clock_that_has_been_set_back_is_no_longer_than_any_other() -> None:
+    clock, backend = FakeClock(), MemoryStore()
+    async with Store(backend, clock=ShiftedClock(clock)) as store:
+        await store.hold("up", clock.now() + 86_400)
+    config = {
+        "upstreams": {"up": {}},
+        "jobs": {"a": {"url": "https://b.example", "upstream": "up"}},
+    }
+    async with entered(make_cache(config, upstream := Upstream(), clock=clock, store=backend)):
+        assert not upstream.asked
+        await clock.advance(LONGEST_WAIT + 1)
+        assert len(upstream.asked) == 1

@@ -27,6 +27,7 @@ from refresher.model import (
 from refresher.protocols import Beat, Grant
 from refresher.representation import etag_of
 from refresher.store import Retention, Store
+from refresher.stores.memory import MemoryStore
 from tests.fakes import START, FakeClock, settled
 from tests.shared import Handle, Place
 
@@ -677,3 +678,11 @@ async def test_whoever_ends_is_waited_for_by_nobody() -> None:
     async with entered(other := Member(place, clock)):
         await clock.advance(1.5)
         assert await other.begin()
+
+
+async def test_entering_a_job_tells_whether_anything_is_known_of_it() -> None:
+    backend, definition = MemoryStore(), Definition("source", "rules")
+    for is_known in (False, True):
+        async with Store(backend, clock=ShiftedClock(FakeClock())) as store:
+            assert store.enter("rates", definition) is is_known
+            await store.request("rates")

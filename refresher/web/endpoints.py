@@ -7,6 +7,7 @@ import anyio.to_thread
 
 from refresher.observers.exposition import CONTENT_TYPE
 from refresher.service import Service
+from refresher.unhurried import unhurried
 from refresher.web.answer import Answer, json_answer, problem, unauthorized, unknown_job
 from refresher.web.compression import Compression
 from refresher.web.cors import Cors
@@ -14,7 +15,6 @@ from refresher.web.listing import list_jobs, read_listing
 from refresher.web.lookups import Lookups
 from refresher.web.reads import Reads
 from refresher.web.status import history, job_status
-from refresher.web.unhurried import unhurried
 from refresher.web.versions import Versions
 from refresher.workshop import Workshop
 

@@ -8,9 +8,9 @@ from refresher import freshness
 from refresher.config import Config, JobPlan
 from refresher.model import State
 from refresher.state import Entry
+from refresher.unhurried import unhurried
 from refresher.web.answer import Answer, json_body_answer, json_bytes, problem, shortened
 from refresher.web.status import job_status
-from refresher.web.unhurried import unhurried
 
 _DIGITS = 9
 """More than there can be jobs."""

@@ -28,6 +28,7 @@ def test_every_key_has_a_description_and_its_default_as_it_would_be_written() ->
         keys = tables[model.__name__]["properties"]
         assert set(keys) == {field.name for field in fields(model)}
         assert all(key.get("description") for key in keys.values())
+    assert "pages" in tables["CursorPages"]["properties"]["max_pages"]["description"]  # inherited
     job = tables["JobConfig"]["properties"]
     assert {key: job[key]["default"] for key in ("interval", "jitter", "max_bytes", "timeout")} == {
         "interval": "5m",

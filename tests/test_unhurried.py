@@ -2,7 +2,7 @@ import asyncio
 import time
 from collections.abc import Iterator
 
-from refresher.web.unhurried import unhurried
+from refresher.unhurried import unhurried
 
 
 def slow(turns: list[str]) -> Iterator[int]:
