@@ -31,9 +31,7 @@ class Clock(Protocol):
 class SystemClock:
     """The machine's clock and the running loop's timers."""
 
-    def now(self) -> float:
-        """Seconds since the Unix epoch."""
-        return time.time()
+    now = staticmethod(time.time)  # itself: what is called at every read is worth a frame less
 
     def call_at(self, instant: float, callback: Callable[[], object]) -> Timer:
         """Call back once the wall clock says `instant`, or up to a millisecond later."""

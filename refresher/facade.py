@@ -26,7 +26,7 @@ from refresher.service import Service
 from refresher.values import Values, View, returned_type
 from refresher.web.endpoints import Endpoints
 from refresher.web.in_front import InFront
-from refresher.web.reads import retry_after
+from refresher.web.reads import Reads, retry_after
 from refresher.web.router import make_router
 from refresher.web.waiting import ended
 
@@ -89,6 +89,7 @@ class Options(TypedDict, total=False):
     admin_token: str | None
     name: str
     overrides: Mapping[str, object] | None
+    read: Config | None
     seat: Seat | None
 
 
@@ -109,6 +110,7 @@ class Refresher:
             where that has none either, nothing opens them.
         name: Under which key the lifespan yields this object.
         overrides: Dotted configuration keys that come before file and environment.
+        read: What `config` has just been read as: the first entry takes it as it is.
         seat: Its place among the workers of one service; None: there are no others.
     """
 
@@ -122,11 +124,13 @@ class Refresher:
         admin_token: str | None = None,
         name: str = "refresher",
         overrides: Mapping[str, object] | None = None,
+        read: Config | None = None,
         seat: Seat | None = None,
     ) -> None:
         self.name = name
         self._source = Path(config) if isinstance(config, str | PathLike) else config
         self._overrides = dict(overrides or {})
+        self._read = read
         if isinstance(store, str):
             self._overrides["store.url"] = store
             store = None
@@ -257,6 +261,12 @@ class Refresher:
             raise self._not_running()
         return self._endpoints
 
+    def _reads(self) -> Reads:
+        endpoints = self._endpoints
+        if endpoints is None:
+            raise self._not_running()
+        return endpoints.reads
+
     def get(self, job: str | Callable[..., object]) -> View:
         """The job's snapshot; costs a dict lookup.
 
@@ -338,7 +348,7 @@ class Refresher:
                 f"in_front_of(prefix={prefix!r}): as in include_router, it is empty, or begins "
                 'with "/" and does not end with it'
             )
-        return InFront(app, lambda: self.endpoints.reads, prefix=prefix)
+        return InFront(app, self._reads, prefix=prefix)
 
     def freeze(self, job: str | Callable[..., object], value: object) -> None:
         """Serve `value` as the job's data and refresh it no more, now or from the next entry on.
@@ -363,6 +373,9 @@ class Refresher:
             self._service.close_soon()
 
     def _load(self) -> Config:
+        read, self._read = self._read, None
+        if read is not None:
+            return read
         environ: Mapping[str, str] = os.environ
         if not isinstance(self._source, Path):
             # `${NAME}` means the environment here too; an override is meant for somebody's file.

@@ -8,3 +8,11 @@ import httpx
 def utf8_fields(fields: Mapping[str, str]) -> httpx.Headers:
     """Fields whose values may go beyond ASCII: httpx refuses those, servers expect UTF-8."""
     return httpx.Headers([(name.encode(), value.encode()) for name, value in fields.items()])
+
+
+def plain_fields(headers: httpx.Headers) -> Mapping[str, str]:
+    """Fields by their names in lower case, for those who look up more than one or two of them.
+
+    httpx searches all that there are for each name.
+    """
+    return dict(headers.items())

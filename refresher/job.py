@@ -58,6 +58,7 @@ class Job:
     """
 
     def __init__(self, plan: Plan, source: Source, gate: Gate, world: World) -> None:
+        self.name = plan.name
         self.plan = plan
         self.gate = gate
         self.crash: str | None = None
@@ -92,19 +93,16 @@ class Job:
         gate.on_hold(self._wake.set)
 
     @property
-    def name(self) -> str:
-        """The job's name."""
-        return self.plan.name
-
-    @property
     def record(self) -> Record:
         """All that readers may know of the job."""
         return self.reflection.record
 
-    async def enter(self) -> None:
-        """Take up what the store knows of the job, all but the bytes."""
-        self.world.store.enter(self.name, self.plan.definition)
-        await self.look_again()
+    async def enter(self) -> bool:
+        """Take up what the store knows of the job, all but the bytes; False: it knows nothing."""
+        is_known = self.world.store.enter(self.name, self.plan.definition)
+        if is_known:
+            await self.look_again()
+        return is_known
 
     @property
     def versions(self) -> tuple[Version, ...]:
@@ -251,7 +249,6 @@ class Job:
         is the next start further away than from that of an attempt, or the longest Retry-After.
         """
         now = self._clock.now()
-        await self.gate.look_again()
         held = now + LONGEST_WAIT
         latest = self.plan.due_after(now, now, fresh_for=self.plan.max_interval)
         await self.world.store.adjust(

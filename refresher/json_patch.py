@@ -61,23 +61,27 @@ def _operations(before: bytes, after: bytes) -> Iterator[bytes]:
             continue
         left -= len(old) + len(new)
         is_dear = left < 0 or max(old.count(b","), new.count(b",")) > _MOST_ITEMS
-        match b"" if is_dear else old[:1] + new[:1]:
-            case b"{{":
-                members, wanted = _members(old), _members(new)
-                yield from _come_and_go(path, members, wanted)
-                pending.extend(
-                    (f"{path}/{_escaped(name)}", value, wanted[name])
-                    for name, value in members.items()
-                    if name in wanted
-                )
-            case b"[[":
-                pairs = _paired(_rows(old), _rows(new))
-                yield from _move_up(path, pairs)
-                pending.extend(_that_stay(path, pairs))
-            case b'""' if _read_string(old) == _read_string(new):
-                pass  # written in another way
-            case _:
-                yield _replace(path, new)
+        try:
+            match b"" if is_dear else old[:1] + new[:1]:
+                case b"{{":
+                    members, wanted = _members(old), _members(new)
+                    yield from _come_and_go(path, members, wanted)
+                    pending.extend(
+                        (f"{path}/{_escaped(name)}", value, wanted[name])
+                        for name, value in members.items()
+                        if name in wanted
+                    )
+                case b"[[":
+                    pairs = _paired(_rows(old), _rows(new))
+                    yield from _move_up(path, pairs)
+                    pending.extend(_that_stay(path, pairs))
+                case b'""' if _read_string(old) == _read_string(new):
+                    pass  # written in another way
+                case _:
+                    yield _replace(path, new)
+        except msgspec.DecodeError:
+            # Half of a surrogate pair: JSON (RFC 8259, 8.2), but no text can hold it, nor a path.
+            yield _replace(path, new)
 
 
 def _members(text: bytes) -> dict[str, bytes]:

@@ -93,6 +93,7 @@ class Mirror(Generic[D]):
         self._staged = staged
         self._on_kept = kept
         self._documents: dict[str, Kept[D]] = {}
+        self._none = Kept(kind.empty)
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         """One change of a document at a time: fifty at once would each undo the others' reading."""
         self._alone: set[str] = set()
@@ -105,9 +106,12 @@ class Mirror(Generic[D]):
     def __iter__(self) -> Iterator[tuple[str, D]]:
         return iter([(name, kept.document) for name, kept in self._documents.items()])
 
+    def __contains__(self, name: str) -> bool:
+        return name in self._documents
+
     def get(self, name: str) -> Kept[D]:
         """What is known of a document; an empty one where nothing is."""
-        return self._documents.get(name) or Kept(self._kind.empty)
+        return self._documents.get(name, self._none)
 
     @property
     def is_reunited(self) -> bool:
@@ -180,7 +184,7 @@ class Mirror(Generic[D]):
         changed = [name for name in known if name not in self._alone and self.take(known[name])]
         for name in list(self._alone):
             ours, change = self.get(name), known.get(name)
-            before = Kept(self._kind.empty) if change is None else self._read(change)
+            before = self._none if change is None else self._read(change)
             after = self._kind.reunited(
                 name,
                 None if change is None else before.document,

@@ -1,7 +1,8 @@
 """JSON Pointer (RFC 6901): the text of a value inside JSON text, digit for digit."""
 
+import json
 import re
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 from urllib.parse import unquote_to_bytes
@@ -78,16 +79,48 @@ def _member(members: Opened, token: str) -> msgspec.Raw | None:
 
 def _open(value: bytes | msgspec.Raw) -> Opened:
     found = _BRACKET.match(memoryview(value))
+    bracket = None if found is None else bytes(found[1])
     try:
-        match found and bytes(found[1]):
+        match bracket:
             case b"{":
                 return msgspec.json.decode(value, type=dict[str, msgspec.Raw])
             case b"[":
                 return msgspec.json.decode(value, type=list[msgspec.Raw])
             case _:
                 return None
-    except msgspec.DecodeError:  # a key is half a surrogate pair: JSON, but no text
-        return None
+    except msgspec.DecodeError:  # half of a surrogate pair: JSON (RFC 8259, 8.2), but no text
+        pairs = _pairs(bytes(value).decode().lstrip(_SPACE))
+        return dict(pairs) if bracket == b"{" else [row for _, row in pairs]
 
 
+def _pairs(text: str) -> Iterator[tuple[str, msgspec.Raw]]:
+    """The members of an object, or the rows of an array under empty keys, read more leniently.
+
+    Half of a surrogate pair is just that there; a key that has one is named by no pointer.
+    """
+    is_object, key = text[0] == "{", ""
+    at = _next(text, 1)
+    while text[at] not in "]}":
+        if is_object:
+            key, colon = _read(text, at)
+            at = _next(text, _next(text, colon) + 1)
+        _, end = _read(text, at)
+        yield key, msgspec.Raw(text[at:end].encode())
+        end = _next(text, end)
+        at = _next(text, end + 1) if text[end] == "," else end
+
+
+def _next(text: str, at: int) -> int:
+    """The place of the first character from there on that is no space."""
+    while text[at] in _SPACE:
+        at += 1
+    return at
+
+
+def _nothing(_: str) -> None:
+    """Make nothing of a number: it may have more digits than `int` takes."""
+
+
+_SPACE = " \t\r\n"
 _BRACKET = re.compile(rb"[ \t\r\n]*([\[{])")
+_read = json.JSONDecoder(parse_float=_nothing, parse_int=_nothing).raw_decode

@@ -1,6 +1,7 @@
 """Which addresses an attempt may connect to: no upstream steers it into our own network."""
 
 import ipaddress
+from functools import lru_cache
 
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -81,6 +82,8 @@ class Reach:
         return None
 
 
+# The same few addresses are judged several times an attempt, which took a twentieth of its time.
+@lru_cache(maxsize=1024)
 def _literal(host: str) -> _Address | None:
     try:
         return _parse(host)
@@ -88,6 +91,7 @@ def _literal(host: str) -> _Address | None:
         return None
 
 
+@lru_cache(maxsize=1024)
 def _parse(text: str) -> _Address:
     """The address that packets end up at: IPv4 inside of IPv6 taken out, the zone left off."""
     ip = ipaddress.ip_address(text.replace("%25", "%"))  # a URL writes a zone's sign like that
@@ -101,6 +105,7 @@ def _parse(text: str) -> _Address:
     return ipaddress.IPv6Address(int(ip))
 
 
+@lru_cache(maxsize=1024)
 def _is_public(ip: _Address) -> bool:
     # `ipaddress` counts site-local (RFC 3879) as global, and shared space (RFC 6598) as neither
     # global nor private; neither is out in the open.

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from refresher.ledger import Ledger, Standing
-from refresher.model import Confirmation, Content, Definition, Record, Snapshot, Version
+from refresher.model import Confirmation, Content, Definition, Due, Record, Snapshot, Version
 
 
 def reflected(
@@ -12,9 +12,11 @@ def reflected(
     ledger: Ledger,
     standing: Standing,
     definition: Definition,
+    due: Due,
+    snapshot: Snapshot | None = None,
 ) -> Record:
-    """The record with all that the ledger says, but for another version than is served here."""
-    snapshot, confirmation = record.snapshot, standing.confirmation
+    """The record with all that the ledger says; `snapshot` is of a version yet to be served."""
+    snapshot, confirmation = snapshot or record.snapshot, standing.confirmation
     if (
         snapshot is not None
         and confirmation is not None
@@ -22,10 +24,11 @@ def reflected(
         and snapshot.version == standing.current
     ):
         snapshot = replace(snapshot, confirmation=confirmation)
-    return replace(
-        record,
+    return Record(
+        job=record.job,
         since=standing.since,
         snapshot=snapshot,
+        due=due,
         running_since=standing.running_since,
         last_attempt=standing.last_attempt,
         counts=ledger.counts,
@@ -34,7 +37,9 @@ def reflected(
         fresh_since=standing.fresh_since,
         quarantine=standing.quarantine,
         outdated=confirmation is not None and confirmation.definition.rules != definition.rules,
+        detached=record.detached,
         paused=ledger.paused,
+        enabled=record.enabled,
     )
 
 

@@ -1,7 +1,7 @@
 """A job as this process shows it: what its ledger says, reflected into the state readers have."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 from refresher import ledger, records
@@ -106,8 +106,12 @@ class Reflection:
     ) -> None:
         """Let readers see what the ledger says; `content` is of a version yet to be served."""
         standing, version = self.standing, self.awaited
-        update = partial(
-            records.reflected, ledger=self.ledger, standing=standing, definition=self.definition
+        reflected = partial(
+            records.reflected,
+            ledger=self.ledger,
+            standing=standing,
+            definition=self.definition,
+            due=due,
         )
         if (
             version is None
@@ -116,7 +120,7 @@ class Reflection:
             or standing.confirmation is None
             or ready.identity_etag != version.stored.etag  # replaced again already
         ):
-            self.update(lambda record: replace(update(record), due=due))
+            self.update(reflected)
             return
         snapshot = records.snapshot_of(
             self.job,
@@ -125,9 +129,7 @@ class Reflection:
             content,
             change=self.world.store.published(self.job),
         )
-        self.world.states.swap(
-            self.job, lambda record: replace(update(record), snapshot=snapshot, due=due), ready
-        )
+        self.world.states.swap(self.job, partial(reflected, snapshot=snapshot), ready)
 
     def update(self, change: Callable[[Record], Record]) -> None:
         """Change what readers see, but for the snapshot."""

@@ -83,9 +83,8 @@ def prepare(body: bytes, content_type: str) -> Representation:
         return ready
     if len(body) > _AT_ONCE:
         return replace(ready, deferred=frozenset(_CODINGS))
-    for coding in _CODINGS:
-        ready = ready.with_coding(coding, compress(body, coding))
-    return ready
+    tried = {coding: compress(body, coding) for coding in _CODINGS}
+    return replace(ready, coded={coding: coded for coding, coded in tried.items() if coded})
 
 
 def restored(body: bytes, stored: Stored) -> Representation:

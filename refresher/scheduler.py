@@ -1,9 +1,8 @@
-"""The scheduler: one task a job in the task group that the lifespan opens."""
+"""The scheduler: one task a job, inside the task group that the lifespan opens."""
 
 import asyncio
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
-from anyio import TaskHandle
 from anyio.abc import TaskGroup
 
 from refresher.clock import Clock, sleep_until
@@ -14,6 +13,8 @@ HEARTBEAT = 1.0
 """Seconds between two beats, by which one sees from outside that the tasks run."""
 
 _CLOCK_STEP = 2.0
+_AT_ONCE = 100
+"""Jobs that are started in one turn of the loop."""
 
 
 class Scheduler:
@@ -23,7 +24,8 @@ class Scheduler:
         self._tasks = tasks
         self._clock = clock
         self._jobs: dict[str, Job] = {}
-        self._handles: dict[str, TaskHandle[None]] = {}
+        self._running: dict[str, asyncio.Task[None]] = {}
+        self._resting: set[str] = set()
         self._beat = asyncio.get_running_loop().time()
         tasks.start_soon(self._heart, name="refresher heartbeat")
 
@@ -45,24 +47,33 @@ class Scheduler:
             raise UnknownJob(name, f"no job is called {name!r}")
         return job
 
-    def start(self, jobs: Iterable[Job], *, resting: Container[str] = ()) -> None:
+    def start(self, jobs: Sequence[Job], *, resting: Collection[str] = ()) -> None:
         """Run these jobs from now on, but for those resting: they are known and do nothing."""
-        for job in jobs:
-            self._jobs[job.name] = job
-            if job.name in resting:
-                continue
-            name = f"refresher job {job.name}"
-            self._handles[job.name] = self._tasks.start_soon(job.run, name=name)
+        self._jobs.update((job.name, job) for job in jobs)
+        self._resting.update(resting)
+        self._tasks.start_soon(self._run, jobs, name="refresher jobs")
 
     def stop(self, job: str) -> None:
         """End the job's task, and with it an attempt under way; the job stays known."""
-        handle = self._handles.pop(job, None)
-        if handle is not None:
-            handle.cancel()
+        self._resting.add(job)
+        task = self._running.pop(job, None)
+        if task is not None:
+            task.cancel()
 
     def since_heartbeat(self) -> float:
         """Seconds since the scheduler's tasks last ran."""
         return asyncio.get_running_loop().time() - self._beat
+
+    async def _run(self, jobs: Iterable[Job]) -> None:
+        # A group of asyncio's own in one of anyio's, for a task there takes 3 KiB more. It ends, is
+        # cancelled and fails with its tasks all the same.
+        async with asyncio.TaskGroup() as tasks:
+            for number, job in enumerate(jobs, 1):
+                if job.name not in self._resting:
+                    name = f"refresher job {job.name}"
+                    self._running[job.name] = tasks.create_task(job.run(), name=name)
+                if number % _AT_ONCE == 0:
+                    await asyncio.sleep(0)  # ten thousand take a second, in which others have turns
 
     async def _heart(self) -> None:
         loop = asyncio.get_running_loop()
@@ -75,5 +86,7 @@ class Scheduler:
             drift = self._clock.now() - loop.time() - offset
             if abs(drift) > _CLOCK_STEP:
                 offset += drift
+                for gate in {job.gate for job in self._jobs.values()}:
+                    await gate.look_again()
                 for job in list(self._jobs.values()):
                     await job.look_again()

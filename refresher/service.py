@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import sys
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from functools import partial
@@ -137,10 +137,7 @@ class Service:
                 Job(build.plan_of(plan), self._source_of(plan), self._upstream(plan).gate, world)
                 for plan in plans
             ]
-            for job in jobs:
-                await job.enter()
-            self._turned()  # the store was asked before there were any jobs
-            await _restored(jobs, self.store)
+            await self._take_up(jobs)
             for name, value in self._frozen.items():
                 self._publish_frozen(name, value)
             for job in jobs:
@@ -269,6 +266,15 @@ class Service:
             read_page=self.workshop.read_page,
             spool_from=LARGE,
         )
+
+    async def _take_up(self, jobs: Sequence[Job]) -> None:
+        """Go on from what the store knows of upstreams and jobs, and serve what it has of them."""
+        for upstream in self._upstreams.values():
+            await upstream.gate.look_again()
+        known = [job for job in jobs if await job.enter()]
+        if self.store.detached:  # which it was found to be before there were any jobs
+            self._turned()
+        await _restored(known, self.store)
 
     def _served(self, job: str, etag: str) -> bytes | None:
         entry = self.states.get(job)

@@ -34,12 +34,10 @@ class StateStore:
 
     def __init__(self) -> None:
         self._entries: dict[str, Entry] = {}
+        self.get = self._entries.get
+        """The entry of a job; None where no job has that name. It is that lookup, and no more."""
         self._lock = threading.Lock()
         self._listeners: list[Listener] = []
-
-    def get(self, job: str) -> Entry | None:
-        """The job's entry; None where no job has that name."""
-        return self._entries.get(job)
 
     def known(self, job: str) -> Entry:
         """The job's entry.

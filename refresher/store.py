@@ -17,7 +17,7 @@ from uuid import uuid4
 
 import anyio
 
-from refresher import allowance, ledger
+from refresher import allowance, ledger, reunion
 from refresher.allowance import Allowance
 from refresher.clock import ShiftedClock, sleep_until
 from refresher.config.units import Rate
@@ -87,6 +87,10 @@ class Store:
         self._turned = turned
         self._definitions: dict[str, Definition] = {}
         """Of the jobs of this process."""
+        self._keys: dict[str, str] = {}
+        """Of these definitions, as `ledger.key_of` makes them."""
+        self._entries: dict[str, tuple[Ledger, Ledger]] = {}
+        """Ledgers without a standing for the definition of their jobs, and the same with one."""
         self._since = clock.now()
         self._staged: dict[str, dict[str, bytes]] = {}
         """Bodies that are to be written with the next settlement, by their jobs and names."""
@@ -153,7 +157,9 @@ class Store:
 
     def standing(self, job: str) -> Standing:
         """How the job stands under the definition that it has here."""
-        return self.ledger(job).standings[ledger.key_of(self._definitions[job])]
+        key = self._keys[job]
+        standing = self._jobs.get(job).document.standings.get(key)
+        return self.ledger(job).standings[key] if standing is None else standing
 
     def published(self, job: str) -> int:
         """The store's number of the change that made the job's newest version."""
@@ -171,9 +177,14 @@ class Store:
         self._news.clear()
         return news
 
-    def enter(self, job: str, definition: Definition) -> None:
-        """Keep a job of this process; nothing is written of it before it asks for something."""
+    def enter(self, job: str, definition: Definition) -> bool:
+        """Keep a job of this process, and say whether anything is known of it.
+
+        Nothing is written of it before it asks for something.
+        """
         self._definitions[job] = definition
+        self._keys[job] = ledger.key_of(definition)
+        return job in self._jobs
 
     async def catch_up(self) -> None:
         """Learn what others have changed until now; a notice of it may still be on its way."""
@@ -199,7 +210,7 @@ class Store:
             return ledger.requested(known, key, now=now)
 
         after = await self.adjust(job, asked)
-        return None if after is None else after.standings[self._key(job)].requested
+        return None if after is None else after.standings[self._keys[job]].requested
 
     async def acquire(self, job: str, *, hurried_at: float | None = None) -> Grant | None:
         """Start an attempt; None where there is none to be made, or another process makes it."""
@@ -217,7 +228,7 @@ class Store:
         after = await self.adjust(job, acquired)
         if after is None:
             return None
-        standing = after.standings[self._key(job)]
+        standing = after.standings[self._keys[job]]
         return Grant(job, standing.fence, standing.requested)
 
     def stage(self, job: str, content: Content, etag: str) -> Stored:
@@ -477,16 +488,20 @@ class Store:
         return self._alive | {standing.holder}
 
     def _entered(self, job: str, known: Ledger) -> Ledger:
-        return ledger.entered(known, self._definitions[job], now=self._since)
+        if self._keys[job] in known.standings:
+            self._entries.pop(job, None)
+            return known
+        before, entered = self._entries.get(job, (None, known))
+        if before is not known:  # made once: until its first attempt a job is asked for it often
+            entered = ledger.entered(known, self._definitions[job], now=self._since)
+            self._entries[job] = known, entered
+        return entered
 
     def _by_key(
         self, job: str, change: Callable[[Ledger, str], Ledger | None]
     ) -> Callable[[Ledger], Ledger | None]:
-        key = self._key(job)
+        key = self._keys[job]
         return lambda known: change(self._entered(job, known), key)
-
-    def _key(self, job: str) -> str:
-        return ledger.key_of(self._definitions[job])
 
     def _body_at_hand(self, job: str, body: str) -> bytes | None:
         """A body that is not in the store: a new one, or the one that is served."""
@@ -573,7 +588,7 @@ class _Jobs:
         if key not in ours.standings:
             return None  # nothing has been asked of it yet
         current = ours.version(ours.standings[key].current)
-        return ledger.reunited(
+        return reunion.reunited(
             theirs,
             ours,
             key,

@@ -1,7 +1,7 @@
 """What a worker process is asked and what it answers, and how both get to the other side.
 
 Over the socket between the two processes go descriptors, never bytes: a file with a task and one
-with the body that it is about; back comes a file with the outcome.
+with the body that it is about, unless the worker has kept that; back comes a file with the outcome.
 """
 
 import pickle
@@ -9,13 +9,14 @@ import socket
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias, TypeVar, cast
 
-from refresher import json_patch, pipeline, pointer, representation
+from refresher import json_patch, pipeline, representation
 from refresher.errors import GuardRefused, RefreshFailed
 from refresher.model import Content, Payload
 from refresher.pipeline.pages import Page, PageRule, read_page
-from refresher.pointer import NotThere, Opened, Path
+from refresher.pointer import NotThere, Path
 from refresher.representation import Representation
 from refresher.spool import Spool
+from refresher.texts import Parsed, Texts
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -112,15 +113,35 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True)
+class Looked:
+    """What was found in a text, and which texts can be looked into again without being sent."""
+
+    values: list[bytes | NotThere]
+    kept: frozenset[str]
+    """Their ETags."""
+
+
+@dataclass(frozen=True, slots=True)
 class Lookup:
     """To find in a body that is JSON the values at some pointers."""
 
+    etag: str
+    """The body's; a worker that has kept what it parsed of it need not be sent it again."""
     paths: tuple[Path, ...]
 
-    def carry_out(self, body: bytes) -> list[bytes | NotThere]:
-        """Find them, in their order."""
-        opened: dict[Path, Opened] = {}
-        return [pointer.find(body, path, opened) for path in self.paths]
+    def carry_out(self, body: bytes) -> Looked:
+        """Find them, in their order, and keep nothing."""
+        return Looked(Parsed(body).find(self.paths), frozenset())
+
+    def carry_out_with(self, texts: Texts, body: bytes | None) -> Looked:
+        """Find them, and keep the text among those; None for a body that is among them."""
+        parsed = texts.take(self.etag)
+        if parsed is None:
+            assert body is not None  # noqa: S101  whoever asks knows what is kept
+            parsed = Parsed(body)
+        values = parsed.find(self.paths)
+        texts.keep(self.etag, parsed)
+        return Looked(values, frozenset(texts))
 
 
 def pack_task(task: Task[object]) -> Spool:
@@ -136,7 +157,7 @@ def unpack_task(spool: Spool) -> Task[object]:
     return task
 
 
-def pack_outcome(outcome: object, body: bytes) -> Spool:
+def pack_outcome(outcome: object, body: bytes | None) -> Spool:
     """Write an outcome down; where it has the very body that came, it says no more than that."""
     spool = Spool()
     _Pickler(spool, body).dump(outcome)
@@ -161,12 +182,12 @@ def receive(channel: socket.socket) -> list[Spool]:
 
 
 class _Pickler(pickle.Pickler):
-    def __init__(self, spool: Spool, body: bytes) -> None:
+    def __init__(self, spool: Spool, body: bytes | None) -> None:
         super().__init__(spool, protocol=pickle.HIGHEST_PROTOCOL)
         self._body = body
 
     def persistent_id(self, value: object) -> str | None:
-        return _BODY if value is self._body else None
+        return _BODY if value is not None and value is self._body else None
 
 
 class _Unpickler(pickle.Unpickler):

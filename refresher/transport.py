@@ -90,15 +90,23 @@ def open_client(
         }
     )
     fields.update(utf8_fields(headers or {}))
-    return httpx.AsyncClient(
+    client = httpx.AsyncClient(
         base_url=base_url,
         auth=auth,
         headers=fields,
-        cookies=CookieJar(DefaultCookiePolicy(allowed_domains=[])),
         timeout=httpx.Timeout(None, connect=connect_timeout),
         trust_env=False,
         transport=transport or AiohttpTransport(tls=tls),
     )
+    client._cookies = _NoCookies(CookieJar(DefaultCookiePolicy(allowed_domains=[])))  # noqa: SLF001
+    return client
+
+
+class _NoCookies(httpx.Cookies):
+    """Takes none from an answer; a jar with that policy would first have it dressed as urllib's."""
+
+    def extract_cookies(self, response: httpx.Response) -> None:
+        """Leave them."""
 
 
 def new_tls(*, trusting: bool = True) -> ssl.SSLContext:
@@ -161,15 +169,11 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         _sending.set(_Sending(anew))
         return await self._session.request(
             request.method,
-            yarl.URL(str(request.url.copy_with(userinfo=b"", fragment=None)), encoded=True),
+            yarl.URL(str(_sendable(request.url)), encoded=True),
             headers=[(name.decode("ascii"), _text(value)) for name, value in _headers(request)],
             data=_content(request),
             allow_redirects=False,
-            # `connect` bounds all of it: the name, TCP and TLS. `sock_connect` would start
-            # again with every address that a name has, and leaves the name out.
-            timeout=aiohttp.ClientTimeout(
-                connect=timeout.get("connect"), sock_read=timeout.get("read")
-            ),
+            timeout=_timeout(timeout.get("connect"), timeout.get("read")),
             server_hostname=request.extensions.get("sni_hostname"),
             proxy=proxy,
         )
@@ -399,6 +403,20 @@ def _httpx_errors() -> Iterator[None]:
         raise httpx.RemoteProtocolError(message) from error
     except (aiohttp.ClientError, ValueError) as error:  # a URL or a header that cannot be sent
         raise httpx.LocalProtocolError(str(error)) from error
+
+
+@functools.lru_cache(maxsize=64)
+def _timeout(connect: float | None, read: float | None) -> aiohttp.ClientTimeout:
+    # `connect` bounds all of it: the name, TCP and TLS. `sock_connect` would start again with every
+    # address that a name has, and leaves the name out.
+    return aiohttp.ClientTimeout(connect=connect, sock_read=read)
+
+
+def _sendable(url: httpx.URL) -> httpx.URL:
+    """The URL without what is not for the server; to copy one takes longer than to look."""
+    if url.userinfo or url.fragment:
+        return url.copy_with(userinfo=b"", fragment=None)
+    return url
 
 
 def _headers(request: httpx.Request) -> list[tuple[bytes, bytes]]:

@@ -13,6 +13,8 @@ logger = logging.getLogger("refresher")
 _PERIOD = 0.25
 _BLOCKED = 0.5
 """Seconds without a turn of the loop that are worth a line."""
+_LOOKS = 10
+"""In which they are waited for, so that a machine that stands still is not taken for a block."""
 _SHOWN = 5
 """Frames of the stack that are shown, the innermost: where it is, and by what way."""
 _JOB = "refresher job "
@@ -50,7 +52,7 @@ class Watchdog:
                 self._loop.call_soon_threadsafe(alive.set)
             except RuntimeError:  # the loop has closed
                 return
-            if alive.wait(_BLOCKED):
+            if any(alive.wait(_BLOCKED / _LOOKS) for _ in range(_LOOKS)):
                 continue
             self._report()
             while not alive.wait(_PERIOD):  # one line a block, however long it lasts

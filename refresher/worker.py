@@ -14,9 +14,12 @@ from pathlib import Path
 
 from refresher.errors import RefreshFailed
 from refresher.model import Stage
-from refresher.tasks import Task, pack_outcome, receive, send, unpack_task
+from refresher.tasks import Lookup, Task, pack_outcome, receive, send, unpack_task
+from refresher.texts import Texts
 
 _NICE = 10
+_KEPT = 256 * 1024 * 1024
+"""Bytes of texts that were looked into, and of what was parsed of them; as long as it lives."""
 
 
 def main() -> None:
@@ -27,22 +30,27 @@ def main() -> None:
     gc.disable()  # what is parsed has no cycles; looking for them over and over takes its time
     with socket.socket(fileno=0) as channel, contextlib.suppress(ConnectionError):
         threading.Thread(target=_end_with, args=(channel,), daemon=True).start()
-        while _work(channel):
-            gc.collect()
+        texts = Texts(_KEPT)
+        while _work(channel, texts):
+            gc.collect(1)  # what a task leaves is young; texts that are kept have grown old
 
 
-def _work(channel: socket.socket) -> bool:
+def _work(channel: socket.socket, texts: Texts) -> bool:
     """Carry out one task; False where none will come."""
     files = receive(channel)
     if not files:
         return False
-    task, body = unpack_task(files[0]), files[1].read()
-    send(channel, pack_outcome(_outcome(task, body), body))
+    told, *sent = files
+    body = sent[0].read() if sent else None
+    send(channel, pack_outcome(_outcome(unpack_task(told), body, texts), body))
     return True
 
 
-def _outcome(task: Task[object], body: bytes) -> object:
+def _outcome(task: Task[object], body: bytes | None, texts: Texts) -> object:
     try:
+        if isinstance(task, Lookup):
+            return task.carry_out_with(texts, body)
+        assert body is not None  # noqa: S101  only texts are kept
         return task.carry_out(body)
     except RefreshFailed as refusal:
         return refusal

@@ -27,7 +27,7 @@ from refresher.pipeline.pages import Page, PageRule
 from refresher.pointer import NotThere, Path
 from refresher.representation import Representation
 from refresher.spool import Spool, Spooled
-from refresher.tasks import Comparison, Lookup, Paging, Refining, Task, Verdict
+from refresher.tasks import Comparison, Looked, Lookup, Paging, Refining, Task, Verdict
 from refresher.threads import handover
 
 T = TypeVar("T")
@@ -64,9 +64,11 @@ class Workshop:
 
     A context manager, for one loop. Each worker has a thread of its own that waits for it; a worker
     that dies, or is killed because nobody waits any longer, is replaced when there is work again.
+    There are `workers` of them at most; each keeps the texts that it has looked into.
     """
 
-    def __init__(self, *, idle: float = _IDLE) -> None:
+    def __init__(self, *, workers: int = _WORKERS, idle: float = _IDLE) -> None:
+        self._workers = workers
         self._idle = idle
         self._work: queue.SimpleQueue[Callable[[_Worker], None] | None] = queue.SimpleQueue()
         self._open = 0
@@ -139,15 +141,19 @@ class Workshop:
             raise outcome
         return outcome
 
-    async def look_up(self, body: bytes, paths: Sequence[Path]) -> list[bytes | NotThere]:
-        """Find values in a large body that is JSON.
+    async def look_up(
+        self, etag: str, body: bytes, paths: Sequence[Path]
+    ) -> list[bytes | NotThere]:
+        """Find values in a large body that is JSON, and known by that ETag.
+
+        It is parsed once as long as the worker lives, and has room for what it parsed.
 
         Raises:
             RefreshFailed: the worker process died over it.
         """
-        outcome = await self._outcome_elsewhere(Lookup(tuple(paths)), body)
+        outcome = await self._outcome_elsewhere(Lookup(etag, tuple(paths)), body)
         if not isinstance(outcome, RefreshFailed):
-            return outcome
+            return outcome.values
         try:
             raise outcome
         finally:
@@ -191,7 +197,7 @@ class Workshop:
 
     def _staff(self) -> None:
         """Have a worker for each task, as far as there may be one."""
-        while len(self._keepers) < min(self._open, _WORKERS):
+        while len(self._keepers) < min(self._open, self._workers):
             keep, gone = handover(self._keep)
             self._keepers.add(gone)
             gone.add_done_callback(self._left)
@@ -274,6 +280,8 @@ class _Worker:
 
     def __init__(self) -> None:
         self._running: tuple[subprocess.Popen[bytes], socket.socket] | None = None
+        self._kept: frozenset[str] = frozenset()
+        """The ETags of the texts that the process has kept."""
 
     def __enter__(self) -> Self:
         return self
@@ -310,10 +318,13 @@ class _Worker:
         assert self._running is not None  # noqa: S101  it was asked to be there
         _, channel = self._running
         with ExitStack() as files:
-            told = files.enter_context(closing(tasks.pack_task(task)))
-            file = body if isinstance(body, Spool) else files.enter_context(closing(_file_of(body)))
+            sent = [files.enter_context(closing(tasks.pack_task(task)))]
+            if isinstance(body, Spool):
+                sent.append(body)
+            elif not (isinstance(task, Lookup) and task.etag in self._kept):
+                sent.append(files.enter_context(closing(_file_of(body))))
             try:
-                tasks.send(channel, told, file)
+                tasks.send(channel, *sent)
                 answer = tasks.receive(channel)
             except ConnectionError:
                 answer = []
@@ -323,7 +334,10 @@ class _Worker:
                     f"worker process died over {len(body)} bytes: {self._end()}",
                     transient=True,
                 )
-            return tasks.unpack_outcome(files.enter_context(closing(answer[0])), task, body)
+            outcome = tasks.unpack_outcome(files.enter_context(closing(answer[0])), task, body)
+            if isinstance(task, Lookup):
+                self._kept = outcome.kept if isinstance(outcome, Looked) else frozenset()
+            return outcome
 
     def kill(self) -> None:
         """End the process at once; from any thread."""
@@ -336,6 +350,7 @@ class _Worker:
         if self._running is None:
             return ""
         (process, channel), self._running = self._running, None
+        self._kept = frozenset()
         channel.close()
         process.kill()
         return ending_of(process.wait())

@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, settings
 
 from refresher.transport import open_client
 from tests.faults import FaultServer, serving
+from tests.patient import OPTIONS
 from tests.valkey import Valkey, running
 
 # How long an example takes says more of the machine, and what else it does, than of the code. The
@@ -22,8 +23,8 @@ settings.load_profile("refresher")
 
 
 @pytest.fixture(scope="session")
-def anyio_backend() -> str:
-    return "asyncio"
+def anyio_backend() -> tuple[str, dict[str, object]]:
+    return "asyncio", {**OPTIONS}
 
 
 @pytest.fixture(autouse=True)

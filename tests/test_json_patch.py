@@ -68,6 +68,9 @@ def operations(before: bytes, after: bytes) -> list[dict[str, Any]]:
         (b"true", b"false", [("replace", "", False)]),
         (b"{}", b"[]", [("replace", "", [])]),
         (b'{"a":"1"}', b'{"a":1}', [("replace", "/a", "1")]),
+        (b'["\\ud83d"]', b'["\\ud83d" ]', [("replace", "", ["\ud83d"])]),
+        (b'{"a":"x"}', b'{"a":"\\udc00"}', [("replace", "", {"a": "\udc00"})]),
+        (b'"\\udc00"', b'"x"', [("replace", "", "x")]),
     ],
 )
 def test_a_patch_says_what_has_changed_and_no_more(

@@ -81,8 +81,33 @@ def test_a_value_that_has_no_members_has_nothing_to_point_to(text: bytes) -> Non
     assert at(b"/", text) == at(b"/0", text) == NotThere(0)
 
 
-def test_an_object_with_half_a_character_for_a_key_has_nothing_to_point_to() -> None:
-    assert at(b"/a", b'{"\\ud800": 1, "a": 2}') == NotThere(0)
+@pytest.mark.parametrize(
+    ("raw", "value"),
+    [
+        (b"/a", b"2"),
+        (b"/deep/1/half", b'"\\uDC00"'),
+        (b"/deep/0", b"1.50"),
+        (b"/deep/1/long", b"1" * 5000),
+        (b"/twice", b'{ "b" :[ ] }'),
+        (b"/twice/b", b"[ ]"),
+        (b"/empty", b"{ }"),
+    ],
+)
+def test_half_of_a_surrogate_pair_hides_nothing(raw: bytes, value: bytes) -> None:
+    text = (
+        b' { "\\ud800" : 1, "a":2 ,"twice": 0, "deep" : [1.50 , {"half": "\\uDC00", "long":'
+        + b"1" * 5000
+        + b'}],"twice":{ "b" :[ ] },\n"empty":{ } }'
+    )
+    assert at(raw, text) == value
+    assert at(raw, b'{"x": "\\udfff", "y":' + text + b"}") == NotThere(0)
+    assert at(b"/1/y" + raw, b' [ "\\udfff" , {"x": "\\udfff", "y":' + text + b"} ] ") == value
+
+
+def test_a_key_that_no_text_can_be_is_named_by_no_pointer() -> None:
+    text = b'{"\\ud800": 1, "a": []}'
+    for raw in (b"/%ED%A0%80", b"/\\ud800", b"/%EF%BF%BD", b"/a/0", b"/a/"):
+        assert isinstance(at(raw, text), NotThere)
 
 
 def test_what_was_looked_into_is_there_for_the_next() -> None:
@@ -131,3 +156,5 @@ def test_every_value_of_a_document_is_found(document: object, data: st.DataObjec
             value = value[index]
     if path:
         assert at(raw_of(path), written(document).encode()) == written(value).encode()
+        odd = f'["\\ud83d", {written(document)}]'.encode()
+        assert at(b"/1" + raw_of(path), odd) == written(value).encode()

@@ -80,10 +80,10 @@ async def test_the_heart_beats() -> None:
     scene = Scene()
     async with scheduling(scene) as scheduler:
         await anyio.sleep(0.02)
-        before = scheduler.since_heartbeat()
-        assert before > 0
+        assert scheduler.since_heartbeat() > 0
+        began = anyio.current_time()
         await scene.clock.advance(HEARTBEAT)
-        assert scheduler.since_heartbeat() < before
+        assert scheduler.since_heartbeat() < anyio.current_time() - began
 
 
 @pytest.mark.parametrize("schedule", [Interval(100.0), EVERY_SECOND_MINUTE])

@@ -137,7 +137,7 @@ async def test_a_rotated_secret_brings_nothing_else_that_was_edited(tmp_path: Pa
         edited = job.format("a", "a") + job.format("b", "elsewhere")
         config.write_text(f"{edited}[jobs.new]\nurl = 'http://x'\n")
         secret.write_text("n3w-token")
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             while upstream.asked[-1].headers["authorization"] != "Bearer n3w-token":
                 await cache.refresh("a")
                 await anyio.sleep(0.05)

@@ -133,7 +133,7 @@ class Member:
 
     async def news(self) -> list[str]:
         """The jobs of which there is news, in any order."""
-        with anyio.fail_after(5):
+        with anyio.fail_after(60):
             return sorted(await self.store.news())
 
     @property

@@ -1,11 +1,11 @@
 import pytest
 from fastapi import FastAPI
 from pydantic import BaseModel
-from starlette.testclient import TestClient
 
 from refresher import UNCHANGED, Refresher, RefresherError, State, UnknownJob
 from refresher.testing import freeze
 from tests.fakes import FakeClock, settled
+from tests.patient import client_of
 from tests.web.serving import TOKEN, Upstream, cache_of
 
 
@@ -21,7 +21,7 @@ def test_a_frozen_value_is_served_and_no_source_is_asked() -> None:
     app = FastAPI(lifespan=cache.lifespan)
     app.include_router(cache.router())
     for _ in range(2):
-        with TestClient(app) as client:
+        with client_of(app) as client:
             answer = client.get("/data/names")
             assert answer.json() == ["frozen"]
             assert answer.headers["cache-status"].startswith("refresher; hit; ttl=")

@@ -98,7 +98,7 @@ async def main():
 asyncio.run(main())
 """
     done = subprocess.run(  # noqa: S603  our own program
-        [sys.executable, "-c", program], capture_output=True, text=True, timeout=20, check=True
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
     )
     assert done.stdout.split() == ["abandoned", "abandoned"]
 
@@ -118,7 +118,7 @@ async def test_a_lane_takes_calls_in_their_order_and_ends_when_it_is_closed() ->
 
 async def test_what_nobody_waits_for_any_more_is_left_out_of_a_lane() -> None:
     lane, released, calls = Lane("lane"), threading.Event(), list[int]()
-    lane.post(lambda: None if released.wait(10) else calls.append(0))
+    lane.post(lambda: None if released.wait(60) else calls.append(0))
     with anyio.move_on_after(0):
         await lane.run(partial(calls.append, 1))
     released.set()

@@ -19,7 +19,7 @@ async def until(cache: Refresher, holds: Callable[[], bool]) -> None:
     """Wait until it holds, looking whenever something has become known of a job."""
     known = asyncio.Event()
     cache.service.states.listen(lambda *_: known.set())
-    with anyio.fail_after(20):
+    with anyio.fail_after(60):
         while not holds():
             known.clear()
             await known.wait()

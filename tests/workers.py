@@ -49,7 +49,7 @@ def children(of: int | None = None) -> set[int]:
 
 async def until(condition: Callable[[], object]) -> None:
     """Wait for another process to do something; how long that takes is the machine's affair."""
-    with anyio.fail_after(30):
+    with anyio.fail_after(60):
         while not await anyio.to_thread.run_sync(condition):  # noqa: ASYNC110  no event of ours
             await anyio.sleep(0.01)
 

@@ -1,7 +1,7 @@
 """A configuration, from wherever it is written to what is to be run."""
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TypeVar
@@ -27,7 +27,6 @@ from refresher.config.overrides import (
 from refresher.config.plans import JobPlan, plan_jobs
 from refresher.config.problems import Problems
 from refresher.config.references import Mark, References, mark_of
-from refresher.config.schema import keys_at
 from refresher.config.tls_files import check_tls
 from refresher.config.tree import KeyPath, Origin, Table, Tree
 from refresher.config.units import written_duration
@@ -166,7 +165,7 @@ def _given(jobs: Mapping[str, Mapping[str, object]]) -> Table:
 
 def _check_tables(tree: Tree, problems: Problems) -> None:
     """Note what the top level cannot have; what should be a table and is not is taken out."""
-    known = keys_at(())
+    known = [table.name for table in fields(FileConfig)]
     for key in tree.values.keys() - set(known):
         problems.add_unknown((key,), known)
     for named in ("jobs", "upstreams"):

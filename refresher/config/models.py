@@ -13,7 +13,7 @@ from refresher.config import values as v
 from refresher.config.units import Share
 
 _FIVE_PERCENT = Share(0.05)
-_STRICT = ConfigDict(extra="forbid", use_attribute_docstrings=True)
+_STRICT = ConfigDict(extra="forbid")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,13 +1,17 @@
 """The JSON Schema of a configuration file, made from the models."""
 
+import ast
+import inspect
+from collections.abc import Iterator
 from functools import cache
+from itertools import pairwise
 from typing import Any, cast
 
 from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
-from refresher.config.models import FileConfig
+from refresher.config import models
 from refresher.config.names import NAME
 from refresher.config.tree import KeyPath
 
@@ -18,7 +22,7 @@ _REFERENCE = {"type": "string", "pattern": r"\$\{[^}]+\}"}
 
 def json_schema() -> dict[str, object]:
     """The schema of `config.toml`, with every key's type, default and meaning (draft 2020-12)."""
-    schema = _bare_schema()
+    schema = _described(_bare_schema())
     return {"$schema": _DIALECT, **_open_to_references(schema), "title": "refresher"}
 
 
@@ -63,12 +67,53 @@ class _AsWritten(GenerateJsonSchema):
 @cache
 def _bare_schema() -> JsonSchemaValue:
     # In serialization mode, because only then defaults are as a person writes them: "5m", not 300.
-    schema = TypeAdapter(FileConfig).json_schema(
+    schema = TypeAdapter(models.FileConfig).json_schema(
         mode="serialization", schema_generator=_AsWritten, ref_template="#/$defs/{model}"
     )
     for named in ("jobs", "upstreams"):
         schema["properties"][named]["propertyNames"] = {"pattern": f"^({NAME})$"}
     return schema
+
+
+def _described(schema: JsonSchemaValue) -> JsonSchemaValue:
+    """The schema with what the docstring below each key says.
+
+    pydantic would take these up too (`use_attribute_docstrings`), but whenever it validates, and
+    for each model it reads all models: of the start with one job that was a fifth.
+    """
+    meanings = _meanings()
+
+    def table(name: str, written: JsonSchemaValue) -> JsonSchemaValue:
+        of_keys: dict[str, str] = {}
+        for model in reversed(getattr(models, name).__mro__):
+            of_keys.update(meanings.get(model.__name__, {}))
+        keys = {
+            key: {**value, "description": of_keys[key]} if key in of_keys else value
+            for key, value in written["properties"].items()
+        }
+        return {**written, "properties": keys}
+
+    tables = {name: table(name, written) for name, written in schema["$defs"].items()}
+    return {**table(models.FileConfig.__name__, schema), "$defs": tables}
+
+
+def _meanings() -> dict[str, dict[str, str]]:
+    """The docstrings below the keys of the models, by model and key."""
+    return {
+        model.name: dict(_keys_with_docstrings(model))
+        for model in ast.parse(inspect.getsource(models)).body
+        if isinstance(model, ast.ClassDef)
+    }
+
+
+def _keys_with_docstrings(model: ast.ClassDef) -> Iterator[tuple[str, str]]:
+    for pair in pairwise(model.body):
+        match pair:
+            case (
+                ast.AnnAssign(target=ast.Name(id=key)),
+                ast.Expr(value=ast.Constant(value=str(text))),
+            ):
+                yield key, inspect.cleandoc(text)
 
 
 def _open_to_references(schema: Any) -> Any:  # noqa: ANN401  JSON

@@ -1,6 +1,7 @@
 """`refresher serve`: the service as a process."""
 
 import asyncio
+import gc
 import logging
 import os
 import shlex
@@ -10,6 +11,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 from refresher import build
@@ -49,8 +51,11 @@ def serve(
         signal.signal(number, leave)
     config = load(path, environ=os.environ, overrides=overrides)
     if config.store.url is None:
-        overrides = {**overrides, "store.url": _usual_store(config)}
-        config = load(path, environ=os.environ, overrides=overrides)
+        url = _usual_store(config)
+        overrides = {**overrides, "store.url": url}
+        if config.server.workers > 1 and url == "memory://":
+            load(path, environ=os.environ, overrides=overrides)  # says that they cannot share it
+        config = replace(config, store=replace(config.store, url=url))
     return serve_config(config, path, overrides=overrides, listening=listening)
 
 
@@ -92,7 +97,7 @@ def serve_config(
             listening(url)
 
         if config.server.workers == 1:
-            cache = Refresher.from_toml(path, overrides=overrides, admin_token=token)
+            cache = Refresher.from_toml(path, overrides=overrides, admin_token=token, read=config)
             log_to_stderr(lambda text: cache.redact(known.redact(text)))
             server = make_server(Server, cache, config)
             server.take_signals()
@@ -115,6 +120,7 @@ def serve_config(
                 grace=config.server.shutdown_grace,
                 closing=listener.close,
             )
+            gc.enable()  # as whoever answers does
             return supervisor.run()
 
 

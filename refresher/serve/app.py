@@ -30,12 +30,11 @@ def create_app(cache: Refresher) -> ASGIApp:
     )
     app.include_router(cache.router())
     _answer_errors_with_problems(app)
-    front = cache.in_front_of(app)
 
     async def told_in_sentences(scope: Scope, receive: Receive, send: Send) -> None:
-        await front(scope, receive, _in_a_sentence(send) if scope["type"] == "lifespan" else send)
+        await app(scope, receive, _in_a_sentence(send) if scope["type"] == "lifespan" else send)
 
-    return told_in_sentences
+    return cache.in_front_of(told_in_sentences)
 
 
 def _in_a_sentence(send: Send) -> Send:

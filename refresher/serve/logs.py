@@ -9,8 +9,8 @@ from refresher.redacted_logs import RedactingFilter
 
 logger = logging.getLogger("refresher")
 
-_LAST_WORDS = 0.2
-"""Seconds that a line may take to be written."""
+_LAST_WORDS = 20
+"""Hundredths of a second that a line may take to be written."""
 
 
 def log_to_stderr(redact: Callable[[str], str]) -> None:
@@ -31,4 +31,7 @@ def say(level: int, message: str, *values: object) -> None:
     """
     line = threading.Thread(target=logger.log, args=(level, message, *values), daemon=True)
     line.start()
-    line.join(_LAST_WORDS)
+    for _ in range(_LAST_WORDS):  # of which a machine that stands still takes but one
+        line.join(0.01)
+        if not line.is_alive():
+            break

@@ -8,13 +8,14 @@ uvicorn has for it, and so does a read where that way does more: access log, a l
 import logging
 import re
 import time
-from asyncio import AbstractEventLoop
-from collections.abc import Mapping
+from asyncio import AbstractEventLoop, Transport
+from collections.abc import Mapping, Sized
 from http import HTTPStatus
 from typing import Any, Final
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
 from refresher.facade import Refresher
@@ -36,6 +37,7 @@ _RELIED_ON: Final = frozenset(
         "limit_concurrency",
         "loop",
         "parser",
+        "pipeline",
         "server_state",
         "timeout_keep_alive",
         "timeout_keep_alive_task",
@@ -44,7 +46,11 @@ _RELIED_ON: Final = frozenset(
 )
 """Attributes of uvicorn's protocol that this looks at."""
 _OVERRIDDEN: Final = (
+    "_start_asgi_task",
+    "connection_lost",
+    "connection_made",
     "data_received",
+    "on_body",
     "on_headers_complete",
     "on_message_begin",
     "on_message_complete",
@@ -54,6 +60,10 @@ _OVERRIDDEN: Final = (
 
 _WHOLE_SNAPSHOT: Final = re.compile(rb"/data/[a-z0-9_-]+")
 """Targets that mean a job's name and nothing more; others may, after decoding, and are not ours."""
+_LONGEST_WAIT: Final = 64 * 1024
+"""Bytes of a head, or of what follows a body, that may come without its end; as under h11."""
+_LONGEST_TARGET: Final = 0xFFFF
+"""Bytes; httptools takes none apart that is longer."""
 _METHODS: Final = {b"GET": "GET", b"HEAD": "HEAD"}
 _BEYOND_READING: Final = frozenset(
     {b"content-length", b"expect", b"prefer", b"transfer-encoding", b"upgrade"}
@@ -101,34 +111,57 @@ class WireProtocol(HttpToolsProtocol):
         """Whether all that came so far are whole requests."""
         self._is_answered = False
         """Whether the request that is being parsed has its answer."""
+        self.url = b""
+        self._is_head = False
+        """Whether it is in its head that the request is being parsed."""
+        self._got_on = False
+        """Whether what came last brought a part of a request to its end, or some of a body."""
+        self._waited = 0
+        """Bytes that came since something did."""
         self._begun = 0
         """Requests that began in what came last."""
         self._decision: Decision | None = None
         """What was decided for the last of them that was answered the short way."""
         self._answered_at = 0.0
+        self._running: RequestResponseCycle | None = None
+        """What the application was given last; of what has come, `cycle` is the last."""
+
+    def connection_made(self, transport: Transport) -> None:  # type: ignore[override]  # as there
+        """Begin."""
+        super().connection_made(transport)
+        self.flow = _Flow(transport, self.pipeline)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """End; uvicorn tells the request that came last, not the one that is being answered."""
+        if self._running is not None and not self._running.response_complete:
+            self._running.disconnected = True
+            self._running.message_event.set()
+        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         """Take in what has come."""
         reads = self._reads
         if reads is None or not self._is_between:
-            super().data_received(data)
+            self._take_in(data)
             return
         if self._is_idle() and (written := self._recalled(reads, data)) is not None:
             self._send(written)
             return
         self._begun, self._decision = 0, None
-        super().data_received(data)
+        self._take_in(data)
         if self._decision is not None and self._begun == 1:
             reads.remember(data, self._decision)
 
     def on_message_begin(self) -> None:
         """Prepare for a request."""
         self._is_between = False
+        self._is_head = self._got_on = True
         self._begun += 1
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         """Answer a request, or have it answered."""
+        self._is_head, self._got_on = False, True
         reads = self._reads
         if reads is not None and self._is_idle():
             decision = self._decided(reads)
@@ -138,6 +171,11 @@ class WireProtocol(HttpToolsProtocol):
                 self._send(reads.write(decision))
                 return
         super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Take in a part of a body."""
+        self._got_on = True
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         """Be ready for the next request."""
@@ -150,24 +188,58 @@ class WireProtocol(HttpToolsProtocol):
     def timeout_keep_alive_handler(self) -> None:
         """Close the connection, unless requests were answered since the timer was set.
 
-        Setting it anew for each of those would cost a tenth of what they cost.
+        Setting it anew for each of those would cost a tenth of what they cost. Nor is it closed to
+        a client that is slow to read, and has asked for more before.
         """
         left = self._answered_at + self.timeout_keep_alive - self.loop.time()
         if left > 0:
             self._wait_for_requests(left)
+        elif not self._is_idle():
+            self._wait_for_requests(self.timeout_keep_alive)
         else:
             super().timeout_keep_alive_handler()
 
     def send_400_response(self, msg: str) -> None:
         """Refuse what is no HTTP; as everywhere, with a problem (RFC 9457)."""
         del msg
-        refusal = problem(
-            HTTPStatus.BAD_REQUEST,
-            None,
-            "this is no HTTP/1.1 request that can be understood: malformed, or of a method that "
-            "does not exist",
-            headers={"connection": "close"},
-        )
+        if len(self.url) > _LONGEST_TARGET:
+            self._refuse(
+                HTTPStatus.REQUEST_URI_TOO_LONG,
+                f"the target of a request has {_LONGEST_TARGET} bytes at most",
+            )
+        else:
+            self._refuse(
+                HTTPStatus.BAD_REQUEST,
+                "this is no HTTP/1.1 request that can be understood: malformed, or of a method "
+                "that does not exist",
+            )
+
+    def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:  # noqa: ANN401  its type is private
+        self._running = cycle
+        super()._start_asgi_task(cycle, app)
+
+    def _take_in(self, data: bytes) -> None:
+        """Parse it, unless what never ends has come for long enough: it is kept until it does."""
+        self._got_on = False
+        super().data_received(data)
+        if self._is_between or self._got_on:
+            self._waited = 0
+            return
+        self._waited += len(data)
+        if self._waited <= _LONGEST_WAIT or self.transport.is_closing():
+            return
+        if not self._is_head or not self._is_idle():
+            self.transport.close()
+        elif len(self.url) > _LONGEST_TARGET:
+            self.send_400_response("")
+        else:
+            self._refuse(
+                HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+                f"the header fields of a request have to end within {_LONGEST_WAIT} bytes",
+            )
+
+    def _refuse(self, status: HTTPStatus, detail: str) -> None:
+        refusal = problem(status, None, detail, headers={"connection": "close"})
         self.transport.writelines(write(refusal, time.time())[1:])
         self.transport.close()
 
@@ -216,6 +288,24 @@ class WireProtocol(HttpToolsProtocol):
         self.timeout_keep_alive_task = self.loop.call_later(
             seconds, self.timeout_keep_alive_handler
         )
+
+
+class _Flow(FlowControl):
+    """Has a client that asks on and on wait for its answers: uvicorn reads on after each of them.
+
+    Args:
+        transport: The connection.
+        pipeline: The requests that wait until those before them are answered.
+    """
+
+    def __init__(self, transport: Transport, pipeline: Sized) -> None:
+        super().__init__(transport)
+        self._pipeline = pipeline
+
+    def resume_reading(self) -> None:
+        """Read on, once nothing waits that has been read already."""
+        if not self._pipeline:
+            super().resume_reading()
 
 
 def _reads_of(app_state: Mapping[str, object]) -> Reads | None:

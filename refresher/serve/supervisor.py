@@ -149,7 +149,9 @@ class Supervisor:
         self._closing()
 
     def _end_anyhow(self) -> None:
-        time.sleep(self._grace + 2 * _LATE)  # the log may be a pipe that nobody reads
+        time.sleep(self._grace + _LATE)  # the log may be a pipe that nobody reads
+        for _ in range(100):  # of which a machine that stands still takes but one
+            time.sleep(_LATE / 100)
         os._exit(self._status)
 
     def _look_after(self, post: _Post) -> None:

@@ -5,6 +5,7 @@ of two descriptors, and ends when the other end of the channel does: at the late
 supervisor, however that comes to its end.
 """
 
+import gc
 import logging
 import os
 import shutil
@@ -30,6 +31,7 @@ logger = logging.getLogger("refresher")
 
 def main() -> None:
     """Serve until told to end."""
+    gc.disable()  # until the server answers
     signal.signal(signal.SIGTERM, leave)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor has it too, and says what follows
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
@@ -41,13 +43,15 @@ def main() -> None:
 
 def _serve(assignment: Assignment, channel: socket.socket, listener: socket.socket) -> int:
     path, overrides, token = assignment.config, assignment.overrides, assignment.admin_token
-    cache = Refresher.from_toml(path, overrides=overrides, admin_token=token, seat=assignment.seat)
     try:
         config = load(path, environ=os.environ, overrides=overrides)
     except ConfigError as error:  # it has been edited since the service started
         log_to_stderr(Redactor(filter(None, (token,))).redact)
         logger.error("the configuration cannot be used any more: %s", error)  # noqa: TRY400
         return 1
+    cache = Refresher.from_toml(
+        path, overrides=overrides, admin_token=token, read=config, seat=assignment.seat
+    )
     known = Redactor({*config.secrets, *filter(None, (token,))})
     log_to_stderr(lambda text: cache.redact(known.redact(text)))
     server = make_server(WorkerServer, cache, config)

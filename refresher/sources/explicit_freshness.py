@@ -1,8 +1,7 @@
 """How long an upstream itself says that its answer stays current (RFC 9111, section 4.2)."""
 
 import re
-
-import httpx
+from collections.abc import Mapping
 
 from refresher.httpdate import parse_http_date
 
@@ -11,11 +10,12 @@ _FOREVER = 3_650 * 86_400.0
 """Seconds in ten years: no number of digits is more."""
 
 
-def fresh_for(headers: httpx.Headers, *, now: float) -> float | None:
+def fresh_for(headers: Mapping[str, str], *, now: float) -> float | None:
     """Seconds that an answer which arrives now stays current; None where it does not say, or not.
 
     That is its max-age, else what Expires leaves from Date on, less the Age it has gathered in
     caches on the way. `s-maxage` is for caches that its origin can purge, and so not for us.
+    `headers` finds fields by their names in lower case.
     """
     directives: dict[str, str] = {}
     for name, quoted, bare in _DIRECTIVE.findall(headers.get("cache-control", "")):
@@ -32,7 +32,7 @@ def fresh_for(headers: httpx.Headers, *, now: float) -> float | None:
     return left if left > 0 else None
 
 
-def _until_expires(headers: httpx.Headers, now: float) -> float | None:
+def _until_expires(headers: Mapping[str, str], now: float) -> float | None:
     expires = parse_http_date(headers.get("expires", ""), now=now)
     if expires is None:  # `0` and the like mean that it has expired already
         return None

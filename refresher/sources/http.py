@@ -4,14 +4,14 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import lru_cache
 from typing import cast
 
 import httpx
 
 from refresher.auth import BasicAuth
 from refresher.errors import RefreshFailed
-from refresher.fields import utf8_fields
+from refresher.fields import plain_fields, utf8_fields
 from refresher.model import NotModified, Payload, Stage
 from refresher.reach import EXTENSION, ForbiddenAddress, Reach
 from refresher.sources.body import read_body
@@ -124,28 +124,32 @@ class HttpSource:
         self._on_exhausted = on_exhausted
         self._spool_from = spool_from
         self._conditional = request.conditional and request.method == "GET"
+        self._timeout = _timeout(request.connect_timeout)
+        self._known: tuple[Hop, httpx.Auth] | None = None
 
-    # Parsing a URL takes 0.1 ms: ten thousand jobs that are not due yet do not wait for it.
-    @cached_property
+    @property
     def start(self) -> Hop:
         """What is asked for as it is configured."""
-        url = self._url
-        if url.userinfo or url.fragment:
-            url = url.copy_with(userinfo=b"", fragment=None)
-        return Hop(
-            self._request.method, with_params(url, self._request.params), self._request.content
-        )
+        return self._resolved()[0]
 
-    @cached_property
-    def _auth(self) -> httpx.Auth:
-        return self._request.auth or _auth_of(self._url)
-
-    @cached_property
-    def _url(self) -> httpx.URL:
-        try:
-            return httpx.URL(self._request.url)
-        except httpx.InvalidURL as error:  # longer than httpx allows, say
-            raise no_answer(error, "the configured url") from error
+    def _resolved(self) -> tuple[Hop, httpx.Auth]:
+        """What is asked for, and how that is authenticated."""
+        # Parsing a URL takes 0.1 ms: ten thousand jobs that are not due yet do not wait for it. (A
+        # cached_property would give each of them a dict, of 400 bytes, to be cached in.)
+        if self._known is None:
+            request = self._request
+            try:
+                url = httpx.URL(request.url)
+            except httpx.InvalidURL as error:  # longer than httpx allows, say
+                raise no_answer(error, "the configured url") from error
+            auth = request.auth or _auth_of(url)
+            if url.userinfo or url.fragment:
+                url = url.copy_with(userinfo=b"", fragment=None)
+            self._known = (
+                Hop(request.method, with_params(url, request.params), request.content),
+                auth,
+            )
+        return self._known
 
     async def fetch(self, since: str | None) -> Payload | Spooled | NotModified:
         """Ask the upstream for content other than that of the revision `since`.
@@ -173,32 +177,33 @@ class HttpSource:
         known = Validators.parse(since) if self._conditional else None
         while True:
             conditions = known.conditions(hop.url) if known else {}
-            async with self._ask(hop, conditions, reach) as response:
+            async with self._ask(hop, conditions, reach) as (response, fields):
                 status = response.status_code
                 if known and conditions and status == _NOT_MODIFIED:
-                    fresh = known.freshened(response.headers, hop.url)
+                    fresh = known.freshened(fields, hop.url)
                     return NotModified(
-                        revision=fresh.dump(), http_status=status, fresh_for=self._fresh(response)
+                        revision=fresh.dump(), http_status=status, fresh_for=self._fresh(fields)
                     )
                 if status not in REDIRECTS:
-                    payload = await self._payload(response, hop, taken)
-                    link = response.headers.get("link", "")
-                    return Answer(payload=payload, hop=hop, link=link)
-                location = response.headers.get("location")
+                    payload = await self._payload(response, fields, hop, taken)
+                    return Answer(payload=payload, hop=hop, link=fields.get("link", ""))
+                location = fields.get("location")
                 hop = follow(hop, status, location, max_redirects=self._request.max_redirects)
             reach.depart()
 
-    async def _payload(self, response: httpx.Response, hop: Hop, taken: int) -> Payload | Spooled:
+    async def _payload(
+        self, response: httpx.Response, fields: Mapping[str, str], hop: Hop, taken: int
+    ) -> Payload | Spooled:
         """The answer's body, if its status is one that is taken for data."""
-        status, fresh = response.status_code, self._fresh(response)
+        status, fresh = response.status_code, self._fresh(fields)
         if status not in self._request.ok_status:
             raise status_failure(response, now=self._request.now(), of_upstream=hop.trusted)
         try:
             async with _raw(response) as chunks:
                 body = await read_body(
                     chunks,
-                    codings=response.headers.get("content-encoding", ""),
-                    length=_length(response.headers),
+                    codings=fields.get("content-encoding", ""),
+                    length=_length(fields),
                     max_bytes=self._request.max_bytes,
                     taken=taken,
                     spool_from=self._spool_from,
@@ -208,33 +213,39 @@ class HttpSource:
         except RefreshFailed as error:
             error.http_status = status
             raise
-        content_type = response.headers.get("content-type")
-        found = Validators.of(response.headers, hop.url) if self._conditional else None
+        found = Validators.of(fields, hop.url) if self._conditional else None
         return answer_of(
             body,
-            content_type=content_type,
+            content_type=fields.get("content-type"),
             revision=found.dump() if found else None,
             http_status=status,
             fresh_for=fresh,
         )
 
-    def _fresh(self, response: httpx.Response) -> float | None:
-        return fresh_for(response.headers, now=self._request.now())
+    def _fresh(self, fields: Mapping[str, str]) -> float | None:
+        return fresh_for(fields, now=self._request.now())
 
     @asynccontextmanager
     async def _ask(
         self, hop: Hop, conditions: dict[str, str], reach: Reach
-    ) -> AsyncIterator[httpx.Response]:
-        """Send one request, and keep its connection until the answer has been dealt with."""
-        headers = utf8_fields(self._headers(hop))
-        headers.update(conditions)
-        request = self._client.build_request(
+    ) -> AsyncIterator[tuple[httpx.Response, Mapping[str, str]]]:
+        """Send one request, and keep its connection until the answer has been dealt with.
+
+        Beside the answer come its header fields, by their names in lower case.
+        """
+        headers = self._client.headers.copy()
+        if configured := self._headers(hop):
+            headers.update(utf8_fields(configured))
+        for name, value in conditions.items():
+            headers[name] = value
+        # Not the client's build_request: besides these it merges what this client has none of, and
+        # copies all fields seven times to do so.
+        request = httpx.Request(
             hop.method,
             hop.url,
             headers=headers,
             content=hop.content,
-            timeout=httpx.Timeout(None, connect=self._request.connect_timeout),
-            extensions={EXTENSION: reach},
+            extensions={EXTENSION: reach, "timeout": self._timeout},
         )
         began = time.perf_counter()
         try:
@@ -244,21 +255,22 @@ class HttpSource:
         try:
             response = await self._client.send(
                 request,
-                auth=self._auth if hop.trusted else _NO_AUTH,
+                auth=self._resolved()[1] if hop.trusted else _NO_AUTH,
                 stream=True,
                 follow_redirects=False,
             )
         except (httpx.TransportError, httpx.InvalidURL) as error:
             raise _unanswered(error, hop) from error
         try:
-            quiet = exhausted_for(response.headers, now=self._request.now())
+            fields = plain_fields(response.headers)
+            quiet = exhausted_for(fields, now=self._request.now())
             # A stranger's limits are not the upstream's.
             if quiet is not None and hop.trusted and self._on_exhausted is not None:
                 self._on_exhausted(quiet)
             if self._on_exchange is not None:
                 duration = time.perf_counter() - began
                 self._on_exchange(_exchange(hop, response, conditions, reach.peer, duration))
-            yield response
+            yield response, fields
         finally:
             await response.aclose()
 
@@ -276,6 +288,11 @@ def _auth_of(url: httpx.URL) -> httpx.Auth:
     if not url.userinfo:
         return _NO_AUTH
     return BasicAuth(origin_of(url), url.username, url.password)
+
+
+@lru_cache(maxsize=64)
+def _timeout(connect: float) -> dict[str, float | None]:
+    return httpx.Timeout(None, connect=connect).as_dict()
 
 
 def _forbidden(error: ForbiddenAddress, hop: Hop) -> RefreshFailed:
@@ -302,8 +319,8 @@ def _raw(response: httpx.Response) -> aclosing[AsyncGenerator[bytes, None]]:
     return aclosing(cast("AsyncGenerator[bytes, None]", aiter(stream)))
 
 
-def _length(headers: httpx.Headers) -> int | None:
-    value = headers.get("content-length", "")
+def _length(fields: Mapping[str, str]) -> int | None:
+    value = fields.get("content-length", "")
     return int(value) if value.isascii() and value.isdigit() and len(value) < _DIGITS else None
 
 

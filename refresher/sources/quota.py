@@ -9,7 +9,6 @@ import re
 from collections.abc import Iterator, Mapping
 
 import http_sf
-import httpx
 
 _LONGEST = 3600.0
 """No upstream is believed that wants more than an hour."""
@@ -21,17 +20,18 @@ _EPOCH_MS = 1e11
 """From here on the instant is in milliseconds: in seconds, it would be the year 5138."""
 
 
-def exhausted_for(headers: httpx.Headers, *, now: float) -> float | None:
+def exhausted_for(headers: Mapping[str, str], *, now: float) -> float | None:
     """Seconds until the upstream serves again, at most an hour; None where there is quota left.
 
     Where several limits are told, the one that takes longest to recover decides. A limit that says
-    nothing of its reset, and what cannot be understood, asks for no wait.
+    nothing of its reset, and what cannot be understood, asks for no wait. `headers` finds fields by
+    their names in lower case.
     """
     waits = [*_of_ratelimit(headers), *_of_plain_fields(headers, now)]
     return min(max(waits), _LONGEST) if waits and max(waits) > 0 else None
 
 
-def _of_ratelimit(headers: httpx.Headers) -> Iterator[float]:
+def _of_ratelimit(headers: Mapping[str, str]) -> Iterator[float]:
     """`"default";r=0;t=30`, and `limit=100, remaining=0, reset=30` as it was before."""
     written = headers.get("ratelimit", "")
     policies = _members(headers.get("ratelimit-policy", ""))
@@ -43,7 +43,7 @@ def _of_ratelimit(headers: httpx.Headers) -> Iterator[float]:
     yield from _wait(flat.get("remaining"), flat.get("reset"))
 
 
-def _of_plain_fields(headers: httpx.Headers, now: float) -> Iterator[float]:
+def _of_plain_fields(headers: Mapping[str, str], now: float) -> Iterator[float]:
     for prefix in _PREFIXES:
         remaining = _number(headers.get(f"{prefix}-remaining"))
         reset = _number(headers.get(f"{prefix}-reset"))
@@ -80,6 +80,8 @@ def _numbers(text: str) -> dict[str, object]:
 
 
 def _parsed(text: str, kind: str) -> object:
+    if not text:
+        return None
     try:
         return http_sf.parse(text.encode(), tltype=kind)
     except http_sf.StructuredFieldError:  # a field that is broken anywhere says nothing at all

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import httpx
@@ -25,8 +26,11 @@ class Validators:
     issuer: str
 
     @classmethod
-    def of(cls, headers: httpx.Headers, url: httpx.URL) -> "Validators | None":
-        """What an answer says of itself; None where it says nothing that can be sent back."""
+    def of(cls, headers: Mapping[str, str], url: httpx.URL) -> "Validators | None":
+        """What an answer says of itself; None where it says nothing that can be sent back.
+
+        `headers` finds fields by their names in lower case.
+        """
         etag = _sendable(headers.get("etag"))
         if etag is not None and not _ETAG.fullmatch(etag):
             etag = None
@@ -60,7 +64,7 @@ class Validators:
         fields = {"If-None-Match": self.etag, "If-Modified-Since": self.last_modified}
         return {name: value for name, value in fields.items() if value is not None}
 
-    def freshened(self, headers: httpx.Headers, url: httpx.URL) -> "Validators":
+    def freshened(self, headers: Mapping[str, str], url: httpx.URL) -> "Validators":
         """With what a 304 brings in their place (RFC 9111, section 3.2)."""
         new = Validators.of(headers, url)
         if new is None:

@@ -13,6 +13,8 @@ RawHeaders = list[tuple[bytes, bytes]]
 
 _STORE_TRIED_AGAIN = 1
 """Seconds after which a store that is away has been tried again."""
+_LOOKED_UP_AGAIN = 1
+"""Seconds after which a value that could not be looked up had better be asked for again."""
 _MOST_SHOWN = 100
 """Characters of what a client asked for that are repeated to it."""
 
@@ -88,6 +90,15 @@ def no_value(job: str, pointer: bytes, depth: int) -> Answer:
     where = "".join(f"/{segment}" for segment in segments[:depth])
     detail = f"{job} has no {shortened(segments[depth])!r} at {shortened(where) or 'its root'}"
     return problem(404, "no-value", detail)
+
+
+def no_lookup(job: str, why: str) -> Answer:
+    """The answer to a request for a value that could not be looked up, whether it is there or not.
+
+    The whole is not affected.
+    """
+    detail = f"no value of {job} could be looked up: {why}; ask again, or GET /data/{job}"
+    return problem(503, "lookup-failed", detail, headers={"retry-after": str(_LOOKED_UP_AGAIN)})
 
 
 def unknown_path(path: str) -> Answer:

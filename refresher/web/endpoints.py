@@ -24,16 +24,23 @@ class Endpoints:
 
     def __init__(self, service: Service) -> None:
         self.service = service
-        self._workshop = Workshop()  # of its own: refreshes do not wait for people
+        # Of its own: refreshes do not wait for people. One worker, so that a text is parsed once.
+        self._workshop = Workshop(workers=1)
+        lookups = Lookups(self._workshop.look_up)
         self.cors = Cors(service.config.server.cors_origins)
         self.reads = Reads(
             service.states,
             access=service.access,
             cors=self.cors,
-            versions=Versions(service.jobs.get, access=service.access, lasting=service.store_lasts),
+            versions=Versions(
+                service.jobs.get,
+                access=service.access,
+                lookups=lookups,
+                lasting=service.store_lasts,
+            ),
             clock=service.clock,
             codes=service.metrics.reads,
-            lookups=Lookups(self._workshop.look_up),
+            lookups=lookups,
             compression=Compression(),
         )
 

@@ -52,10 +52,11 @@ class InFront:
     def _target(self, scope: Scope) -> bytes | None:
         """The raw target from `/data/` on; None where that is not what is asked for."""
         raw: bytes | None = scope.get("raw_path")
-        query: bytes = scope.get("query_string", b"")
         root: str = scope.get("root_path", "")
+        query: bytes = scope.get("query_string", b"")
         if raw and not root and raw.startswith(self._raw_prefix):
-            return with_query(raw[self._before :], query)
+            target = raw[self._before :]
+            return with_query(target, query) if query else target
         path: str = scope["path"]
         # Not every server puts the root path before the path, as the specification has it.
         prefix = root + self._prefix if path.startswith(f"{root}/") else self._prefix

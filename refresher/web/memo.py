@@ -1,7 +1,7 @@
 """A bounded memo of what was decided: clients ask for the same again and again."""
 
 from collections.abc import Hashable
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 K = TypeVar("K", bound=Hashable)
 T = TypeVar("T")
@@ -9,30 +9,27 @@ T = TypeVar("T")
 _GENERATION = 1024
 
 
-class Memo(Generic[K, T]):
+class Memo(dict[K, T | None]):
     """Remembers in two generations: what is asked for stays, what is not goes in time.
 
-    No order has to be kept up for that: looking something up costs a dict lookup.
+    `memo[key]` is what is remembered, or None. No order has to be kept up for that: mostly it costs
+    a dict lookup, and nothing else.
     """
 
     def __init__(self, *, generation: int = _GENERATION) -> None:
         self._size = generation
-        self._young: dict[K, T] = {}
-        self._old: dict[K, T] = {}
+        self._old: dict[K, T | None] = {}
 
-    def get(self, key: K) -> T | None:
-        """What is remembered."""
-        found = self._young.get(key)
-        if found is None and key in self._old:
-            found = self._old[key]
+    def __missing__(self, key: K) -> T | None:
+        """What the older generation remembers; the younger one takes it over."""
+        found = self._old.get(key)
+        if found is not None:
             self[key] = found
         return found
 
-    def __setitem__(self, key: K, value: T) -> None:
+    def __setitem__(self, key: K, value: T | None) -> None:
         """Remember."""
-        if len(self._young) >= self._size:
-            self._young, self._old = {}, self._young
-        self._young[key] = value
-
-    def __len__(self) -> int:
-        return len(self._young.keys() | self._old.keys())
+        if len(self) >= self._size:
+            self._old = dict(self)
+            self.clear()
+        super().__setitem__(key, value)

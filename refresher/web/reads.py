@@ -19,13 +19,13 @@ from refresher.clock import Clock
 from refresher.freshness import Policy
 from refresher.model import Record, Snapshot
 from refresher.negotiation import IDENTITY
-from refresher.pointer import NotThere, parse
+from refresher.pointer import NotThere
 from refresher.representation import Representation
 from refresher.state import Entry, StateStore
 from refresher.web.answer import (
     Answer,
     RawHeaders,
-    no_json,
+    no_lookup,
     no_value,
     not_allowed,
     problem,
@@ -34,7 +34,7 @@ from refresher.web.answer import (
 )
 from refresher.web.compression import Compression
 from refresher.web.cors import Cors
-from refresher.web.lookups import Found, Lookups
+from refresher.web.lookups import Found, Lookups, Unread, pointed_at
 from refresher.web.memo import Memo
 from refresher.web.page import Choice, Page
 from refresher.web.rendering import Rendering, render
@@ -93,9 +93,9 @@ class _Request(NamedTuple):
 
 
 class _Known(NamedTuple):
-    """A value that had to be waited for, and the version of the snapshot that it is from."""
+    """A value that had to be waited for, and the ETag of the snapshot that it is from."""
 
-    version: int
+    etag: str
     found: Found
 
 
@@ -140,7 +140,7 @@ class Reads:
         if isinstance(found, Decision):
             found = self._pages[found.job].answer(found.choice)
         if isinstance(found, Answer):
-            self._count(found.status)
+            self._codes[found.status] += 1
             return found
         return self._counted_later(found())
 
@@ -153,7 +153,7 @@ class Reads:
             if name in _LOOKED_AT:
                 fields[name] = fields[name] + b", " + value if name in fields else value
         key = method, target, *fields.items()
-        decision = self._decisions.get(key)
+        decision = self._decisions[key]
         if decision is not None and self._stands(decision):
             return decision
         found = self._decide(method, target, fields)
@@ -173,7 +173,7 @@ class Reads:
     def write(self, decision: Decision) -> Written:
         """The answer to a request that has just been decided, ready for the wire."""
         written = self._pages[decision.job].written(decision.choice)
-        self._count(written.status)
+        self._codes[written.status] += 1
         return written
 
     def remember(self, request: bytes, decision: Decision) -> None:
@@ -183,13 +183,14 @@ class Reads:
 
     def recall(self, request: bytes) -> Written | None:
         """What is answered now to a request that is remembered; None where it is to be decided."""
-        decision = self._requests.get(request)
+        decision = self._requests[request]
         return self.write(decision) if decision is not None and self._stands(decision) else None
 
     def _stands(self, decision: Decision) -> bool:
         """Whether it would be decided the same now; then its page is turned to now."""
-        entry = self._states.get(decision.job)
-        page = None if entry is None else self._page(entry)
+        page, entry = self._pages.get(decision.job), self._states.get(decision.job)
+        if page is None or page.entry is not entry or page.tokens is not self._access.tokens:
+            page = None if entry is None else self._page(entry)
         return (
             page is not None and page.edition == decision.edition and page.turn(self._clock.now())
         )
@@ -203,16 +204,17 @@ class Reads:
             return self._finished(unauthorized("reading"), request)
         # A `/` parts segments and a `%2F` is part of one, but no job's name has either.
         name, slash, pointer = path[len(PREFIX) :].partition(b"/")
-        job = unquote(name.decode("latin-1"))
-        if slash:
-            return self._read_value(job, slash + pointer, request)
+        job, place = unquote(name.decode("latin-1")), slash + pointer
         version = asked_for(query) if query else None
         if version is not None:
-            return lambda: self._read_version(job, version, request)
-        return self._read(job, request)
+            return lambda: self._read_version(job, version, place, request)
+        return self._read_value(job, place, request) if place else self._read(job, request)
 
-    async def _read_version(self, job: str, version: str, request: _Request) -> Answer:
-        return self._finished(await self._versions.read(job, version, request.fields), request)
+    async def _read_version(
+        self, job: str, version: str, pointer: bytes, request: _Request
+    ) -> Answer:
+        found = await self._versions.read(job, version, pointer, request.fields)
+        return self._finished(found, request)
 
     def _read(self, job: str, request: _Request) -> Decision | Answer | Later:
         page = self._served(job)
@@ -220,7 +222,7 @@ class Reads:
             return self._finished(page, request)
         choice = self._choice(page.rendering, request)
         ready = page.rendering.representation
-        if choice.coding not in ready.deferred:
+        if choice.is_known or choice.coding not in ready.deferred:
             return Decision(job, page.edition, choice)
 
         async def compressed() -> Answer:
@@ -239,39 +241,40 @@ class Reads:
     ) -> Answer | Later:
         """Answer with the value at a JSON Pointer, as a representation of its own.
 
-        `known` is what has been waited for; it counts if that version is still the current one.
+        `known` is what has been waited for; it counts if that is still what is current.
         """
         page = self._served(job)
         if isinstance(page, Answer):
             return self._finished(page, request)
         snapshot = page.rendering.snapshot
-        if not snapshot.content.is_json:
-            return self._finished(no_json(job, snapshot.content.content_type), request)
-        path = parse(pointer)
-        if isinstance(path, NotThere):
-            return self._finished(no_value(job, pointer, path.depth), request)
-        if known is not None and known.version == snapshot.version:
+        place = pointed_at(job, snapshot.content, snapshot.etag, pointer)
+        if isinstance(place, Answer):
+            return self._finished(place, request)
+        text, path = place
+        if known is not None and known.etag == snapshot.etag:
             found: Found | None = known.found
         else:
-            found = self._lookups.at_once(snapshot, path)
+            found = self._lookups.at_once(text, path)
         if isinstance(found, NotThere):
             return self._finished(no_value(job, pointer, found.depth), request)
         coding = IDENTITY
         if found is not None:
             value = self._value_page(page, found)
             choice = self._choice(value.rendering, request)
-            if choice.coding not in found.deferred:
+            if choice.is_known or choice.coding not in found.deferred:
                 return value.answer(choice)
             coding = choice.coding
 
         async def waited_for() -> Answer:
             if found is None:
-                now_known: Found = await self._lookups.later(snapshot, path)
+                now_known = await self._lookups.later(text, path)
+                if isinstance(now_known, Unread):
+                    return self._finished(no_lookup(job, now_known.why), request)
             else:
                 coded = await self._compression.of(job, found, coding)
                 now_known = found.with_coding(coding, coded)
-                self._lookups.keep(snapshot, path, now_known)
-            again = self._read_value(job, pointer, request, _Known(snapshot.version, now_known))
+                self._lookups.keep(text, path, now_known)
+            again = self._read_value(job, pointer, request, _Known(text.etag, now_known))
             return again if isinstance(again, Answer) else await again()
 
         return waited_for
@@ -348,12 +351,9 @@ class Reads:
         answer.headers.extend(self._closing(request.fields.get(b"origin")))
         return answer.without_body() if request.method == "HEAD" else answer
 
-    def _count(self, status: int) -> None:
-        self._codes[status] += 1
-
     async def _counted_later(self, answer: Awaitable[Answer]) -> Answer:
         found = await answer
-        self._count(found.status)
+        self._codes[found.status] += 1
         return found
 
 

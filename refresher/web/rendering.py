@@ -32,7 +32,7 @@ class Rendering:
     shared: Mapping[str, RawHeaders]
     """By coding: what a 200 and a 304 both say (RFC 9110, 15.4.5)."""
     content: Mapping[str, RawHeaders]
-    """By coding: what a 200 says besides."""
+    """By coding that is not deferred: what a 200 says besides."""
 
     def is_of(self, entry: Entry) -> bool:
         """Whether it says what there is to say of an entry, the moment aside."""
@@ -61,7 +61,9 @@ def render(
     ]
     if snapshot.dated:
         common.append((b"last-modified", http_date(snapshot.changed_at).encode()))
-    # A form that is yet to be made (again) will have the tag that it had before.
+    # A form that is yet to be made has its tag already: the one that it had before, if it had one.
+    # So a 304 does not wait for bytes that nobody gets, and says what the 200 would. Where the form
+    # turns out to save too little, that tag is on no answer any more, and whoever has it asks anew.
     etags = {coding: representation.etag(coding) for coding in offered}
     return Rendering(
         snapshot,
@@ -69,7 +71,7 @@ def render(
         policy,
         max_age,
         etags,
-        {coding: [(b"etag", etags[coding].encode()), *common] for coding in made},
+        {coding: [(b"etag", etags[coding].encode()), *common] for coding in offered},
         {coding: content_fields(representation, coding) for coding in made},
     )
 

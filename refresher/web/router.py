@@ -56,8 +56,8 @@ def _add_reads(router: APIRouter, running: Running) -> None:
         """The last good data of a job, with how fresh it is in `Age` and `Cache-Status`.
 
         With `version`, the data of that version, which never changes. `/data/{job}/{a}/{b}` is the
-        value in the current one at the JSON Pointer `/a/b` (RFC 6901). Conditional requests
-        (`If-None-Match`, `If-Modified-Since`) and `Accept-Encoding` are honoured.
+        value in it at the JSON Pointer `/a/b` (RFC 6901). Conditional requests (`If-None-Match`,
+        `If-Modified-Since`) and `Accept-Encoding` are honoured.
         """
         answer = running().reads.answer(
             request.method, _target(request, job), request.scope["headers"]

@@ -4,6 +4,7 @@ import math
 import re
 import sys
 from collections.abc import Callable, Mapping
+from typing import assert_never
 from urllib.parse import parse_qsl
 
 import anyio
@@ -15,13 +16,17 @@ from refresher.errors import GoneVersion, StoreUnavailable, UnknownVersion
 from refresher.httpdate import http_date
 from refresher.job import Job
 from refresher.model import Content, Version
+from refresher.pointer import NotThere
 from refresher.representation import Representation
 from refresher.web.answer import (
     Answer,
+    no_lookup,
+    no_value,
     no_version,
     problem,
     unknown_job,
 )
+from refresher.web.lookups import Lookups, Unread, pointed_at
 from refresher.web.rendering import HARMLESS, content_fields
 
 _FOR_EVER = "max-age=31536000, immutable"
@@ -31,20 +36,33 @@ _DIGITS_OF_A_NUMBER = 18
 
 
 class Versions:
-    """Answers `/data/{job}?version=…`.
+    """Answers `/data/{job}?version=…`, and `/data/{job}/{a}/{b}?version=…` with a value in it.
 
     `find` gives a job by its name. `lasting` says that a version keeps its number for ever; in
     memory, where a restart counts anew, no cache may rely on it.
     """
 
-    def __init__(self, find: Callable[[str], Job | None], *, access: Access, lasting: bool) -> None:
+    def __init__(
+        self,
+        find: Callable[[str], Job | None],
+        *,
+        access: Access,
+        lookups: Lookups,
+        lasting: bool,
+    ) -> None:
         self._find = find
         self._access = access
+        self._lookups = lookups
         self._lasting = lasting
         self._compressing = anyio.CapacityLimiter(_COMPRESSED_AT_A_TIME)
 
-    async def read(self, name: str, written: str, fields: Mapping[bytes, bytes]) -> Answer:
-        """Answer a request for the version whose number is `written` in the query."""
+    async def read(
+        self, name: str, written: str, pointer: bytes, fields: Mapping[bytes, bytes]
+    ) -> Answer:
+        """Answer a request for the version whose number is `written` in the query.
+
+        With a `pointer`, such as `/a/b`, for the value in it at that JSON Pointer.
+        """
         number = number_of(written)
         if number is None:
             detail = "version: is no positive integer; write one, as in ?version=41"
@@ -56,15 +74,38 @@ class Versions:
             version, content = await kept(job, number)
         except (UnknownVersion, GoneVersion, StoreUnavailable) as error:
             return no_version(error)
-        return await self._answer(version, content, fields)
+        if pointer:
+            ready = await self._value(name, content, version.stored.etag, pointer)
+        else:
+            ready = representation.restored(content.body, version.stored)
+        return ready if isinstance(ready, Answer) else await self._answer(version, ready, fields)
+
+    async def _value(
+        self, job: str, content: Content, etag: str, pointer: bytes
+    ) -> Representation | Answer:
+        """A value in a version, ready to be sent."""
+        place = pointed_at(job, content, etag, pointer)
+        if isinstance(place, Answer):
+            return place
+        text, path = place
+        found = self._lookups.at_once(text, path) or await self._lookups.later(text, path)
+        match found:
+            case Unread(why):
+                return no_lookup(job, why)
+            case NotThere(depth):
+                return no_value(job, pointer, depth)
+            case Representation():
+                return found
+            case _:
+                assert_never(found)
 
     async def _answer(
-        self, version: Version, content: Content, fields: Mapping[bytes, bytes]
+        self, version: Version, ready: Representation, fields: Mapping[bytes, bytes]
     ) -> Answer:
-        ready = representation.restored(content.body, version.stored)
         accept = fields.get(b"accept-encoding")
+        is_known = _is_known(version, ready, accept, fields)
         coding = negotiation.choose(accept, ready.codings)
-        while coding in ready.deferred:
+        while coding in ready.deferred and not is_known:  # a 304 has no use for the bytes
             coded = await anyio.to_thread.run_sync(
                 representation.compress, ready.identity, coding, limiter=self._compressing
             )
@@ -78,7 +119,7 @@ class Versions:
         ]
         if version.dated:
             headers.append((b"last-modified", http_date(version.changed_at).encode()))
-        if _is_known(version, ready, accept, fields):
+        if is_known:
             return Answer(304, headers, b"")
         return Answer(200, headers + content_fields(ready, coding), ready.body(coding))
 

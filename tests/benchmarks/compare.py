@@ -1,7 +1,7 @@
 """Two files of figures side by side: `python -m tests.benchmarks.compare BEFORE AFTER`.
 
 Machines differ, and the same one by the hour: compared is therefore what `refresher serve` is to
-each peer of its own run, before and after.
+each peer of its own run, before and after. What has no peer is put side by side as it is.
 """
 
 import argparse
@@ -10,17 +10,22 @@ from pathlib import Path
 
 
 def ratios(path: Path) -> dict[tuple[str, str], tuple[float, float]]:
-    """Throughput and CPU of the service over each peer's, by kind of read and peer."""
-    figures = json.loads(path.read_text())["figures"]
+    """Throughput and CPU of the service over each peer's, by kind of work and peer."""
     best = {
-        (each["read"], each["peer"]): (max(each["per_second"]), min(each["cpu_us"]))
-        for each in figures
+        (each["work"], each["peer"]): (max(each["per_second"]), min(each["cpu_us"]))
+        for each in json.loads(path.read_text())["figures"]
     }
     return {
-        (read, peer): (best[read, "serve"][0] / rate, best[read, "serve"][1] / cpu)
-        for (read, peer), (rate, cpu) in best.items()
+        (work, peer): (best[work, "serve"][0] / rate, best[work, "serve"][1] / cpu)
+        for (work, peer), (rate, cpu) in best.items()
         if peer != "serve"
     }
+
+
+def values(path: Path) -> dict[str, tuple[float, str]]:
+    """What was measured of the service alone, by its name: a value and its unit."""
+    found = json.loads(path.read_text()).get("values", ())
+    return {each["name"]: (each["value"], each["unit"]) for each in found}
 
 
 def main() -> None:
@@ -30,12 +35,16 @@ def main() -> None:
     parser.add_argument("after", type=Path)
     given = parser.parse_args()
     before, after = ratios(given.before), ratios(given.after)
-    lines = [f"{'serve ÷ peer':34} {'reads/s':>18}   {'CPU a read':>18}"]
-    for read, peer in (each for each in before if each in after):
-        (rate, cpu), (new_rate, new_cpu) = before[read, peer], after[read, peer]
+    lines = [f"{'serve ÷ peer':50} {'per second':>18}   {'CPU each':>18}"]
+    for work, peer in (each for each in before if each in after):
+        (rate, cpu), (new_rate, new_cpu) = before[work, peer], after[work, peer]
         lines.append(
-            f"{f'{read} ÷ {peer}':34} {rate:7.2f} → {new_rate:7.2f}   {cpu:7.2f} → {new_cpu:7.2f}"
+            f"{f'{work} ÷ {peer}':50} {rate:7.2f} → {new_rate:7.2f}   {cpu:7.2f} → {new_cpu:7.2f}"
         )
+    alone, alone_after = values(given.before), values(given.after)
+    for name in (each for each in alone if each in alone_after):
+        (value, unit), (new, _) = alone[name], alone_after[name]
+        lines.append(f"{name:50} {value:7.2f} → {new:7.2f} {unit}")
     print("\n".join(lines))  # noqa: T201  a command's output
 
 

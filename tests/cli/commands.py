@@ -16,6 +16,9 @@ from typer.testing import CliRunner
 
 from refresher.cli import main
 
+PATIENCE = 60.0
+"""Seconds that anything may take on a machine that is busy; nothing is measured by it."""
+_UNHURRIED = {"REFRESHER__DEFAULTS__TIMEOUT": "5m"}
 _UNSET = {"REFRESHER_CONFIG": None, "REFRESHER_ADMIN_TOKEN": None, "REFRESHER_STATE_DIR": None}
 
 
@@ -46,7 +49,7 @@ def refresher(*arguments: str, folder: Path, **environ: str) -> Ended:
     status: object = None
     with (
         contextlib.chdir(folder),
-        CliRunner().isolation(env={**_UNSET, **environ}) as (out, err, _),
+        CliRunner().isolation(env={**_UNSET, **_UNHURRIED, **environ}) as (out, err, _),
     ):
         try:
             main(arguments)
@@ -92,8 +95,9 @@ def serving(folder: Path, **environ: str) -> Iterator[str]:
         line = next(line for line in running.stderr if "serving" in line or not line)
         yield line.split(" at ")[1].split(";")[0]
         running.send_signal(signal.SIGTERM)
-        assert running.wait(timeout=15) == 0, running.stderr.read()
+        assert running.wait(PATIENCE) == 0, running.stderr.read()
 
 
 def _environ(given: Mapping[str, str]) -> dict[str, str]:
-    return {**{key: value for key, value in os.environ.items() if key not in _UNSET}, **given}
+    inherited = {key: value for key, value in os.environ.items() if key not in _UNSET}
+    return {**inherited, **_UNHURRIED, **given}

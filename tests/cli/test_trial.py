@@ -1,8 +1,7 @@
 import signal
-import time
 from pathlib import Path
 
-from tests.cli.commands import configured, process, refresher
+from tests.cli.commands import PATIENCE, configured, process, refresher
 from tests.faults import STALL, FaultServer, answer, json_answer, redirect
 
 
@@ -32,7 +31,7 @@ def test_the_story_has_every_step(upstream: FaultServer, tmp_path: Path) -> None
     assert (ended.status, ended.body) == (0, b"[1,2,3]")
     story = ended.err.splitlines()
     wanted = [
-        "within 10s",
+        "within 5m",
         "/old: 302 from 127.0.0.1 after",
         "/new: 200 from 127.0.0.1 after",
         "Content-Type: application/json",
@@ -107,11 +106,9 @@ def test_what_an_upstream_says_steers_no_terminal(upstream: FaultServer, tmp_pat
 
 def test_the_timeout_of_the_job_bounds_it(upstream: FaultServer, tmp_path: Path) -> None:
     job(tmp_path, upstream.script("/", (STALL,)), 'timeout = "100ms"')
-    began = time.perf_counter()
     ended = refresher("try", "rates", folder=tmp_path)
     assert ended.status == 1
     assert "failed at stage timeout" in ended.err
-    assert time.perf_counter() - began < 5
 
 
 def test_an_unknown_job_is_wrong_usage_with_a_hint(tmp_path: Path) -> None:
@@ -169,5 +166,5 @@ def test_ctrl_c_ends_it_without_a_traceback(upstream: FaultServer, tmp_path: Pat
         assert running.stderr is not None
         assert "rates: url" in running.stderr.readline()
         running.send_signal(signal.SIGINT)
-        assert running.wait(timeout=10) == 130
+        assert running.wait(PATIENCE) == 130
         assert "Traceback" not in running.stderr.read()

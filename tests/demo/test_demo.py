@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
-from tests.cli.commands import process, refresher
+from tests.cli.commands import PATIENCE, process, refresher
 from tests.faults import closed_port
 
 Jobs = dict[str, dict[str, Any]]
@@ -37,7 +37,7 @@ class Demo:
 
     def until(self, what: Callable[[Jobs], object]) -> Jobs:
         """The jobs once that is so; a demo is watched by people, so it must not take them long."""
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + PATIENCE
         while not what(jobs := self.jobs()):
             held = {name for name in jobs if jobs[name]["due_reason"] == "upstream_limit"}
             assert held <= {"limited"}
@@ -68,7 +68,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Demo]:
             yield demo
         assert list(folder.iterdir())
         running.send_signal(signal.SIGTERM)
-        _, complaints = running.communicate(timeout=15)
+        _, complaints = running.communicate(timeout=PATIENCE)
         assert running.returncode == 0, complaints
         assert "Traceback" not in complaints
         assert list(folder.iterdir()) == []
@@ -153,7 +153,7 @@ def test_a_signal_right_at_the_start_leaves_nothing_behind(tmp_path: Path) -> No
         demo = Demo(running)
         running.send_signal(signal.SIGTERM)
         demo.http.close()
-        _, complaints = running.communicate(timeout=15)
+        _, complaints = running.communicate(timeout=PATIENCE)
     assert running.returncode == 0, complaints
     assert list(tmp_path.iterdir()) == []
 
@@ -162,7 +162,7 @@ def test_a_port_in_use_is_one_line_that_says_what_to_do(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         with process("demo", "--port", port, folder=tmp_path, TMPDIR=str(tmp_path)) as running:
-            out, err = running.communicate(timeout=15)
+            out, err = running.communicate(timeout=PATIENCE)
     assert (running.returncode, out) == (1, "")
     assert port in err
     assert "--port" in err

@@ -15,7 +15,8 @@ _ASK = b"GET /data/%s HTTP/1.1\r\nHost: localhost\r\n\r\n"
 def _files(home: Path) -> str:
     (home / "large.json").write_bytes(_LARGE)
     (home / "small.json").write_bytes(b'{"a": 1.50}')
-    return '[jobs.large]\nfile = "large.json"\n[jobs.small]\nfile = "small.json"\n'
+    jobs = '[jobs.large]\nfile = "large.json"\n[jobs.small]\nfile = "small.json"\n'
+    return f'[server]\nshutdown_grace = "1h"\n{jobs}'
 
 
 def _connect(service: Service) -> socket.socket:
@@ -58,11 +59,10 @@ async def test_a_connection_that_is_kept_ends_with_the_service(tmp_path: Path) -
     async with serving(tmp_path, _files(tmp_path)) as service:
         await service.until("/data/small", 200)
         with _connect(service) as stream:
-            for _ in range(3):
-                stream.sendall(_ASK % b"small")
-                assert await anyio.to_thread.run_sync(_read_answers, stream, 1) == [b'{"a": 1.50}']
-            status, seconds = await service.stop()
-            assert (status, seconds < 5) == (0, True)
+            stream.sendall(_ASK % b"small" * 3)
+            answers = await anyio.to_thread.run_sync(_read_answers, stream, 3)
+            assert answers == [b'{"a": 1.50}'] * 3
+            assert await service.stop() == 0
             assert stream.recv(1) == b""
 
 

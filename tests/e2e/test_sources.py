@@ -54,10 +54,10 @@ async def nasty():
 def hangs():
     with open("hangs", "a") as file:
         file.write("x")
-    time.sleep(60)
+    time.sleep(3600)
 
 async def waits():
-    await asyncio.sleep(60)
+    await asyncio.sleep(3600)
 
 async def blocks():
     time.sleep(1.2)
@@ -83,8 +83,16 @@ _FAILING = {
 }
 
 
-def _failed_in_a_row(least: int) -> Callable[[dict[str, Any]], bool]:
-    return lambda job: job["consecutive_failures"] >= least
+def _ended(outcome: str, stage: str, least: int) -> Callable[[dict[str, Any]], bool]:
+    """Whether so many attempts in a row were in vain, and the last of them so."""
+
+    def has_ended(job: dict[str, Any]) -> bool:
+        if job["consecutive_failures"] < least:
+            return False
+        last = job["last_attempt"]
+        return (last["outcome"], last["error"]["stage"]) == (outcome, stage)
+
+    return has_ended
 
 
 def _is_version(version: int) -> Callable[[dict[str, Any]], bool]:
@@ -97,63 +105,57 @@ async def test_no_function_disturbs_another_job(tmp_path: Path) -> None:
         up.route("/api/names", Reply(b'["a"]'))
         up.route("/healthy", Reply(b"[1]"))
         config = (
-            '[defaults]\ninterval = "2s"\ntimeout = "500ms"\nbackoff = "200ms"\n'
+            '[server]\nshutdown_grace = "1h"\n[defaults]\ninterval = "1h"\nbackoff = "200ms"\n'
             f'[upstreams.api]\nbase_url = "{up.url("/api")}"\n'
             'auth = { type = "bearer", token = "s3cret-token" }\n'
-            f'[jobs.healthy]\nurl = "{up.url("/healthy")}"\ninterval = "500ms"\n'
+            f'[jobs.healthy]\nurl = "{up.url("/healthy")}"\n'
             '[jobs.asks]\npython = "functions:asks"\nupstream = "api"\n'
         )
-        config += "".join(
-            f'[jobs.{name}]\npython = "functions:{name}"\n'
-            for name in (*_FAILING, "plain", "text", "same")
-        )
+        for name in (*_FAILING, "plain", "text", "same"):
+            config += f'[jobs.{name}]\npython = "functions:{name}"\n'
+            if _FAILING.get(name) == ("failed", "timeout"):
+                config += 'timeout = "500ms"\n'
         async with serving(tmp_path, config) as service:
             for name, (outcome, stage) in _FAILING.items():
                 # A failed one is tried again, a rejected one waits for the schedule.
                 least = 2 if outcome == "failed" else 1
-                status = await service.until_job(name, _failed_in_a_row(least))
-                assert status["last_attempt"]["outcome"] == outcome, name
-                assert status["last_attempt"]["error"]["stage"] == stage, name
+                await service.until_job(name, _ended(outcome, stage, least))
                 assert (await service.get(f"/data/{name}")).status_code == 503
+                done = await service.refresh("healthy", wait="60s")
+                assert done.json()["results"][0]["outcome"] == "unchanged"
             assert (tmp_path / "hangs").read_text() == "x", "not started again while it hangs"
             hanging = await service.job("hangs")
             assert "still hangs" in hanging["last_attempt"]["error"]["message"]
-            assert (await service.get("/data/plain")).json() == {"at": "2026-11-22", "n": 1}
-            text = await service.get("/data/text")
+            plain = await service.until("/data/plain", 200)
+            assert plain.json() == {"at": "2026-11-22", "n": 1}
+            text = await service.until("/data/text", 200)
             assert text.text == "grüß dich"
             assert text.headers["content-type"].startswith("text/plain")
             assert (await service.until("/data/asks", 200)).content == b'["a"]'
             assert up.at("/api/names")[0].headers["authorization"] == "Bearer s3cret-token"
             assert up.at("/api/names")[0].headers["x-job"] == "asks"
-            same = await service.until_job("same", lambda job: job["attempts"]["unchanged"])
-            assert same["version"] == 1
-            before = len(up.at("/healthy"))
-            await eventually(lambda: len(up.at("/healthy")) > before + 2, "the healthy job")
+            await service.until("/data/same", 200)
+            same = (await service.refresh("same", wait="60s")).json()["results"][0]
+            assert (same["outcome"], same["version"]) == ("unchanged", 1)
             assert (await service.job("healthy"))["attempts"]["failed"] == 0
-            alive = await service.get("/livez")
-            assert alive.status_code == 200
-            status_code, seconds = await service.stop()
-            assert status_code == 0
-            assert seconds < 5, "nor does a thread that hangs keep the process"
-        instants = up.instants("/healthy")
-        assert len(instants) == len(set(instants))
+            await service.until("/livez", 200)
+            assert await service.stop() == 0, "nor does a thread that hangs keep the process"
 
 
 async def test_who_blocks_the_loop_is_named_and_who_raises_what_cannot_be_printed_survived(
     tmp_path: Path,
 ) -> None:
     (tmp_path / "functions.py").write_text(_FUNCTIONS)
-    config = '[defaults]\ninterval = "1s"\nbackoff = "100ms"\n'
-    config += '[jobs.blocks]\npython = "functions:blocks"\ninterval = "1h"\n'
+    config = '[defaults]\ninterval = "1h"\nbackoff = "100ms"\n'
+    config += '[jobs.blocks]\npython = "functions:blocks"\n'
     config += '[jobs.nasty]\npython = "functions:nasty"\n[jobs.plain]\npython = "functions:plain"\n'
     async with serving(tmp_path, config) as service:
         await service.until_job("nasty", lambda job: job["consecutive_failures"] >= 3)
         assert (await service.until("/data/plain", 200)).json()["n"] == 1
         await service.until("/data/blocks", 200)
         await service.logged("blocks has blocked the event loop")
-        alive = await service.get("/livez")
-        assert alive.status_code == 200
-        done = await service.refresh("nasty", wait="10s")
+        await service.until("/livez", 200)
+        done = await service.refresh("nasty", wait="60s")
         assert done.json()["results"][0]["outcome"] == "failed"
 
 
@@ -172,13 +174,17 @@ async def test_a_file_that_is_renamed_into_place_is_served_and_a_deleted_one_is_
             await service.until_job("a", _is_version(n))
             assert (await service.get("/data/a")).json() == {"n": n}
         file.unlink()
-        status = await service.until_job("a", lambda job: job["consecutive_failures"] >= 1)
+        status = await service.until_job("a", _ended("failed", "connect", 1))
         assert status["state"] == "stale"
         assert status["version"] == 4
         assert "No such file" in status["last_attempt"]["error"]["message"]
-        served = await service.get("/data/a")
-        assert served.content == b'{"n": 4}'
-        assert "detail=connect" in served.headers["cache-status"]
+
+        async def is_said() -> bool:
+            served = await service.get("/data/a")
+            assert served.content == b'{"n": 4}'
+            return "detail=connect" in served.headers["cache-status"]
+
+        await eventually(is_said, "the reason in what is served")
         file.write_text("[1,")
         await service.until_job("a", lambda job: job["attempts"]["rejected"])
         assert (await service.get("/data/a")).content == b'{"n": 4}'

@@ -1,6 +1,7 @@
 """An upstream that notes who asks when, and how many at once."""
 
 import asyncio
+import socket
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
@@ -107,10 +108,13 @@ class Upstream:
 
 
 @asynccontextmanager
-async def upstream(port: int = 0) -> AsyncIterator[Upstream]:
-    """Run an upstream on a port of 127.0.0.1, any that is free unless one is given."""
+async def upstream(held: socket.socket | None = None) -> AsyncIterator[Upstream]:
+    """Run an upstream on a port of 127.0.0.1, any that is free unless one is held for it."""
     up = Upstream()
-    server = await asyncio.start_server(up.serve, "127.0.0.1", port)
+    if held is None:
+        server = await asyncio.start_server(up.serve, "127.0.0.1")
+    else:
+        server = await asyncio.start_server(up.serve, sock=held.dup())
     up.port = server.sockets[0].getsockname()[1]
     try:
         yield up

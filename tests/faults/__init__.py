@@ -19,6 +19,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import cache
 from http import HTTPStatus
 from pathlib import Path
 
@@ -182,12 +183,14 @@ async def serving(*, tls: bool | ssl.SSLContext = False) -> AsyncIterator[FaultS
         await asyncio.gather(*faults.tasks, return_exceptions=True)
 
 
+@cache
 def closed_port() -> int:
-    """A port of 127.0.0.1 that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port of 127.0.0.1 that nobody listens on, for it is ours as long as this process lives."""
+    held = socket.socket()
+    held.bind(("127.0.0.1", 0))
+    port: int = held.getsockname()[1]
+    held.detach()  # to stay open
+    return port
 
 
 async def _read(number: int, reader: asyncio.StreamReader) -> Request:

@@ -253,6 +253,25 @@ class TestTheConnection:
             assert not connection.transport.is_closed
             assert protocol.timeout_keep_alive_task is not timer
 
+    async def test_is_kept_while_what_was_asked_for_is_yet_to_be_read(self) -> None:
+        async with listening(small(), timeout_keep_alive=0.01) as listener:
+            connection = listener.connect()
+            protocol, transport = connection.protocol, connection.transport
+            transport.on_write = protocol.pause_writing
+            connection.feed(request(PATH) * 3)
+            timer = protocol.timeout_keep_alive_task
+            assert timer is not None
+            await eventually(
+                lambda: transport.is_closed or protocol.timeout_keep_alive_task is not timer,
+                "the end of its time",
+            )
+            assert not transport.is_closed
+            transport.on_write = lambda: None
+            protocol.resume_writing()
+            await connection.done()
+            assert [reply.status for reply in connection.replies()] == [200] * 3
+            await eventually(lambda: transport.is_closed, "its end")
+
     async def test_waits_for_as_long_as_ever_for_the_rest_of_a_request(self) -> None:
         async with listening(small()) as listener:
             connection = listener.connect()
@@ -289,6 +308,91 @@ class TestTheConnection:
             assert reply.headers["connection"] == "close"
             assert json.loads(reply.body)["status"] == 400
             assert connection.transport.is_closed
+
+    @pytest.mark.parametrize(
+        ("begin", "rest", "status"),
+        [
+            (b"GET /data/one HTTP/1.1\r\nHost: x\r\nCookie: ", b"a" * 4096, 431),
+            (b"GET /data/one HTTP/1.1\r\nHost: x\r\n", b"X-Name: value\r\n" * 256, 431),
+            (b"GET /data/", b"a" * 4096, 414),
+            (b"GET /livez?", b"a" * 4096, 414),
+        ],
+    )
+    @pytest.mark.parametrize("access_log", [False, True])
+    async def test_ends_where_a_head_does_not(
+        self, begin: bytes, rest: bytes, status: int, *, access_log: bool
+    ) -> None:
+        async with listening(small(), access_log=access_log) as listener:
+            connection = listener.connect()
+            connection.feed(begin, *[rest] * 16)
+            assert not connection.transport.is_closed, "64 KiB may come"
+            connection.feed(rest, rest)
+            (reply,) = connection.replies()
+            assert (reply.status, json.loads(reply.body)["status"]) == (status, status)
+            assert reply.headers["content-type"] == "application/problem+json"
+            assert reply.headers["connection"] == "close"
+            assert connection.transport.is_closed
+
+    @pytest.mark.filterwarnings("ignore::UserWarning")
+    async def test_ends_with_a_414_where_a_target_is_longer_than_any(self) -> None:
+        async with listening(small()) as listener:
+            for path in ("/data/", "/data/one?", "/jobs?"):
+                connection = listener.connect()
+                connection.feed(request(path + "a" * 0xFFFF))
+                (reply,) = connection.replies()
+                assert reply.status == 414
+                assert connection.transport.is_closed
+            connection = listener.connect()
+            assert (await connection.get("/data/one?" + "a" * 60_000)).status == 200
+
+    @pytest.mark.parametrize("rest", [b"X-Name: value\r\n" * 256, b"X: " + b"a" * 4096])
+    async def test_ends_where_what_follows_a_body_does_not(self, rest: bytes) -> None:
+        async with listening(small()) as listener:
+            connection = listener.connect()
+            asked = request(PATH, "Transfer-Encoding: chunked", method="POST", body=b"0\r\n")
+            connection.feed(asked, *[rest] * 18)
+            assert connection.transport.is_closed
+
+    async def test_takes_bodies_and_many_requests_of_any_length(self) -> None:
+        async with listening(small()) as listener:
+            connection = listener.connect()
+            body = b"a" * 1_000_000
+            asked = request(PATH, f"Content-Length: {len(body)}", method="POST", body=body)
+            connection.feed(*(asked[n : n + 4096] for n in range(0, len(asked), 4096)))
+            await connection.done()
+            chunked = request(PATH, "Transfer-Encoding: chunked", method="POST")
+            connection.feed(chunked, *[b"1\r\na\r\n"] * 20_000, b"0\r\n\r\n")
+            await connection.done()
+            many = request(PATH) * 5000
+            connection.feed(*(many[n : n + 7000] for n in range(0, len(many), 7000)))
+            assert [reply.status for reply in connection.replies()] == [405] * 2 + [200] * 5000
+            assert not connection.transport.is_closed
+
+    async def test_is_not_read_on_while_requests_wait_for_their_answers(self) -> None:
+        async with listening(small()) as listener:
+            connection = listener.connect()
+            connection.feed(request("/jobs/one") * 3)
+            assert not connection.transport.is_read
+            while len(connection.replies()) < 2:
+                assert not connection.transport.is_read
+                await asyncio.sleep(0)
+            await connection.done()
+            assert connection.transport.is_read
+            asked = request("/admin/refresh", "Content-Length: 2", method="POST", body=b"{}")
+            connection.feed(asked * 2 + asked[:-1])
+            await eventually(lambda: connection.transport.is_read, "the wish for the rest")
+            connection.feed(asked[-1:])
+            await connection.done()
+            assert [reply.status for reply in connection.replies()] == [200] * 3 + [401] * 3
+
+    async def test_gets_nothing_more_once_it_is_lost(self) -> None:
+        async with listening(small()) as listener:
+            connection = listener.connect()
+            connection.feed(request("/jobs/one") * 3)
+            connection.protocol.connection_lost(ConnectionResetError())
+            await listener.rested()
+            assert connection.transport.written == []
+            assert connection.asked == ["/jobs/one"]
 
     async def test_gets_a_500_where_a_read_breaks(self, caplog: pytest.LogCaptureFixture) -> None:
         cache = small()

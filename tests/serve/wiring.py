@@ -1,7 +1,7 @@
 """A connection to the service without a network: one of uvicorn's protocols, fed by hand."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,7 +17,7 @@ from refresher.serve.protocol import WireProtocol
 from tests.fakes import settled
 from tests.web.serving import application
 
-_PATIENCE = 10.0
+_PATIENCE = 60.0
 
 
 @dataclass
@@ -38,6 +38,7 @@ class Transport(asyncio.Transport):
         self.is_closed = False
         self.is_read = True
         """Whether the protocol wants what comes."""
+        self.on_write: Callable[[], object] = lambda: None
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
         self.writelines([data])
@@ -45,6 +46,7 @@ class Transport(asyncio.Transport):
     def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
         if not self.is_closed:
             self.written.extend(bytes(each) for each in list_of_data)
+            self.on_write()
 
     def close(self) -> None:
         self.is_closed = True

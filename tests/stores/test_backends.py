@@ -2,6 +2,7 @@
 
 import itertools
 import random
+import time
 from collections.abc import AsyncIterator
 
 import anyio
@@ -141,7 +142,7 @@ async def test_a_wait_ends_with_a_write_of_another_process(backend: Opening) -> 
         number = 0
         for n in range(1, 4):
             while (await mine.changes(number)) == []:
-                with anyio.fail_after(5):
+                with anyio.fail_after(60):
                     await mine.changed()
             number = n
             await written(theirs, "job/a", b"again", after=n)
@@ -159,7 +160,7 @@ async def test_a_cancelled_wait_loses_nothing(backend: Opening) -> None:
             number = await written(theirs, "job/a", b"%d" % n, after=number)
             while not await mine.changes(number - 1):
                 await anyio.lowlevel.checkpoint()
-            with anyio.fail_after(5):
+            with anyio.fail_after(60):
                 await mine.changed()
 
 
@@ -268,12 +269,12 @@ async def test_who_beats_is_alive_for_all_and_who_left_is_not(backend: Opening) 
 
 async def test_who_stops_beating_is_dead_some_five_seconds_later(backend: Opening) -> None:
     async with backend() as mine, backend() as theirs:
-        began = anyio.current_time()
+        began = time.time()
         await theirs.beat("them")
-        with anyio.fail_after(20):
+        with anyio.fail_after(60):
             while "them" in (await mine.beat("me")).alive:  # noqa: ASYNC110  nothing tells
                 await anyio.sleep(0.1)
-        assert anyio.current_time() - began > 4.9
+        assert time.time() - began > 4.9
 
 
 async def test_all_processes_know_the_store_by_one_name(backend: Opening) -> None:

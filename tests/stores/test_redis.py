@@ -22,7 +22,7 @@ from refresher.stores.redis import RedisStore
 from refresher.stores.redis_line import Line
 from tests.valkey import Valkey, running
 
-PATIENCE = 30.0
+PATIENCE = 60.0
 """Seconds that anything may take on a machine that is busy; nothing is measured by it."""
 MIB = 1 << 20
 

@@ -21,7 +21,7 @@ from tests.shelf import Shelf
 RATES = "/data/rates"
 
 
-async def nowhere(body: bytes, paths: Sequence[Path]) -> list[bytes | NotThere]:
+async def nowhere(_: str, body: bytes, paths: Sequence[Path]) -> list[bytes | NotThere]:
     """Look a value up in no worker process: for readers of small bodies."""
     raise AssertionError((len(body), paths))
 
@@ -68,15 +68,16 @@ class Reader:
     ) -> None:
         self.shelf = shelf or Shelf()
         self.codes: Counter[int] = Counter()
+        lookups = Lookups(look_up)
         access = Access(Tokens(admin=tuple(admin), read=tuple(read_tokens)))
         self.reads = Reads(
             self.shelf.states,
             access=access,
             cors=Cors(origins),
-            versions=Versions(lambda _: None, access=access, lasting=True),
+            versions=Versions(lambda _: None, access=access, lookups=lookups, lasting=True),
             clock=self.shelf.clock,
             codes=self.codes,
-            lookups=Lookups(look_up),
+            lookups=lookups,
             compression=Compression(compress),
         )
 

@@ -85,7 +85,7 @@ async def serving(cache: Refresher) -> AsyncIterator[httpx.AsyncClient]:
 
 async def attached(client: httpx.AsyncClient) -> None:
     """Wait until the store is there: on a busy machine a real one may be found silent at first."""
-    with anyio.fail_after(30):
+    with anyio.fail_after(60):
         while "store" in (await client.get("/livez")).json():  # noqa: ASYNC110  no event of ours
             await anyio.sleep(0.01)
     await settled()

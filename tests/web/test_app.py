@@ -1,13 +1,13 @@
 from pathlib import Path
 
 import pytest
-from starlette.testclient import TestClient
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from refresher.errors import ConfigError
 from refresher.facade import Refresher
 from refresher.serve.app import create_app
 from tests.fakes import settled
+from tests.patient import client_of
 from tests.web.serving import ADMIN, TOKEN, Upstream, application, asking, cache_of, serving
 from tests.workers import children
 
@@ -33,7 +33,7 @@ def test_it_runs_the_cache_for_as_long_as_it_runs_itself() -> None:
     cache = cache_of(one=one)
     app = create_app(cache)
     assert one.calls == 0
-    with TestClient(app) as client:
+    with client_of(app) as client:
         assert client.post("/admin/refresh", json={"wait": "10s"}, headers=ADMIN).status_code == 200
         assert client.get("/data/one").json() == ["a"]
         assert cache.get("one").version == 1

@@ -3,12 +3,12 @@ from typing import Any
 
 import pytest
 from fastapi import FastAPI, WebSocket
-from starlette.testclient import TestClient
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from refresher import Refresher
 from refresher.errors import ServiceError
 from tests.fakes import settled
+from tests.patient import client_of
 from tests.web.serving import Upstream, asking, cache_of
 
 
@@ -109,7 +109,7 @@ def test_the_lifespan_and_websockets_are_the_frameworks() -> None:
         await socket.send_text("hello")
         await socket.close()
 
-    with TestClient(cache.in_front_of(app)) as client:
+    with client_of(cache.in_front_of(app)) as client:
         with client.websocket_connect("/data/one") as socket:
             assert socket.receive_text() == "hello"
         assert cache.get("one").version == 1

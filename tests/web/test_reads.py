@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from refresher import representation
+from refresher.errors import RefreshFailed
 from refresher.freshness import Policy
 from refresher.httpdate import http_date
 from refresher.model import Due, DueReason, Format, Stage
@@ -499,6 +500,36 @@ class TestCompression:
         reply = reader.get(headers={"accept-encoding": accept, "if-none-match": tag})
         assert reply.status == 304
 
+    @pytest.mark.parametrize("coding", ["identity", "gzip", "zstd"])
+    @pytest.mark.parametrize("path", [RATES, f"{RATES}/text"])
+    async def test_is_nothing_that_a_304_waits_for(self, coding: str, path: str) -> None:
+        shelf = Shelf()
+        shelf.put(snapshot(b'{"text": "%s"}' % LARGE.replace(b'"', b"'")))
+        made = []
+
+        def compress(body: bytes, coding: str) -> bytes | None:
+            made.append(coding)
+            return representation.compress(body, coding)
+
+        async def look_up(_: str, body: bytes, paths: Sequence[Path]) -> list[bytes | NotThere]:
+            return [find(body, path, {}) for path in paths]
+
+        reader = Reader(shelf, compress=compress, look_up=look_up)
+        if path != RATES:
+            await reader.get_later(path)
+        plain = reader.get(path)
+        suffix = "" if coding == "identity" else f"-{coding}"
+        known = plain.headers["etag"][:-1] + f'{suffix}"'
+        for asked in ({"if-none-match": known}, {"if-modified-since": http_date(START)}):
+            reply = reader.get(path, {"accept-encoding": "zstd, gzip", **asked})
+            assert (reply.status, made) == (304, [])
+            full = dict(plain.headers)
+            del full["content-type"], full["content-length"]
+            tag = plain.headers["etag"][:-1] + '-zstd"'
+            assert reply.headers == {**full, "etag": tag}, "the tag that the 200 will have"
+        asked = {"accept-encoding": "zstd, gzip", "if-none-match": '"x"'}
+        assert (await reader.get_later(path, asked)).headers["etag"] == tag
+
     async def test_of_a_large_body_is_made_for_head_too(self) -> None:
         reader = reader_of(LARGE)
         head = await reader.get_later(method="HEAD", headers=GZIP)
@@ -755,7 +786,7 @@ class TestAValue:
         shelf.put(snapshot(b'{"a": 1, "b": "%s"}' % (b"x" * 2**21)))
         asked = []
 
-        async def look_up(body: bytes, paths: Sequence[Path]) -> list[bytes | NotThere]:
+        async def look_up(_: str, body: bytes, paths: Sequence[Path]) -> list[bytes | NotThere]:
             asked.append(len(paths))
             shelf.swap(snapshot(b'{"a": 2}', version=2))
             return [find(body, path, {}) for path in paths]
@@ -764,12 +795,29 @@ class TestAValue:
         assert (reply.body, reply.headers["refresher-version"]) == (b"2", "2")
         assert asked == [1]
 
+    async def test_that_nobody_could_look_up_is_503_with_when_to_ask_again(self) -> None:
+        shelf = Shelf()
+        shelf.put(snapshot(b'{"a": 1, "b": "%s"}' % (b"x" * 2**21)))
+
+        async def look_up(_: str, __: bytes, ___: Sequence[Path]) -> list[bytes | NotThere]:
+            raise RefreshFailed(Stage.SOURCE, "worker process died", transient=True)
+
+        reader = Reader(shelf, look_up=look_up)
+        reply = await reader.get_later("/data/rates/a")
+        assert (reply.status, reply.headers["retry-after"]) == (503, "1")
+        assert reply.problem["type"] == "urn:refresher:lookup-failed"
+        assert "worker process died" in reply.problem["detail"]
+        assert reply.headers["vary"] == "Accept-Encoding"
+        assert (await reader.get_later("/data/rates/a", method="HEAD")).body == b""
+        assert reader.get().status == 200, "the whole is not affected"
+        assert reader.codes == {503: 2, 200: 1}
+
     async def test_that_is_large_itself_is_compressed_when_asked_for(self) -> None:
         text = b'"%s"' % (b"a few words " * 200_000)
         shelf = Shelf()
         shelf.put(snapshot(b'{"text": %s}' % text))
 
-        async def look_up(body: bytes, paths: Sequence[Path]) -> list[bytes | NotThere]:
+        async def look_up(_: str, body: bytes, paths: Sequence[Path]) -> list[bytes | NotThere]:
             return [find(body, path, {}) for path in paths]
 
         reader = Reader(shelf, look_up=look_up)

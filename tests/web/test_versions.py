@@ -137,6 +137,16 @@ class TestConditional:
             other = {"if-none-match": etag(b"[2]")}
             assert (await client.get("/data/one?version=1", headers=other)).status_code == 200
 
+    async def test_a_304_carries_the_tag_of_the_coding_that_the_200_has(self) -> None:
+        async with serving(cache_of(None, {}, FailingStore(), one=Upstream(TEXT))) as client:
+            asked = {"accept-encoding": "gzip"}
+            coded = await client.get("/data/one?version=1", headers=asked)
+            plain = await client.get("/data/one", headers={"accept-encoding": "identity"})
+            for known in ("*", plain.headers["etag"]):
+                headers = {**asked, "if-none-match": known}
+                answer = await client.get("/data/one?version=1", headers=headers)
+                assert (answer.status_code, answer.headers["etag"]) == (304, coded.headers["etag"])
+
     async def test_any_coding_that_the_request_accepts_will_do(self) -> None:
         async with serving(cache_of(None, {}, FailingStore(), one=Upstream(TEXT))) as client:
             coded = await client.get("/data/one?version=1", headers={"accept-encoding": "gzip"})
@@ -153,6 +163,84 @@ class TestConditional:
             headers = {"if-modified-since": http_date(START + seconds)}
             answer = await client.get("/data/one?version=1", headers=headers)
             assert answer.status_code == status
+
+
+class TestAValue:
+    """What `/data/{job}/{a}/{b}?version=…` answers."""
+
+    DATA = ({"rates": {"USD": "one"}, "list": TEXT}, {"rates": {"USD": "two"}})
+
+    def cache(self, clock: FakeClock | None = None) -> Refresher:
+        return cache_of(clock, {}, FailingStore(), one=Upstream(*self.DATA))
+
+    async def test_is_of_that_version_with_the_fields_of_the_version(self) -> None:
+        clock = FakeClock()
+        async with serving(self.cache(clock)) as client:
+            await clock.advance(100)
+            assert (await client.get("/data/one/rates/USD")).content == b'"two"'
+            for number, value in ((1, b'"one"'), (2, b'"two"')):
+                plain = {"accept-encoding": "identity"}
+                whole = await client.get(f"/data/one?version={number}", headers=plain)
+                answer = await client.get(f"/data/one/rates/USD?version={number}")
+                assert (answer.status_code, answer.content) == (200, value)
+                own = {"etag": etag(value), "content-length": "5"}
+                assert dict(answer.headers) == {**whole.headers, **own}
+            assert "age" not in answer.headers
+
+    async def test_is_asked_for_conditionally_by_head_and_in_a_coding(self) -> None:
+        async with serving(self.cache()) as client:
+            path = "/data/one/list?version=1"
+            for coding in ("identity", "gzip", "br"):
+                asked = {"accept-encoding": coding}
+                answer = await client.get(path, headers=asked)
+                assert answer.json() == TEXT
+                assert answer.headers.get("content-encoding", "identity") == coding
+                known = {**asked, "if-none-match": answer.headers["etag"]}
+                again = await client.get(path, headers=known)
+                assert (again.status_code, again.headers["etag"]) == (304, answer.headers["etag"])
+                head = await client.head(path, headers=asked)
+                assert (head.headers, head.content) == (answer.headers, b"")
+
+    @pytest.mark.parametrize(
+        ("target", "status", "kind"),
+        [
+            ("one/rates/EUR?version=1", 404, "no-value"),
+            ("one/rates/~?version=1", 404, "no-value"),
+            ("text/rates?version=1", 404, "no-value"),
+            ("one/rates?version=x", 400, "invalid-version"),
+            ("one/rates?version=", 400, "invalid-version"),
+            ("one/rates?version=0", 400, "invalid-version"),
+            ("one/rates?version=1&version=2", 400, "invalid-version"),
+            ("one/rates?version=9", 404, "unknown-version"),
+            ("nope/rates?version=1", 404, "unknown-job"),
+        ],
+    )
+    async def test_that_is_not_to_be_had_is_a_problem(
+        self, target: str, status: int, kind: str
+    ) -> None:
+        cache = cache_of(
+            None, {}, FailingStore(), one=Upstream(*self.DATA), text=Upstream("no JSON")
+        )
+        async with serving(cache) as client:
+            answer = await client.get(f"/data/{target}")
+            assert problem_of(answer) == (status, f"urn:refresher:{kind}")
+
+    async def test_of_a_large_version_is_found_by_a_worker(self) -> None:
+        data = {"text": "x" * 2**21, "rates": {"USD": 1.5}}
+        async with serving(cache_of(None, {}, FailingStore(), one=Upstream(data))) as client:
+            (number,) = await kept_versions(client, "one")
+            for path, value in (("rates/USD", b"1.5"), ("rates", b'{"USD":1.5}')):
+                answer = await client.get(f"/data/one/{path}?version={number}")
+                assert (answer.status_code, answer.content) == (200, value)
+            answer = await client.get(f"/data/one/nope?version={number}")
+            assert problem_of(answer) == (404, "urn:refresher:no-value")
+
+    async def test_needs_the_store(self) -> None:
+        clock, store = FakeClock(), FailingStore()
+        async with serving(cache_of(clock, {}, store, one=Upstream(*self.DATA))) as client:
+            store.away = True
+            answer = await client.get("/data/one/rates?version=1")
+            assert problem_of(answer) == (503, "urn:refresher:store-unavailable")
 
 
 class TestNumbers:
