@@ -18,6 +18,10 @@ _BYTES_A_SECOND = 20_000_000
 T = TypeVar("T")
 
 
+class StoreSilent(StoreUnavailable):
+    """The store has not answered in time, and who asks again waits again."""
+
+
 class Link:
     """Asks the backend; the first question that it fails detaches the process from it.
 
@@ -42,7 +46,8 @@ class Link:
         """The backend's answer, for which it has two seconds, and more for a body of that size.
 
         Raises:
-            StoreUnavailable: it has none; the process is detached from now on.
+            StoreSilent: it has been silent; the process is detached from now on.
+            StoreUnavailable: it has failed; so it is then.
         """
         patience = _PATIENCE + carrying / _BYTES_A_SECOND
         try:
@@ -50,7 +55,7 @@ class Link:
                 return await answer
         except TimeoutError:
             message = f"the store has been silent for {patience:.0f} s, asked to {operation}"
-            error = StoreUnavailable(message)
+            error: StoreUnavailable = StoreSilent(message)
         except StoreUnavailable as trouble:
             error = trouble
         self._failed(operation)

@@ -23,7 +23,7 @@ from refresher.clock import ShiftedClock, sleep_until
 from refresher.config.units import Rate
 from refresher.errors import StoreUnavailable
 from refresher.ledger import Ledger, Settlement, Standing
-from refresher.link import Link
+from refresher.link import Link, StoreSilent
 from refresher.mirror import LOSS, Mirror
 from refresher.model import Content, Definition, Stored
 from refresher.protocols import Backend, Change, Grant, StoreOperation
@@ -126,9 +126,7 @@ class Store:
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(self._link.backend)
-            with suppress(StoreUnavailable):
-                await self._beat()
-                await self._catch_up()
+            await self._meet()
             self._since = self._clock.now()  # by the store's time, from here on
             self._news.clear()
             stack.push_async_callback(self._leave)
@@ -364,6 +362,17 @@ class Store:
                 await self._beat()
                 if self._link.detached:
                     await self._reunite()
+
+    async def _meet(self) -> None:
+        """Learn all that the store has: one that cannot be written, being full, may be read."""
+        try:
+            await self._beat()
+        except StoreSilent:
+            return
+        except StoreUnavailable:
+            pass
+        with suppress(StoreUnavailable):
+            await self._catch_up()
 
     async def _beat(self) -> None:
         loop = asyncio.get_running_loop()

@@ -13,6 +13,7 @@ from refresher.clock import ShiftedClock
 from refresher.config.units import Rate
 from refresher.errors import StoreUnavailable
 from refresher.ledger import Confirmed, Ledger, Nothing, Published, SetAside, Settlement, Standing
+from refresher.link import StoreSilent
 from refresher.model import (
     Attempt,
     Confirmation,
@@ -621,6 +622,53 @@ async def test_a_store_that_is_away_at_the_start_is_joined_when_it_is_there() ->
         await late.clock.advance(2)
         assert not late.store.detached
         assert (late.version(), await late.body()) == (1, b"[1]")
+
+
+async def test_a_store_that_cannot_be_written_at_the_start_is_read_all_the_same() -> None:
+    place = Place()
+    first = Member(place)
+    async with entered(first):
+        await first.publish(b"[1]")
+    late = Member(place, first.clock)
+    late.handle.broken = frozenset({"beat", "write", "put"})
+    async with entered(late):
+        assert late.store.detached
+        assert (late.version(), await late.body()) == (1, b"[1]")
+        assert await late.publish(b"[2]") == 2
+        late.handle.broken = frozenset()
+        await late.clock.advance(2)
+        assert not late.store.detached
+        assert (late.version(), await late.body()) == (3, b"[2]")
+
+
+async def test_what_was_read_then_is_told_a_store_that_has_lost_it_meanwhile() -> None:
+    place = Place()
+    first = Member(place)
+    async with entered(first):
+        await first.publish(b"[1]")
+    late = Member(place, first.clock)
+    late.handle.broken = frozenset({"beat"})
+    async with entered(late):
+        late.served["a"] = b"[1]"
+        place.empty()
+        late.handle.broken = frozenset()
+        await late.clock.advance(2)
+        assert not late.store.detached
+        assert (late.version(), await late.body()) == (1, b"[1]")
+
+
+async def test_a_store_that_is_silent_at_the_start_is_waited_for_once() -> None:
+    class Silent(Handle):
+        """Has kept somebody waiting."""
+
+        async def beat(self, process: str) -> Beat:
+            await super().beat(process)
+            raise StoreSilent("the store has been silent")
+
+    handle = Silent(Place())
+    async with Store(handle, clock=ShiftedClock(FakeClock())) as store:
+        assert store.detached
+        assert handle.asked == ["beat"]
 
 
 async def test_processes_go_by_the_time_of_their_store() -> None:

@@ -340,6 +340,21 @@ async def test_a_full_disk_fails_no_read_and_no_refresh(tmp_path: Path, small_di
             await fetched(up)
 
 
+async def test_a_start_on_a_full_disk_serves_what_is_stored(
+    tmp_path: Path, small_disk: Path
+) -> None:
+    store = f"sqlite:///{small_disk / 'shared.db'}"
+    async with upstream() as up:
+        jobs = f'[jobs.a]\nurl = "{up.route("/a", Reply(b"[1]"))}"\ninterval = "1h"\n'
+        async with service(tmp_path, store, jobs) as one:
+            await one.until("/data/a", 200)
+            with pytest.raises(OSError, match="No space left"):
+                (small_disk / "ballast").write_bytes(bytes(17 << 20))
+            await one.logged("this process goes on by itself")
+    async with service(tmp_path, store, jobs) as again:
+        assert (await again.get("/data/a")).content == b"[1]"
+
+
 async def test_a_server_that_is_down_at_the_start_is_joined_later(
     tmp_path: Path, own_valkey: Valkey
 ) -> None:
