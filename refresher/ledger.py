@@ -55,6 +55,9 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     holder: str | None = None
     """The process that makes an attempt now."""
     running_since: float | None = None
+    apart: int = 0
+    """The fence of an attempt that answers nobody: when it was under way, requests came in that
+    had been numbered apart from those that it knows."""
     consecutive_failures: int = 0
     failing_since: float | None = None
     fresh_since: float | None = None
@@ -274,7 +277,7 @@ def settled(
         standing,
         due=settlement.due,
         held_until=settlement.held_until,
-        answered=max(standing.answered, settlement.answers),
+        answered=max(standing.answered, 0 if fence == standing.apart else settlement.answers),
         holder=None,
         running_since=None,
         last_attempt=attempt,
@@ -481,6 +484,10 @@ def _reconciled(base: Standing, mine: Standing, other: Standing | None, process:
         leased = replace(base, fence=fence, holder=process, running_since=mine.running_since)
     elif other is not None and other.fence == fence and other.holder not in {None, process}:
         leased = replace(base, fence=fence, holder=other.holder, running_since=other.running_since)
+    asks = other if leased.holder == process else mine
+    if leased.running_since is not None and asks is not None:
+        is_late = is_pending(asks) and asks.requested_at >= leased.running_since
+        leased = replace(leased, apart=fence if is_late else leased.apart)
     # Where they are numbered apart, one side's answer is none to what was asked on the other.
     pending = [each for each in both if is_pending(each)]
     answered = [each.answered for each in pending] or [max(each.answered for each in both)]
