@@ -97,10 +97,12 @@ class Job:
         """All that readers may know of the job."""
         return self.reflection.record
 
-    async def enter(self) -> None:
-        """Take up what the store knows of the job, all but the bytes."""
-        if self.world.store.enter(self.name, self.plan.definition):
+    async def enter(self) -> bool:
+        """Take up what the store knows of the job, all but the bytes; False: it knows nothing."""
+        is_known = self.world.store.enter(self.name, self.plan.definition)
+        if is_known:
             await self.look_again()
+        return is_known
 
     @property
     def versions(self) -> tuple[Version, ...]:

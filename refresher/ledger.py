@@ -182,21 +182,21 @@ def entered(ledger: Ledger, definition: Definition, *, now: float) -> Ledger:
             current=earlier.current,
             confirmation=unmarked,
         )
-    return _with(ledger, key, standing, now)
+    return replace(ledger, standings={**ledger.standings, key: standing})
 
 
 def requested(ledger: Ledger, key: str, *, now: float) -> Ledger:
     """Somebody asks for an attempt that has yet to start; its number is `requested`."""
     standing = ledger.standings[key]
     asked = replace(standing, requested=standing.requested + 1, requested_at=now)
-    return _with(ledger, key, asked, now)
+    return with_standing(ledger, key, asked, now)
 
 
 def forced(ledger: Ledger, key: str, *, now: float) -> Ledger:
     """The same, overriding cooldown and Retry-After."""
     ledger = requested(ledger, key, now=now)
     standing = ledger.standings[key]
-    return _with(ledger, key, replace(standing, forced=standing.requested), now)
+    return with_standing(ledger, key, replace(standing, forced=standing.requested), now)
 
 
 def is_pending(standing: Standing) -> bool:
@@ -236,7 +236,7 @@ def acquired(
         if not is_due and not is_hurried:
             return None
     begun = replace(standing, fence=standing.fence + 1, holder=process, running_since=now)
-    return _with(ledger, key, begun, now)
+    return with_standing(ledger, key, begun, now)
 
 
 def settled(
@@ -283,7 +283,7 @@ def settled(
         last_attempt=attempt,
     )
     ledger = replace(ledger, counts=ledger.counts.plus(attempt.outcome))
-    return _pruned(_with(ledger, key, standing, now), history)
+    return pruned(with_standing(ledger, key, standing, now), history)
 
 
 def paused(ledger: Ledger) -> Ledger:
@@ -320,7 +320,7 @@ def rolled_back(
     confirmation = standing.confirmation or Confirmation(
         checked_at=old.changed_at, lifetime=0.0, revision=None, definition=definition
     )
-    ledger, version = _issued(ledger, old.stored, now=now, served=served)
+    ledger, version = with_version(ledger, old.stored, now=now, served=served)
     standing = replace(
         _revoked(standing),
         current=version,
@@ -329,7 +329,7 @@ def rolled_back(
     if is_pending(standing):
         answer = dataclasses.replace(discarded, version=version)
         standing = replace(standing, answered=standing.requested, last_attempt=answer)
-    return _pruned(_with(replace(ledger, paused=True), key, standing, now), history)
+    return pruned(with_standing(replace(ledger, paused=True), key, standing, now), history)
 
 
 def accepted(
@@ -345,7 +345,7 @@ def accepted(
         return None
     ledger, version = _published(ledger, standing, held.stored, now=now, served=served)
     standing = _renewed(standing, held.confirmation, version, now)
-    return _pruned(_with(ledger, key, _revoked(standing), now), history)
+    return pruned(with_standing(ledger, key, _revoked(standing), now), history)
 
 
 def rejected(ledger: Ledger, key: str, *, now: float) -> Ledger | None:
@@ -356,7 +356,7 @@ def rejected(ledger: Ledger, key: str, *, now: float) -> Ledger | None:
     standing = ledger.standings[key]
     if standing.quarantine is None:
         return None
-    return _with(ledger, key, replace(_revoked(standing), quarantine=None), now)
+    return with_standing(ledger, key, replace(_revoked(standing), quarantine=None), now)
 
 
 def evictable(ledger: Ledger) -> list[Version]:
@@ -382,130 +382,27 @@ def bereft(ledger: Ledger, key: str, number: int, *, now: float) -> Ledger | Non
     if standing.current != number:
         return None
     lost = replace(standing, current=None, confirmation=None, due=Due(now, DueReason.STARTUP))
-    ledger = _with(ledger, key, lost, now)
+    ledger = with_standing(ledger, key, lost, now)
     return without(ledger, number) or ledger
 
 
 def not_after(ledger: Ledger, key: str, *, latest: float, held: float, now: float) -> Ledger | None:
     """The wall clock has been set back: nothing is further away than from an attempt now."""
     standing = ledger.standings[key]
-    at = standing.due.at
+    is_far = standing.due.at is not None and standing.due.at > latest
+    if not is_far and standing.held_until <= held and standing.requested_at <= now:
+        return None
     moved = replace(
         standing,
-        due=Due(latest, DueReason.SCHEDULE) if at is not None and at > latest else standing.due,
+        due=Due(latest, DueReason.SCHEDULE) if is_far else standing.due,
         held_until=min(standing.held_until, held),
         requested_at=min(standing.requested_at, now),
     )
-    return None if moved == standing else _with(ledger, key, moved, now)
+    return with_standing(ledger, key, moved, now)
 
 
-def reunited(
-    theirs: Ledger | None,
-    ours: Ledger,
-    key: str,
-    *,
-    process: str,
-    at_hand: bool,
-    provisional: bool,
-    lost: bool,
-    history: int,
-) -> Ledger:
-    """The ledger of a store that was away, with what this process has come to know meanwhile.
-
-    `theirs` is None where the store came back without the job, and `lost` says that it came back
-    with less than it had. Counters, and pauses that it has lost, are taken by maximum. The newest
-    content is current, under a number above all that this process has served, `provisional`
-    numbers being those that it has issued by itself. `at_hand` says whether the process has the
-    bytes of what it served last.
-    """
-    mine = ours.standings[key]
-    other = None if theirs is None else theirs.standings.get(key)
-    if theirs is None:
-        theirs = Ledger(paused=ours.paused)
-    own = ours.version(mine.current)
-    known = None if other is None else theirs.version(other.current)
-    has_own = own is not None and (at_hand or own.stored.body in theirs.bodies)
-    newest, confirmation = _newest(own if has_own else None, mine, known, other)
-    ledger = replace(
-        theirs,
-        issued=max(theirs.issued, ours.issued),
-        paused=theirs.paused or (lost and ours.paused),
-        counts=_most(theirs.counts, ours.counts),
-    )
-    version = None
-    if newest is not None:
-        ledger, version = _renumbered(
-            ledger, newest, own=own, known=known, may_keep=not provisional, last=theirs.issued
-        )
-    base = mine if other is None or _is_later(mine, other) else other
-    standing = replace(
-        _reconciled(base, mine, other, process),
-        current=version,
-        confirmation=confirmation,
-        due=Due(base.since, DueReason.STARTUP) if newest is None and own else base.due,
-    )
-    return _pruned(_with(ledger, key, standing, standing.used_at), history)
-
-
-def _renumbered(
-    ledger: Ledger,
-    newest: Version,
-    *,
-    own: Version | None,
-    known: Version | None,
-    may_keep: bool,
-    last: int,
-) -> tuple[Ledger, int]:
-    """The ledger with that content, and its number: none that had other content here.
-
-    `own` is what was served here last, `known` what the store has; where `may_keep`, the number of
-    the one is as good as the store's, whose own have come to `last`.
-    """
-    served = 0 if own is None else own.version
-    if known is not None and _same(known, newest):
-        as_served = own is not None and own.version == known.version and _same(own, known)
-        if known.version > served or as_served:
-            return ledger, known.version
-    if may_keep and newest is own and served > last:
-        return replace(ledger, versions=(newest, *ledger.versions)), served
-    return _issued(ledger, newest.stored, now=newest.changed_at, served=served)
-
-
-def _reconciled(base: Standing, mine: Standing, other: Standing | None, process: str) -> Standing:
-    """How it stands, but for what is served: no request is lost, no lease that is still good."""
-    both = [mine] if other is None else [mine, other]
-    fence = max(each.fence for each in both)
-    leased = replace(base, fence=fence + 1, holder=None, running_since=None)
-    if (
-        mine.holder == process
-        and mine.fence == fence
-        and (other is None or other.holder in {None, process})
-    ):
-        leased = replace(base, fence=fence, holder=process, running_since=mine.running_since)
-    elif other is not None and other.fence == fence and other.holder not in {None, process}:
-        leased = replace(base, fence=fence, holder=other.holder, running_since=other.running_since)
-    asks = other if leased.holder == process else mine
-    if leased.running_since is not None and asks is not None:
-        is_late = is_pending(asks) and asks.requested_at >= leased.running_since
-        leased = replace(leased, apart=fence if is_late else leased.apart)
-    # Where they are numbered apart, one side's answer is none to what was asked on the other.
-    pending = [each for each in both if is_pending(each)]
-    answered = [each.answered for each in pending] or [max(each.answered for each in both)]
-    aside = None if other is None else other.quarantine
-    if aside and mine.confirmation and mine.confirmation.checked_at > aside.confirmation.checked_at:
-        aside = None
-    return replace(
-        leased,
-        requested=max(each.requested for each in both),
-        answered=min(answered),
-        forced=max((each.forced for each in pending), default=0),
-        requested_at=max(each.requested_at for each in both),
-        held_until=max(each.held_until for each in both),
-        quarantine=aside,
-    )
-
-
-def _with(ledger: Ledger, key: str, standing: Standing, now: float) -> Ledger:
+def with_standing(ledger: Ledger, key: str, standing: Standing, now: float) -> Ledger:
+    """The ledger with that standing, which a process has had to do with now."""
     used = replace(standing, used_at=max(standing.used_at, now))
     return replace(ledger, standings={**ledger.standings, key: used})
 
@@ -530,10 +427,11 @@ def _published(
     for known in (ledger.version(standing.current), next(iter(ledger.versions), None)):
         if known is not None and known.stored.etag == stored.etag and known.version >= served:
             return ledger, known.version
-    return _issued(ledger, stored, now=now, served=served)
+    return with_version(ledger, stored, now=now, served=served)
 
 
-def _issued(ledger: Ledger, stored: Stored, *, now: float, served: int) -> tuple[Ledger, int]:
+def with_version(ledger: Ledger, stored: Stored, *, now: float, served: int) -> tuple[Ledger, int]:
+    """The ledger with that content as its newest version, and its number, above any `served`."""
     before = next(iter(ledger.versions), None)
     version = Version(
         version=max(ledger.issued, served) + 1,
@@ -577,7 +475,7 @@ def _current(ledger: Ledger) -> set[int | None]:
     return {each.current for each in ledger.standings.values()}
 
 
-def _pruned(ledger: Ledger, history: int) -> Ledger:
+def pruned(ledger: Ledger, history: int) -> Ledger:
     """Without definitions long unused, and versions beyond those that are to be kept."""
     by_use = sorted(ledger.standings.items(), key=lambda item: -item[1].used_at)
     now = by_use[0][1].used_at
@@ -595,34 +493,3 @@ def _pruned(ledger: Ledger, history: int) -> Ledger:
     if len(versions) == len(ledger.versions):
         versions = ledger.versions  # the same object: their bytes need not be summed up again
     return replace(ledger, standings=standings, versions=versions)
-
-
-def _is_later(one: Standing, other: Standing) -> bool:
-    """Whether the last attempt of the one came after that of the other."""
-    if one.last_attempt is None:
-        return False
-    return other.last_attempt is None or one.last_attempt.started_at > other.last_attempt.started_at
-
-
-def _most(one: Counts, other: Counts) -> Counts:
-    return Counts(
-        max(one.changed, other.changed),
-        max(one.unchanged, other.unchanged),
-        max(one.failed, other.failed),
-        max(one.rejected, other.rejected),
-    )
-
-
-def _newest(
-    own: Version | None, mine: Standing, known: Version | None, other: Standing | None
-) -> tuple[Version | None, Confirmation | None]:
-    """The content that its source confirmed last, the store's where both did at the same time."""
-    ours = mine.confirmation if own is not None else None
-    theirs = other.confirmation if other is not None and known is not None else None
-    if ours is None or (theirs is not None and theirs.checked_at >= ours.checked_at):
-        return known, theirs
-    return own, ours
-
-
-def _same(one: Version, other: Version) -> bool:
-    return one.stored.etag == other.stored.etag

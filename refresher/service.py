@@ -137,7 +137,12 @@ class Service:
                 Job(build.plan_of(plan), self._source_of(plan), self._upstream(plan).gate, world)
                 for plan in plans
             ]
-            await self._enter(jobs)
+            await self._take_up(jobs)
+            for name, value in self._frozen.items():
+                self._publish_frozen(name, value)
+            for job in jobs:
+                if job.name in self._frozen:
+                    job.rest()
             # Nothing raises from here on: an error would come out of the group in a group.
             tasks = await stack.enter_async_context(anyio.create_task_group())
             stack.callback(tasks.cancel_scope.cancel)
@@ -158,21 +163,6 @@ class Service:
         self.closing.set()
         # What went wrong inside is the embedder's: the task group would wrap it in a group.
         await self._stack.aclose()
-
-    async def _enter(self, jobs: Sequence[Job]) -> None:
-        """Serve what there is of the jobs already: stored, or frozen."""
-        for upstream in self._upstreams.values():
-            await upstream.gate.look_again()
-        for job in jobs:
-            await job.enter()
-        if self.store.detached:  # which it was found to be before there were any jobs
-            self._turned()
-        await _restored(jobs, self.store)
-        for name, value in self._frozen.items():
-            self._publish_frozen(name, value)
-        for job in jobs:
-            if job.name in self._frozen:
-                job.rest()
 
     def close_soon(self) -> None:
         """Set `closing`, from wherever: a signal handler runs between two steps of the loop."""
@@ -276,6 +266,15 @@ class Service:
             read_page=self.workshop.read_page,
             spool_from=LARGE,
         )
+
+    async def _take_up(self, jobs: Sequence[Job]) -> None:
+        """Go on from what the store knows of upstreams and jobs, and serve what it has of them."""
+        for upstream in self._upstreams.values():
+            await upstream.gate.look_again()
+        known = [job for job in jobs if await job.enter()]
+        if self.store.detached:  # which it was found to be before there were any jobs
+            self._turned()
+        await _restored(known, self.store)
 
     def _served(self, job: str, etag: str) -> bytes | None:
         entry = self.states.get(job)

@@ -17,7 +17,7 @@ from uuid import uuid4
 
 import anyio
 
-from refresher import allowance, ledger
+from refresher import allowance, ledger, reunion
 from refresher.allowance import Allowance
 from refresher.clock import ShiftedClock, sleep_until
 from refresher.config.units import Rate
@@ -579,7 +579,7 @@ class _Jobs:
         if key not in ours.standings:
             return None  # nothing has been asked of it yet
         current = ours.version(ours.standings[key].current)
-        return ledger.reunited(
+        return reunion.reunited(
             theirs,
             ours,
             key,

@@ -59,16 +59,20 @@ def _merged(layers: list[Table]) -> Table:
     for layer in reversed(layers):
         table.update(layer)
     for key in _MERGED:
+        if key not in table:
+            continue
         parts = [layer[key] for layer in reversed(layers) if key in layer]
         if len(parts) > 1:
             # What is no table is left as it is: the validation says what is wrong with it.
             tables = [part for part in parts if isinstance(part, dict)]
             table[key] = _together(tables, key) if len(tables) == len(parts) else parts[-1]
     for group in ALTERNATIVES:
-        nearest = next((layer for layer in layers if any(key in layer for key in group)), table)
-        for key in group:
-            if key not in nearest:
-                table.pop(key, None)
+        written = [key for key in group if key in table]
+        if len(written) > 1:
+            nearest = next(layer for layer in layers if any(key in layer for key in group))
+            for key in written:
+                if key not in nearest:
+                    del table[key]
     return table
 
 

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Self
 
 # `[0-9]`, not `\d`: that matches the digits of every script.
@@ -71,6 +72,7 @@ class Share(float):
         return cls(float(text[:-1]) / _WHOLE)
 
 
+@lru_cache(maxsize=256)
 def duration(text: str) -> float:
     """`"1h30m"` in seconds: whole numbers of d, h, m, s and ms, in this order.
 

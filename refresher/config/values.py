@@ -35,9 +35,10 @@ def _parsed(parse: Callable[[str], T], unit: str) -> PlainValidator:
 
 def at_least(least: str) -> AfterValidator:
     """A duration of at least that."""
+    least_seconds = duration(least)
 
     def check(seconds: float) -> float:
-        if seconds < duration(least):
+        if seconds < least_seconds:
             raise Unfit("is too short", f'write at least "{least}"')
         return seconds
 
@@ -46,9 +47,10 @@ def at_least(least: str) -> AfterValidator:
 
 def up_to(most: str) -> AfterValidator:
     """A size of at least one byte and at most that."""
+    most_bytes = units.size(most)
 
     def check(count: int) -> int:
-        if not 0 < count <= units.size(most):
+        if not 0 < count <= most_bytes:
             raise Unfit("is out of range", f'write "1B" to "{most}"')
         return count
 

@@ -117,13 +117,13 @@ _LOOKED_AT, _SHOWN = 1024, 24
 def _check_first_bytes(text: bytes, kind: Format) -> None:
     """Refuse what looks like something else than data of that kind."""
     name = kind.upper()
-    begins = excerpt(text[:_LOOKED_AT].lstrip(), 0, _SHOWN)
+    beginning = text[:_LOOKED_AT].lstrip()
     if (_XHTML if kind is Format.XML else _PAGE).match(text):
         refuse(
             f"HTML where {name} was expected, as a login page or an error page would be: the body "
-            f"begins with {begins!r}; look at what the url gives"
+            f"begins with {excerpt(beginning, 0, _SHOWN)!r}; look at what the url gives"
         )
-    if kind is not Format.XML and begins.startswith("<?xml"):
+    if kind is not Format.XML and beginning.startswith(b"<?xml"):
         refuse(f"XML where {name} was expected; look at what the url gives")
     if kind is Format.CSV and _holds_json(text):
         refuse("JSON where CSV was expected; look at what the url gives")

@@ -1,7 +1,7 @@
 """Two files of figures side by side: `python -m tests.benchmarks.compare BEFORE AFTER`.
 
 Machines differ, and the same one by the hour: compared is therefore what `refresher serve` is to
-each peer of its own run, before and after.
+each peer of its own run, before and after. What has no peer is put side by side as it is.
 """
 
 import argparse
@@ -11,16 +11,21 @@ from pathlib import Path
 
 def ratios(path: Path) -> dict[tuple[str, str], tuple[float, float]]:
     """Throughput and CPU of the service over each peer's, by kind of work and peer."""
-    figures = json.loads(path.read_text())["figures"]
     best = {
         (each["work"], each["peer"]): (max(each["per_second"]), min(each["cpu_us"]))
-        for each in figures
+        for each in json.loads(path.read_text())["figures"]
     }
     return {
         (work, peer): (best[work, "serve"][0] / rate, best[work, "serve"][1] / cpu)
         for (work, peer), (rate, cpu) in best.items()
         if peer != "serve"
     }
+
+
+def values(path: Path) -> dict[str, tuple[float, str]]:
+    """What was measured of the service alone, by its name: a value and its unit."""
+    found = json.loads(path.read_text()).get("values", ())
+    return {each["name"]: (each["value"], each["unit"]) for each in found}
 
 
 def main() -> None:
@@ -36,6 +41,10 @@ def main() -> None:
         lines.append(
             f"{f'{work} ÷ {peer}':50} {rate:7.2f} → {new_rate:7.2f}   {cpu:7.2f} → {new_cpu:7.2f}"
         )
+    alone, alone_after = values(given.before), values(given.after)
+    for name in (each for each in alone if each in alone_after):
+        (value, unit), (new, _) = alone[name], alone_after[name]
+        lines.append(f"{name:50} {value:7.2f} → {new:7.2f} {unit}")
     print("\n".join(lines))  # noqa: T201  a command's output
 
 

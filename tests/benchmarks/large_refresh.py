@@ -224,7 +224,7 @@ class Service:
         return began, time.time()
 
 
-def measure(size: int, *, gzipped: bool) -> None:
+def measure(size: int, *, gzipped: bool) -> list[dict[str, object]]:
     """Run everything and tell the figures."""
     with contextlib.ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -256,7 +256,7 @@ def measure(size: int, *, gzipped: bool) -> None:
             readers.stdin.close()
             samples = json.load(readers.stdout)
             readers.stdin = None
-        tell(samples, idle, busy, size=size, growth=peak - before)
+        return tell(samples, idle, busy, size=size, growth=peak - before)
 
 
 def _environment() -> dict[str, str]:
@@ -270,8 +270,8 @@ def tell(
     *,
     size: int,
     growth: int,
-) -> None:
-    """Print the figures of a run, and what they are to each other."""
+) -> list[dict[str, object]]:
+    """Print the figures of a run, and what they are to each other; the ratios are the answer."""
 
     def during(*spans: tuple[float, float]) -> Latencies:
         return Latencies(
@@ -279,16 +279,24 @@ def tell(
         )
 
     calm, loaded = during(idle), during(*busy)
+    slower = loaded.at(0.99) / calm.at(0.99)
     took = sum(end - start for start, end in busy) / len(busy)
     ratio = loaded.at(1) / calm.at(1)
     lines = (
         f"{size / MB:.0f} MB of JSON, select and schema, {len(busy)} refreshes of {took:.1f} s",
         f"readers, idle:     {calm}   ({len(calm.seconds)} reads)",
         f"readers, refresh:  {loaded}   ({len(loaded.seconds)} reads)",
-        f"ratio to idle:     p99 {loaded.at(0.99) / calm.at(0.99):5.1f}  max {ratio:5.1f}",
+        f"ratio to idle:     p99 {slower:5.1f}  max {ratio:5.1f}",
         f"peak memory:       +{growth / MB:.0f} MB, {growth / size:.2f} bodies (old and new: two)",
     )
     print("\n".join(lines))  # noqa: T201  a command's output
+    work = f"{size / MB:.0f} MB refresh"
+    return [
+        {"name": f"{work}: p99 of readers to idle", "value": slower, "unit": ""},
+        {"name": f"{work}: max of readers to idle", "value": ratio, "unit": ""},
+        {"name": f"{work}: peak memory", "value": growth / size, "unit": "bodies"},
+        {"name": f"{work}: time", "value": took, "unit": "s"},
+    ]
 
 
 def main() -> None:
@@ -298,6 +306,7 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--megabytes", type=int, default=50)
     parser.add_argument("--gzip", action="store_true", help="let the upstream compress")
+    parser.add_argument("--json", type=Path, help="write the figures to this file as well")
     given = parser.parse_args()
     size = given.megabytes * MB
     match given.role:
@@ -306,7 +315,9 @@ def main() -> None:
         case "readers":
             asyncio.run(read_steadily(given.port))
         case _:
-            measure(size, gzipped=given.gzip)
+            values = measure(size, gzipped=given.gzip)
+            if given.json is not None:
+                given.json.write_text(json.dumps(values, indent=2))
 
 
 if __name__ == "__main__":

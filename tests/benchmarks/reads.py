@@ -18,6 +18,7 @@ import re
 import shutil
 import signal
 import socket
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -30,8 +31,8 @@ from pathlib import Path
 from tests.benchmarks.figures import Figures, cpu_of, machine, tell
 
 SIZES = {"k1": 1024, "k10": 10 * 1024, "k100": 100 * 1024, "k1024": 1024 * 1024}
-_SERVER_CORE, _CLIENT_CORE = "0", "1"
-_PATIENCE = 30.0
+SERVER_CORE, CLIENT_CORE = "0", "1"
+PATIENCE = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +77,7 @@ class Peer:
 
     def ask(self, read: Read, fields: Mapping[str, str]) -> tuple[int, dict[str, str], bytes]:
         """One answer of it."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=_PATIENCE)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE)
         with contextlib.closing(connection):
             connection.request("GET", self.path_of(read), headers=dict(fields))
             answer = connection.getresponse()
@@ -129,7 +130,8 @@ def note_answers(service: Peer, folder: Path) -> None:
     (folder / "answers.json").write_text(json.dumps(kept))
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port that nobody listens on."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port: int = listener.getsockname()[1]
         return port
@@ -142,11 +144,13 @@ def started(
     port: int,
     folder: Path,
     path_of: Callable[[Read], str],
+    *,
+    cores: str = SERVER_CORE,
 ) -> Iterator[Peer]:
-    """Run a peer on its core until it is no longer needed."""
+    """Run a peer on its cores until it is no longer needed."""
     with (folder / f"{name}.log").open("wb") as log:
         process = subprocess.Popen(  # noqa: S603  our own words
-            ["taskset", "-c", _SERVER_CORE, *command],  # noqa: S607
+            ["taskset", "-c", cores, *command],  # noqa: S607
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -154,7 +158,7 @@ def started(
         )
     peer = Peer(name, process.pid, port, path_of)
     try:
-        deadline = time.monotonic() + _PATIENCE
+        deadline = time.monotonic() + PATIENCE
         while not _answers(peer):
             if process.poll() is not None or time.monotonic() > deadline:
                 raise SystemExit(f"{name} does not start: {(folder / f'{name}.log').read_text()}")
@@ -172,8 +176,15 @@ def _answers(peer: Peer) -> bool:
         return False
 
 
-def _under_uvicorn(factory: str, port: int) -> list[str]:
-    options = f"--factory --loop uvloop --http httptools --port {port}"
+def serve(folder: Path, port: int, workers: int = 1) -> list[str]:
+    """The command that runs the service."""
+    options = f"--config {folder}/config.toml --port {port} --workers {workers}"
+    return [sys.executable, "-m", "refresher", "serve", *options.split()]
+
+
+def under_uvicorn(factory: str, port: int, workers: int = 1) -> list[str]:
+    """The command that runs an application of `peers`."""
+    options = f"--factory --loop uvloop --http httptools --port {port} --workers {workers}"
     quiet = "--no-access-log --log-level warning"
     application = f"tests.benchmarks.peers:{factory}"
     return [sys.executable, "-m", "uvicorn", application, *options.split(), *quiet.split()]
@@ -191,31 +202,20 @@ def all_peers(folder: Path) -> Iterator[list[Peer]]:
         def data(read: Read) -> str:
             return f"/data/{read.job}"
 
-        port = _free_port()
-        config = str(folder / "config.toml")
-        serve = [
-            sys.executable,
-            "-m",
-            "refresher",
-            "serve",
-            "--config",
-            config,
-            "--port",
-            str(port),
-        ]
-        start("serve", serve, port, data)
+        port = free_port()
+        start("serve", serve(folder, port), port, data)
         note_answers(peers[0], folder)
         for name, path_of in (("plain", data), ("bare", lambda read: read.path), ("today", data)):
-            port = _free_port()
-            start(name, _under_uvicorn(name, port), port, path_of)
+            port = free_port()
+            start(name, under_uvicorn(name, port), port, path_of)
         backend = port_of(peers, "bare")
         if shutil.which("nginx"):
-            port = _free_port()
+            port = free_port()
             (folder / "nginx.conf").write_text(_NGINX.format(folder=folder, port=port))
             command = ["nginx", "-c", str(folder / "nginx.conf")]
             start("nginx", command, port, lambda read: f"/{read.job}.json")
         if shutil.which("varnishd"):
-            port = _free_port()
+            port = free_port()
             (folder / "varnish.vcl").write_text(_VARNISH.format(port=backend))
             listen = ["-a", f"127.0.0.1:{port}", "-n", str(folder / "varnish"), "-s", "malloc,64m"]
             command = ["varnishd", "-F", "-f", str(folder / "varnish.vcl"), *listen]
@@ -250,14 +250,23 @@ sub vcl_backend_response {{ set beresp.ttl = 1h; set beresp.do_gzip = true; }}
 """
 
 
-def load(peer: Peer, read: Read, fields: Mapping[str, str], seconds: int) -> tuple[float, float]:
+def load(
+    peer: Peer,
+    read: Read,
+    fields: Mapping[str, str],
+    seconds: int,
+    *,
+    connections: int = 16,
+    cores: str = CLIENT_CORE,
+) -> tuple[float, float]:
     """Ask a peer for as much as it can give: requests a second, microseconds of CPU for each."""
     said = [part for name, value in fields.items() for part in ("-H", f"{name}: {value}")]
     url = f"http://127.0.0.1:{peer.port}{peer.path_of(read)}"
-    options = ["-t1", "-c16", f"-d{seconds}s", "--timeout", "120s"]
+    threads = len(cores.split(","))
+    options = [f"-t{threads}", f"-c{connections}", f"-d{seconds}s", "--timeout", "120s"]
     before, began = peer.cpu(), time.perf_counter()
     told = subprocess.run(  # noqa: S603  our own words
-        ["taskset", "-c", _CLIENT_CORE, "wrk", *options, *said, url],  # noqa: S607
+        ["taskset", "-c", cores, "wrk", *options, *said, url],  # noqa: S607
         check=True,
         capture_output=True,
         text=True,
@@ -268,7 +277,7 @@ def load(peer: Peer, read: Read, fields: Mapping[str, str], seconds: int) -> tup
         raise SystemExit(f"{peer.name} at {read.name} went wrong:\n{told}")
     count = int(found[1])
     if not count:  # not one answer was complete in that time
-        return load(peer, read, fields, 4 * seconds)
+        return load(peer, read, fields, 4 * seconds, connections=connections, cores=cores)
     return count / took, 1e6 * spent / count
 
 
@@ -294,7 +303,22 @@ def measure(rounds: int, seconds: int) -> list[Figures]:
                     found.per_second.append(per_second)
                     found.cpu_us.append(cpu_us)
             tell("reads", [found for found in figures.values() if found.work == read.name])
+            _tell_of_asgi(figures[read.name, "plain"], figures[read.name, "bare"])
     return list(figures.values())
+
+
+def _tell_of_asgi(plain: Figures, bare: Figures) -> None:
+    (rate, cpu), (bare_rate, bare_cpu) = plain.best, bare.best
+    # Round by round too: what else the machine does falls on both that are measured one after the
+    # other, and on the best rounds of each by chance.
+    by_round = statistics.median(
+        one / other for one, other in zip(plain.per_second, bare.per_second, strict=True)
+    )
+    print(  # noqa: T201  a command's output
+        f"  through ASGI, to the bare function: {rate / bare_rate:.2f} of its reads/s "
+        f"({by_round:.2f} by round), {cpu / bare_cpu:.2f} of its CPU",
+        flush=True,
+    )
 
 
 def _require(peer: Peer, read: Read, fields: Mapping[str, str]) -> None:

@@ -39,7 +39,7 @@ import uvloop
 
 from tests.benchmarks.figures import Figures, machine, tell
 
-JOBS = 1500
+JOBS = 2000
 """Due more often, together, than a core can refresh them while it is a peer's turn."""
 _UPSTREAM_CORE, _CORE = "1", "0"
 _PATIENCE = 120.0
@@ -57,7 +57,7 @@ token = "benchmark"
 [store]
 url = "{store}"
 [defaults]
-interval = "3s"
+interval = "4s"
 [upstreams.up]
 base_url = "http://127.0.0.1:{port}"
 max_concurrency = {in_flight}
@@ -169,10 +169,10 @@ async def play_loop(name: str, port: int, work: Work) -> None:
                 loop = partial(by_aiohttp, await stack.enter_async_context(session))
             case "httpx, all kept":
                 limits = httpx.Limits(max_connections=None, max_keepalive_connections=None)
-                client = httpx.AsyncClient(limits=limits)
+                client = httpx.AsyncClient(limits=limits, timeout=_PATIENCE)
                 loop = partial(by_httpx, await stack.enter_async_context(client))
             case _:
-                client = httpx.AsyncClient()
+                client = httpx.AsyncClient(timeout=_PATIENCE)  # it stands still for seconds
                 loop = partial(by_httpx, await stack.enter_async_context(client))
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
         for _ in range(work.in_flight):
@@ -186,12 +186,16 @@ class Peer:
         self._process = process
         self.see = see
 
+    def stand_still(self) -> None:
+        """Do nothing until the next turn."""
+        self._process.send_signal(signal.SIGSTOP)
+
     def take_turn(self, seconds: float) -> tuple[float, float, int]:
         """What it takes of time and of CPU, and does, in so many seconds."""
         began, used, before = time.perf_counter(), self._cpu(), self.see().requests
         self._process.send_signal(signal.SIGCONT)
         time.sleep(seconds)
-        self._process.send_signal(signal.SIGSTOP)
+        self.stand_still()
         took, spent = time.perf_counter() - began, self._cpu() - used
         if self._process.poll() is not None:
             raise SystemExit(f"process {self._process.pid} has ended")
@@ -251,7 +255,7 @@ def _require(log: Path, work: Work) -> None:
         counts[outcome] = counts.get(outcome, 0.0) + float(count)
     meant = counts["changed" if work.changed else "unchanged"]
     others = sum(counts.values()) - meant - (0 if work.changed else JOBS)  # the first of each
-    if others > meant / 100:
+    if others > meant / 20:
         raise SystemExit(f"these are no refreshes of that kind: {counts}")
 
 
@@ -289,12 +293,14 @@ def all_peers(work: Work) -> Iterator[dict[str, Peer]]:
         peers = {}
         for name, port in json.loads(upstream.stdout.readline()).items():
             process = stack.enter_context(playing(name, port, work))
-            peers[name] = peer = Peer(process, partial(see, name))
-            deadline = time.monotonic() + _PATIENCE
-            while peer.see().requests < 1.2 * JOBS:
-                peer.take_turn(_TURN)
-                if time.monotonic() > deadline:
-                    raise SystemExit(f"{name} does not get under way: {peer.see()}")
+            peers[name] = Peer(process, partial(see, name))
+        deadline = time.monotonic() + _PATIENCE
+        while cold := [name for name, peer in peers.items() if peer.see().requests < 2 * JOBS]:
+            if time.monotonic() > deadline:
+                raise SystemExit(f"not under way within {_PATIENCE:.0f} s: {cold}")
+            time.sleep(0.1)
+        for peer in peers.values():
+            peer.stand_still()
         yield peers
 
 
