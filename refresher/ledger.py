@@ -55,6 +55,9 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     holder: str | None = None
     """The process that makes an attempt now."""
     running_since: float | None = None
+    apart: int = 0
+    """The fence of an attempt that answers nobody: when it was under way, requests came in that
+    had been numbered apart from those that it knows."""
     consecutive_failures: int = 0
     failing_since: float | None = None
     fresh_since: float | None = None
@@ -274,7 +277,7 @@ def settled(
         standing,
         due=settlement.due,
         held_until=settlement.held_until,
-        answered=max(standing.answered, settlement.answers),
+        answered=max(standing.answered, 0 if fence == standing.apart else settlement.answers),
         holder=None,
         running_since=None,
         last_attempt=attempt,

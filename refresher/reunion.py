@@ -91,6 +91,10 @@ def _reconciled(base: Standing, mine: Standing, other: Standing | None, process:
         leased = replace(base, fence=fence, holder=process, running_since=mine.running_since)
     elif other is not None and other.fence == fence and other.holder not in {None, process}:
         leased = replace(base, fence=fence, holder=other.holder, running_since=other.running_since)
+    asks = other if leased.holder == process else mine
+    if leased.running_since is not None and asks is not None:
+        is_late = is_pending(asks) and asks.requested_at >= leased.running_since
+        leased = replace(leased, apart=fence if is_late else leased.apart)
     # Where they are numbered apart, one side's answer is none to what was asked on the other.
     pending = [each for each in both if is_pending(each)]
     answered = [each.answered for each in pending] or [max(each.answered for each in both)]

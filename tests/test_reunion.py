@@ -161,3 +161,18 @@ def test_an_answer_on_one_side_is_none_to_what_was_asked_on_the_other() -> None:
         assert standing.requested == 1
     both = reunited(ours, ours).standings[KEY]
     assert not ledger.is_pending(both)
+
+
+def test_an_attempt_under_way_is_no_answer_to_what_was_asked_elsewhere_since_it_began() -> None:
+    base = grown("a")
+    for asked_at, is_answered in ((4, True), (6, False)):
+        alone = ledger.requested(base, KEY, now=asked_at)
+        begun = began(ledger.requested(base, KEY, now=4), at=5)
+        assert begun is not None
+        for mine, its in ((begun, alone), (alone, begun)):
+            after = reunited(its, mine, process="me" if mine is begun else "other")
+            fence = after.standings[KEY].fence
+            done = settlement(published("b", 7), at=7, answers=1)
+            ended = ledger.settled(after, KEY, fence, done, process="me", served=0, history=10)
+            assert ended is not None
+            assert ledger.is_pending(ended.standings[KEY]) != is_answered
