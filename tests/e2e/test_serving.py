@@ -139,7 +139,8 @@ async def test_many_jobs_of_a_host_are_served_four_at_a_time(tmp_path: Path) -> 
         assert len(up.asked) == 400
 
 
-async def test_a_rate_holds_in_every_window(tmp_path: Path) -> None:
+async def test_a_rate_holds_from_the_start_on(tmp_path: Path) -> None:
+    began = time.time()
     async with upstream() as up:
         up.route("/limited", Reply())
         # Without a store there is nothing between the turn of an attempt and its start.
@@ -155,9 +156,10 @@ async def test_a_rate_holds_in_every_window(tmp_path: Path) -> None:
         starts = sorted(instant(job["last_attempt"]["at"]) for job in jobs)
         arrivals = up.instants("/limited")
         assert len(starts) == len(arrivals) == 20
-        for start, fifth_after, arrival in zip(starts, starts[5:], arrivals[5:], strict=False):
-            assert fifth_after > start + 1 - 2 * _SHOWN
-            assert arrival > start + 1 - 2 * _SHOWN
+        # A machine that stalls makes any one start late, and so the time from it to the fifth after
+        # it shorter; how many there may be since the beginning is what no stall changes.
+        for number, (start, arrival) in enumerate(zip(starts, arrivals, strict=True)):
+            assert min(start, arrival) > began + number // 5 - 2 * _SHOWN
 
 
 async def test_an_upstream_that_is_down_at_start_is_waited_for(tmp_path: Path) -> None:
