@@ -318,6 +318,8 @@ def measure(works: Sequence[Work], *, rounds: int, seconds: float) -> list[Figur
                         turns[name].append(peer.take_turn(_TURN))
                 for name, taken in turns.items():
                     took, spent, count = (sum(each) for each in zip(*taken, strict=True))
+                    if not count:
+                        raise SystemExit(f"{name} has done nothing: let its turns take longer")
                     figures[name].per_second.append(count / took)
                     figures[name].cpu_us.append(1e6 * spent / count)
             for name, peer in peers.items():
