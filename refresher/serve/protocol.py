@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sized
 from http import HTTPStatus
 from typing import Any, Final
 
+import httptools
 import uvicorn
 from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
@@ -64,6 +65,8 @@ _LONGEST_WAIT: Final = 64 * 1024
 """Bytes of a head, or of what follows a body, that may come without its end; as under h11."""
 _LONGEST_TARGET: Final = 0xFFFF
 """Bytes; httptools takes none apart that is longer."""
+_HOST: Final = re.compile(rb"(?:\[[\w.:%~-]+\]|[\w.~!$&'()*+,;=%\x80-\xff-]*)(?::[0-9]*)?")
+"""A host and a port (RFC 9110, section 7.2), or nothing at all."""
 _METHODS: Final = {b"GET": "GET", b"HEAD": "HEAD"}
 _BEYOND_READING: Final = frozenset(
     {b"content-length", b"expect", b"prefer", b"transfer-encoding", b"upgrade"}
@@ -161,6 +164,8 @@ class WireProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Answer a request, or have it answered."""
+        if not self._is_for_one_host():
+            raise httptools.HttpParserError  # which ends in `send_400_response`
         self._is_head, self._got_on = False, True
         reads = self._reads
         if reads is not None and self._is_idle():
@@ -200,9 +205,16 @@ class WireProtocol(HttpToolsProtocol):
             super().timeout_keep_alive_handler()
 
     def send_400_response(self, msg: str) -> None:
-        """Refuse what is no HTTP; as everywhere, with a problem (RFC 9457)."""
+        """Refuse what is no HTTP; as everywhere, with a problem (RFC 9457).
+
+        It is the answer to what came last: what came before gets its own first, and nothing more.
+        """
         del msg
-        if len(self.url) > _LONGEST_TARGET:
+        cycle = self.cycle
+        if self._is_head and not (cycle is None or cycle.response_complete):
+            cycle.keep_alive = False
+            self.flow.pause_reading()
+        elif len(self.url) > _LONGEST_TARGET:
             self._refuse(
                 HTTPStatus.REQUEST_URI_TOO_LONG,
                 f"the target of a request has {_LONGEST_TARGET} bytes at most",
@@ -210,8 +222,8 @@ class WireProtocol(HttpToolsProtocol):
         else:
             self._refuse(
                 HTTPStatus.BAD_REQUEST,
-                "this is no HTTP/1.1 request that can be understood: malformed, or of a method "
-                "that does not exist",
+                "this is no HTTP/1.1 request that can be understood: malformed, of a method that "
+                "does not exist, or not for just one Host",
             )
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:  # noqa: ANN401  its type is private
@@ -242,6 +254,13 @@ class WireProtocol(HttpToolsProtocol):
         refusal = problem(status, None, detail, headers={"connection": "close"})
         self.transport.writelines(write(refusal, time.time())[1:])
         self.transport.close()
+
+    def _is_for_one_host(self) -> bool:
+        """Whether it is said once, and as it can be, whom the request is for (RFC 9112, 3.2)."""
+        hosts = [value for name, value in self.headers if name == b"host"]
+        if not hosts:
+            return self.parser.get_http_version() != "1.1"
+        return len(hosts) == 1 and _HOST.fullmatch(hosts[0]) is not None
 
     def _is_idle(self) -> bool:
         """Whether an answer may be written at once: none is on its way, and the client reads."""

@@ -213,7 +213,7 @@ class TestWhatIsRemembered:
             first, second = listener.connect(), listener.connect()
             for connection in (first, second):
                 connection.feed(request(PATH) + rest)
-                connection.feed(b"ta/other HTTP/1.1\r\n\r\n")
+                connection.feed(b"ta/other HTTP/1.1\r\nHost: x\r\n\r\n")
             statuses = [reply.status for reply in first.replies()]
             assert statuses == [200, 200 if rest == b"GET /da" else 400]
             assert [reply.status for reply in second.replies()] == statuses
@@ -222,9 +222,7 @@ class TestWhatIsRemembered:
         async with listening(small()) as listener:
             connection, asked = listener.connect(), request(PATH)
             connection.feed(asked)
-            connection.feed(
-                f"POST {PATH} HTTP/1.1\r\nContent-Length: {len(asked)}\r\n\r\n".encode()
-            )
+            connection.feed(request(PATH, f"Content-Length: {len(asked)}", method="POST"))
             await connection.done()
             connection.feed(asked)  # which is its body
             connection.feed(b"GET /data/other HTTP/1.1\r\nX: ")
@@ -294,6 +292,12 @@ class TestTheConnection:
             b"\x16\x03\x01\x02\x00\x01",
             b"GET /caf\xc3\xa9 HTTP/1.1\r\nHost: x\r\n\r\n",
             b"GET /data/one HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+            b"GET /data/one HTTP/1.1\r\n\r\n",
+            b"GET /data/one HTTP/1.1\r\nHost: x\r\nHost: x\r\n\r\n",
+            b"GET /data/one HTTP/1.0\r\nHost: x\r\nHost: y\r\n\r\n",
+            b"GET /data/one HTTP/1.1\r\nHost: x/y\r\n\r\n",
+            b"GET /data/one HTTP/1.1\r\nHost: a@b\r\n\r\n",
+            b"GET /jobs HTTP/1.1\r\nHost: x y\r\n\r\n",
         ],
     )
     @pytest.mark.filterwarnings("ignore::UserWarning")
@@ -307,6 +311,34 @@ class TestTheConnection:
             assert reply.headers["cache-control"] == "no-store"
             assert reply.headers["connection"] == "close"
             assert json.loads(reply.body)["status"] == 400
+            assert connection.transport.is_closed
+
+    @pytest.mark.parametrize(
+        "head",
+        [
+            b"GET /data/one HTTP/1.1\r\nHost: \r\n\r\n",
+            b"GET /data/one HTTP/1.1\r\nHost: [::1]:8000\r\n\r\n",
+            b"GET /data/one HTTP/1.1\r\nHost: a-b.example:80\r\n\r\n",
+            b"GET /data/one HTTP/1.0\r\n\r\n",
+        ],
+    )
+    async def test_may_be_for_whatever_host_it_is(self, head: bytes) -> None:
+        async with listening(small()) as listener:
+            connection = listener.connect()
+            connection.feed(head)
+            await connection.done()
+            assert [reply.status for reply in connection.replies()] == [200]
+
+    @pytest.mark.filterwarnings("ignore::UserWarning")
+    async def test_gives_what_was_asked_for_before_garbage_and_nothing_more(self) -> None:
+        async with listening(small()) as listener:
+            connection = listener.connect()
+            garbage = b"GET /data/one HTTP/1.1\r\n\r\n"
+            connection.feed(request("/jobs/one") + request(PATH) + garbage, request(PATH))
+            await connection.done()
+            replies = connection.replies()
+            assert [reply.status for reply in replies] == [200, 200]
+            assert replies[1].headers["connection"] == "close"
             assert connection.transport.is_closed
 
     @pytest.mark.parametrize(
