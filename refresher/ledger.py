@@ -185,6 +185,20 @@ def entered(ledger: Ledger, definition: Definition, *, now: float) -> Ledger:
     return replace(ledger, standings={**ledger.standings, key: standing})
 
 
+def taken_up(ledger: Ledger, key: str, *, now: float) -> Ledger | None:
+    """The ledger with what is current above all versions of other definitions; None where it is.
+
+    Who goes back to a configuration of before has its data again at once, and no reader sees the
+    version fall.
+    """
+    standing = ledger.standings[key]
+    current = ledger.version(standing.current)
+    if current is None or current.version == ledger.issued:
+        return None
+    ledger, version = with_version(ledger, current.stored, now=now, served=0)
+    return with_standing(ledger, key, replace(standing, current=version), now)
+
+
 def requested(ledger: Ledger, key: str, *, now: float) -> Ledger:
     """Somebody asks for an attempt that has yet to start; its number is `requested`."""
     standing = ledger.standings[key]

@@ -459,6 +459,19 @@ async def test_other_definitions_are_left_alone() -> None:
         assert asked.count("/a") == asked.count("/b")
 
 
+async def test_who_goes_back_to_a_source_has_its_data_at_once_and_no_version_falls() -> None:
+    world = World()
+    other = {**EVERY_100_S, "url": "http://up/b"}
+    async with world.process():
+        pass
+    async with world.process(other) as other_source:
+        assert (other_source.body, other_source.version) == (b'{"n":2}', 2)
+    world.up.hold = asyncio.Event()
+    for _ in range(2):  # the second time there is no other in between
+        async with world.process() as again:
+            assert (again.body, again.version) == (b'{"n":1}', 3)
+
+
 async def test_other_rules_are_served_the_old_data_until_their_own_has_come() -> None:
     world = World()
     world.up.says = lambda n: httpx.Response(200, json={"n": n}, headers={"ETag": f'"{n}"'})
