@@ -236,7 +236,7 @@ async def test_a_client_fails_with_the_errors_of_httpx(
         with pytest.raises(error):
             await client.get(upstream.script("/", steps))
     with pytest.raises(httpx.ReadTimeout):
-        await client.get(upstream.script("/", (STALL,)), timeout=0.02)
+        await client.get(upstream.script("/", (STALL,)), timeout=httpx.Timeout(60, read=0.02))
     with pytest.raises(httpx.LocalProtocolError):
         await client.get(upstream.url(), headers={"X-Name": "a\r\nX-Other: b"})
 
