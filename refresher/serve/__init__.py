@@ -100,8 +100,8 @@ def serve_config(
             cache = Refresher.from_toml(path, overrides=overrides, admin_token=token, read=config)
             log_to_stderr(lambda text: cache.redact(known.redact(text)))
             server = make_server(Server, cache, config)
+            server.listening = announce
             server.take_signals()
-            announce()
             return run(server, listener)
         asyncio.run(_try(build.backend_of(config)))
         with _runtime_directory() as directory:

@@ -36,6 +36,8 @@ class Server(uvicorn.Server):
         drain: float,
     ) -> None:
         super().__init__(config)
+        self.listening: Callable[[], object] = lambda: None
+        """Called once requests are answered; never, where the application cannot start."""
         self._closing = closing
         self._grace = grace
         self._drain = drain
@@ -54,6 +56,8 @@ class Server(uvicorn.Server):
         # them for garbage again and again takes a third of the start, and stalls readers later.
         gc.freeze()
         gc.enable()
+        if self.started:
+            self.listening()
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """End connections, then the application; that in order, even when connections are cut."""
@@ -112,14 +116,7 @@ class WorkerServer(Server):
         drain: float,
     ) -> None:
         super().__init__(config, closing=closing, grace=grace, drain=drain)
-        self.listening: Callable[[], object] = lambda: None
-        """Called once requests are answered."""
         self._ends = False
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start the application, then answer."""
-        await super().startup(sockets)
-        self.listening()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Take a signal, the first that is meant for a worker."""

@@ -215,6 +215,18 @@ async def test_a_port_in_use_is_one_clear_line(tmp_path: Path) -> None:
             assert "in use" in process.log
 
 
+@pytest.mark.parametrize("workers", [1, 2])
+async def test_a_store_that_cannot_be_used_ends_it_before_it_says_that_it_serves(
+    tmp_path: Path, workers: int
+) -> None:
+    config = '[server]\nport = 0\n[store]\nurl = "sqlite:////proc/nowhere/a.db"\n'
+    (tmp_path / "config.toml").write_text(config)
+    async with running(tmp_path, "serve", "--workers", str(workers)) as process:
+        assert await process.ended() == 1
+        assert "/proc/nowhere/a.db cannot be used" in process.log
+        assert "serving" not in process.log
+
+
 async def test_a_wrong_config_never_starts_and_says_every_problem(tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_text(
         '[server]\nport = 0\nwrokers = 2\n[jobs.a]\nurl = "ftp://x/"\ninterval = 5\n'
