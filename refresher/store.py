@@ -7,7 +7,7 @@ process goes on by itself; when it is back, in whatever state, it is told what h
 import asyncio
 import os
 import socket
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -17,10 +17,11 @@ from uuid import uuid4
 
 import anyio
 
-from refresher import allowance, ledger, reunion
+from refresher import allowance, ledger
 from refresher.allowance import Allowance
 from refresher.clock import ShiftedClock, sleep_until
 from refresher.config.units import Rate
+from refresher.documents import Allowances, Ledgers
 from refresher.errors import StoreUnavailable
 from refresher.ledger import Ledger, Settlement, Standing
 from refresher.link import Link, StoreSilent
@@ -101,14 +102,14 @@ class Store:
         """The jobs that have versions besides the current ones."""
         self._has_much_history = asyncio.Event()
         self._jobs = Mirror(
-            _Jobs(self.process, self._definitions, self._body_at_hand, retention.versions),
+            Ledgers(self.process, self._definitions, self._body_at_hand, retention.versions),
             self._link,
             catch_up=self._catch_up,
             staged=self._body_at_hand,
             kept=self._weigh,
         )
         self._upstreams = Mirror(
-            _Upstreams(), self._link, catch_up=self._catch_up, kept=self._hear_of_hold
+            Allowances(), self._link, catch_up=self._catch_up, kept=self._hear_of_hold
         )
         self._store: str | None = None
         self._last = 0
@@ -551,76 +552,6 @@ class Store:
     def _tell(self, jobs: Iterable[str]) -> None:
         self._news.update(jobs)
         self._has_news.set()
-
-
-class _Jobs:
-    """The ledgers."""
-
-    prefix = "job/"
-    empty = Ledger()
-    encoded = staticmethod(ledger.encoded)
-    decoded = staticmethod(ledger.decoded)
-
-    def __init__(
-        self,
-        process: str,
-        definitions: Mapping[str, Definition],
-        at_hand: Callable[[str, str], bytes | None],
-        history: int,
-    ) -> None:
-        self._process = process
-        self._definitions = definitions
-        self._at_hand = at_hand
-        self._history = history
-
-    def bodies(self, document: Ledger) -> set[str]:
-        return document.bodies
-
-    def publishes(self, before: Ledger, after: Ledger) -> bool:
-        return after.issued != before.issued
-
-    def reunited(
-        self, name: str, theirs: Ledger | None, ours: Ledger, *, provisional: bool, lost: bool
-    ) -> Ledger | None:
-        if name not in self._definitions:
-            return None
-        key = ledger.key_of(self._definitions[name])
-        if key not in ours.standings:
-            return None  # nothing has been asked of it yet
-        current = ours.version(ours.standings[key].current)
-        return reunion.reunited(
-            theirs,
-            ours,
-            key,
-            process=self._process,
-            at_hand=bool(current and self._at_hand(name, current.stored.body) is not None),
-            provisional=provisional,
-            lost=lost,
-            history=self._history,
-        )
-
-
-class _Upstreams:
-    """The allowances."""
-
-    prefix = "upstream/"
-    empty = Allowance()
-    encoded = staticmethod(allowance.encoded)
-    decoded = staticmethod(allowance.decoded)
-
-    def bodies(self, document: Allowance) -> set[str]:
-        del document
-        return set()
-
-    def publishes(self, before: Allowance, after: Allowance) -> bool:
-        del before, after
-        return False
-
-    def reunited(
-        self, name: str, theirs: Allowance | None, ours: Allowance, *, provisional: bool, lost: bool
-    ) -> Allowance:
-        del name, provisional, lost
-        return allowance.merged(theirs, ours)
 
 
 def _holders(known: Ledger) -> set[str | None]:
