@@ -105,7 +105,6 @@ def serve_config(
             return run(server, listener)
         asyncio.run(_try(build.backend_of(config)))
         with _runtime_directory() as directory:
-            announce()
             told = Assignment(
                 config=path,
                 # Each is a service of one process, and has a share in this one's numbers.
@@ -118,6 +117,7 @@ def serve_config(
                 lambda number: hire(told.at(number), listener),
                 workers=config.server.workers,
                 grace=config.server.shutdown_grace,
+                listening=announce,
                 closing=listener.close,
             )
             gc.enable()  # as whoever answers does

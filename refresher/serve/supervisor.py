@@ -59,7 +59,7 @@ class Supervisor:
 
     `hire` starts one for the post of a number, from 0. The first is alone until it answers: what is
     wrong with all of them is said once, and they do not all begin with the same work at once.
-    `closing` is called when the end begins.
+    `listening` is called once it does, `closing` when the end begins.
     """
 
     def __init__(
@@ -68,11 +68,13 @@ class Supervisor:
         *,
         workers: int,
         grace: float,
+        listening: Callable[[], object] = lambda: None,
         closing: Callable[[], object] = lambda: None,
     ) -> None:
         self._hire = hire
         self._posts = [_Post(number) for number in range(workers)]
         self._grace = grace
+        self._listening = listening
         self._closing = closing
         self._poll = select.poll()
         self._ends_by: float | None = None
@@ -162,8 +164,10 @@ class Supervisor:
         died = worker.process.poll() is not None  # before its last words are read
         if worker.listens_since is None and _says_that_it_listens(worker):
             worker.listens_since = time.monotonic()
-            post.proven = True
             self._poll.unregister(worker.channel)  # it has nothing more to say
+            if not any(each.proven for each in self._posts):
+                self._listening()
+            post.proven = True
         if died:
             if worker.listens_since is None:
                 self._poll.unregister(worker.channel)

@@ -247,6 +247,7 @@ async def test_a_worker_that_cannot_start_ends_the_service(tmp_path: Path) -> No
     async with running(tmp_path, environ=environ, program="tests.e2e.crew") as process:
         assert await process.ended() == 1
         assert process.log.count("cannot start, and so the service ends") == 1
+        assert "serving" not in process.log
         assert process.log.count("worker") < 10
         assert process.log.count("raised RuntimeError: not in a worker") == 1
         assert "Traceback" not in process.log
