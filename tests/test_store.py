@@ -608,12 +608,17 @@ async def test_a_hold_is_known_to_all_processes_and_their_jobs_are_told() -> Non
         assert one.store.held_until("up") == START + 70
 
 
-async def test_a_store_that_is_away_at_the_start_is_joined_when_it_is_there() -> None:
+async def published_before() -> tuple[Place, Member]:
+    """A store with a version of `a`, and a process that is yet to enter it."""
     place = Place()
     first = Member(place)
     async with entered(first):
         await first.publish(b"[1]")
-    late = Member(place, first.clock)
+    return place, Member(place, first.clock)
+
+
+async def test_a_store_that_is_away_at_the_start_is_joined_when_it_is_there() -> None:
+    _, late = await published_before()
     late.handle.away = True
     async with entered(late):
         assert late.store.detached
@@ -625,11 +630,7 @@ async def test_a_store_that_is_away_at_the_start_is_joined_when_it_is_there() ->
 
 
 async def test_a_store_that_cannot_be_written_at_the_start_is_read_all_the_same() -> None:
-    place = Place()
-    first = Member(place)
-    async with entered(first):
-        await first.publish(b"[1]")
-    late = Member(place, first.clock)
+    _, late = await published_before()
     late.handle.broken = frozenset({"beat", "write", "put"})
     async with entered(late):
         assert late.store.detached
@@ -642,11 +643,7 @@ async def test_a_store_that_cannot_be_written_at_the_start_is_read_all_the_same(
 
 
 async def test_what_was_read_then_is_told_a_store_that_has_lost_it_meanwhile() -> None:
-    place = Place()
-    first = Member(place)
-    async with entered(first):
-        await first.publish(b"[1]")
-    late = Member(place, first.clock)
+    place, late = await published_before()
     late.handle.broken = frozenset({"beat"})
     async with entered(late):
         late.served["a"] = b"[1]"
