@@ -534,8 +534,8 @@ class Store:
         return self._unsaved.get(job, {}) | self._staged.get(job, {})
 
     def _weigh(self, job: str, before: Ledger, after: Ledger) -> None:
-        (self._with_past.add if len(after.versions) > 1 else self._with_past.discard)(job)
         if before.versions is not after.versions:
+            (self._with_past.add if len(after.versions) > 1 else self._with_past.discard)(job)
             self._history_bytes += _size_of(after) - _size_of(before)
             if self._history_bytes > self._retention.bytes and self._with_past:
                 self._has_much_history.set()
