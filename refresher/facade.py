@@ -26,7 +26,7 @@ from refresher.service import Service
 from refresher.values import Values, View, returned_type
 from refresher.web.endpoints import Endpoints
 from refresher.web.in_front import InFront
-from refresher.web.reads import Reads, retry_after
+from refresher.web.reads import retry_after
 from refresher.web.router import make_router
 from refresher.web.waiting import ended
 
@@ -110,7 +110,8 @@ class Refresher:
             where that has none either, nothing opens them.
         name: Under which key the lifespan yields this object.
         overrides: Dotted configuration keys that come before file and environment.
-        read: What `config` has just been read as: the first entry takes it as it is.
+        read: What `config` and `overrides` have just been read as: the first entry takes it as it
+            is, unless code adds something to it.
         seat: Its place among the workers of one service; None: there are no others.
     """
 
@@ -133,7 +134,7 @@ class Refresher:
         self._read = read
         if isinstance(store, str):
             self._overrides["store.url"] = store
-            store = None
+            store = self._read = None
         self._seat = seat
         self._store = store
         self._transport = transport
@@ -261,12 +262,6 @@ class Refresher:
             raise self._not_running()
         return self._endpoints
 
-    def _reads(self) -> Reads:
-        endpoints = self._endpoints
-        if endpoints is None:
-            raise self._not_running()
-        return endpoints.reads
-
     def get(self, job: str | Callable[..., object]) -> View:
         """The job's snapshot; costs a dict lookup.
 
@@ -348,7 +343,7 @@ class Refresher:
                 f"in_front_of(prefix={prefix!r}): as in include_router, it is empty, or begins "
                 'with "/" and does not end with it'
             )
-        return InFront(app, self._reads, prefix=prefix)
+        return InFront(app, lambda: self.endpoints.reads, prefix=prefix)
 
     def freeze(self, job: str | Callable[..., object], value: object) -> None:
         """Serve `value` as the job's data and refresh it no more, now or from the next entry on.
@@ -374,7 +369,7 @@ class Refresher:
 
     def _load(self) -> Config:
         read, self._read = self._read, None
-        if read is not None:
+        if read is not None and not self._jobs:
             return read
         environ: Mapping[str, str] = os.environ
         if not isinstance(self._source, Path):

@@ -14,7 +14,6 @@ from collections.abc import AsyncIterator, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Any, cast
 from urllib.request import getproxies
 
@@ -31,7 +30,7 @@ from refresher.excerpts import clipped
 from refresher.fields import utf8_fields
 from refresher.reach import Reach
 from refresher.threads import ThreadPool
-from refresher.urls import Origin, origin_of
+from refresher.urls import Origin, origin_of, sendable
 from refresher.version import VERSION
 from refresher.wire import Wire
 
@@ -98,12 +97,12 @@ def open_client(
         trust_env=False,
         transport=transport or AiohttpTransport(tls=tls),
     )
-    client._cookies = _NoCookies(CookieJar(DefaultCookiePolicy(allowed_domains=[])))  # noqa: SLF001
+    client._cookies = _NoCookies()  # noqa: SLF001
     return client
 
 
 class _NoCookies(httpx.Cookies):
-    """Takes none from an answer; a jar with that policy would first have it dressed as urllib's."""
+    """Takes none from an answer; a cookie policy would first have it dressed as urllib's."""
 
     def extract_cookies(self, response: httpx.Response) -> None:
         """Leave them."""
@@ -169,7 +168,7 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
         _sending.set(_Sending(anew))
         return await self._session.request(
             request.method,
-            yarl.URL(str(_sendable(request.url)), encoded=True),
+            yarl.URL(str(sendable(request.url)), encoded=True),
             headers=[(name.decode("ascii"), _text(value)) for name, value in _headers(request)],
             data=_content(request),
             allow_redirects=False,
@@ -410,13 +409,6 @@ def _timeout(connect: float | None, read: float | None) -> aiohttp.ClientTimeout
     # `connect` bounds all of it: the name, TCP and TLS. `sock_connect` would start again with every
     # address that a name has, and leaves the name out.
     return aiohttp.ClientTimeout(connect=connect, sock_read=read)
-
-
-def _sendable(url: httpx.URL) -> httpx.URL:
-    """The URL without what is not for the server; to copy one takes longer than to look."""
-    if url.userinfo or url.fragment:
-        return url.copy_with(userinfo=b"", fragment=None)
-    return url
 
 
 def _headers(request: httpx.Request) -> list[tuple[bytes, bytes]]:

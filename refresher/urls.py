@@ -40,6 +40,13 @@ def with_param(url: httpx.URL, name: str, value: str) -> httpx.URL:
     return with_params(url.copy_with(query=b"&".join(others)), {name: value})
 
 
+def sendable(url: httpx.URL) -> httpx.URL:
+    """The URL without what is not for the server; to copy one takes longer than to look."""
+    if url.userinfo or url.fragment:
+        return url.copy_with(userinfo=b"", fragment=None)
+    return url
+
+
 def resolved(base: httpx.URL, reference: str) -> httpx.URL:
     """Where a reference in an answer of `base` leads (RFC 3986, section 5).
 
@@ -50,7 +57,7 @@ def resolved(base: httpx.URL, reference: str) -> httpx.URL:
         ValueError: it is no URL.
     """
     try:
-        return base.join(reference).copy_with(userinfo=b"", fragment=None)
+        return sendable(base.join(reference))
     except httpx.InvalidURL as error:  # which is no ValueError
         raise ValueError(str(error)) from error
 

@@ -21,7 +21,7 @@ from refresher.sources.quota import exhausted_for
 from refresher.sources.redirects import REDIRECTS, Hop, failed, follow
 from refresher.sources.validators import Validators
 from refresher.spool import Spooled, answer_of
-from refresher.urls import Params, origin_of, shown, shown_origin, with_params
+from refresher.urls import Params, origin_of, sendable, shown, shown_origin, with_params
 
 _NOT_MODIFIED = 304
 _NO_AUTH = httpx.Auth()
@@ -143,12 +143,8 @@ class HttpSource:
             except httpx.InvalidURL as error:  # longer than httpx allows, say
                 raise no_answer(error, "the configured url") from error
             auth = request.auth or _auth_of(url)
-            if url.userinfo or url.fragment:
-                url = url.copy_with(userinfo=b"", fragment=None)
-            self._known = (
-                Hop(request.method, with_params(url, request.params), request.content),
-                auth,
-            )
+            start = with_params(sendable(url), request.params)
+            self._known = Hop(request.method, start, request.content), auth
         return self._known
 
     async def fetch(self, since: str | None) -> Payload | Spooled | NotModified:
