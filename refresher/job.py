@@ -466,6 +466,8 @@ class Job:
             self.world.observer.attempted(attempt, before)
 
     def _show(self, content: Content | None = None, ready: Representation | None = None) -> None:
+        if self._resting:  # what is frozen is all that readers see
+            return
         self.reflection.show(self._due(), content, ready)
         if self.awaited is None:
             self._answer()

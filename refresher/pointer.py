@@ -23,6 +23,8 @@ class NotThere:
     depth: int
 
 
+_DEEPEST = 513
+"""Tokens: one more than any value of a snapshot is deep."""
 _INDEX = re.compile("0|[1-9][0-9]*")
 _LONGEST_INDEX = 18
 """Digits: more than any array has, and fewer than `int` would think about for long."""
@@ -34,10 +36,11 @@ def parse(raw: bytes) -> Path | NotThere:
     """Read the pointer that a raw path is: `/a%20b/c~1d`.
 
     Split at `/` as it was written, each segment is percent-decoded, then unescaped (RFC 6901, 4 and
-    6). A segment that is no UTF-8, or has a `~` without 0 or 1, is a token that nothing has.
+    6). A segment that is no UTF-8, or has a `~` without 0 or 1, is a token that nothing has. Nor is
+    there anything deeper than JSON may be here, so that no more is read of longer ones.
     """
     tokens: list[str] = []
-    for segment in raw.removeprefix(b"/").split(b"/"):
+    for segment in raw.removeprefix(b"/").split(b"/", _DEEPEST)[:_DEEPEST]:
         try:
             text = unquote_to_bytes(segment).decode()
             tokens.append(_ESCAPES.sub(lambda escape: _TOKENS[escape[1]], text))

@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import sys
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from functools import partial
@@ -300,15 +300,20 @@ class Service:
                     elif job is not None:
                         tasks.start_soon(_follow, job, places)
 
-    def _reopen(self, old: Config) -> Iterator[str]:
-        """Open anew the upstreams with another certificate or proxy password; their keys."""
-        changed = self.config.secret_files.items() - old.secret_files.items()
-        renewed = {path for path, _ in changed}
-        for key, upstream in list(self._upstreams.items()):
-            before, now = old.upstreams.get(key), self.config.upstreams.get(key)
+    def _reopened(self, config: Config) -> dict[str, build.Upstream]:
+        """The upstreams with another certificate or proxy password in `config`, opened anew.
+
+        Raises:
+            ConfigError: a file of theirs has changed since it was read, and is no good now.
+        """
+        old = self.config
+        renewed = {path for path, _ in config.secret_files.items() - old.secret_files.items()}
+        found = {}
+        for key, upstream in self._upstreams.items():
+            before, now = old.upstreams.get(key), config.upstreams.get(key)
             if self._transport is None and (_is_rotated(before, now) or _shows(now, renewed)):
-                self._keep(key, build.reopened(upstream, self.config))
-                yield key
+                found[key] = build.reopened(upstream, config)
+        return found
 
     async def _watch_secrets(self) -> None:
         before = self.config.secret_files
@@ -320,27 +325,30 @@ class Service:
                 await self._take_new_secrets()
 
     async def _take_new_secrets(self) -> None:
+        old = self.config
         try:
             config = await anyio.to_thread.run_sync(self._load)
+            # What else has been edited since the start waits for the next one.
+            plans = {name: _rotated(plan, config.jobs.get(name)) for name, plan in old.jobs.items()}
+            renewed = replace(
+                old,
+                admin=config.admin,
+                server=replace(old.server, read_tokens=config.server.read_tokens),
+                upstreams={**old.upstreams, **config.upstreams},
+                jobs=plans,
+                secrets=config.secrets,
+                secret_files=config.secret_files,
+            )
+            reopened = self._reopened(renewed)
         except ConfigError as error:
             logger.error(  # noqa: TRY400  its sentences say all; a traceback would add nothing
                 "a secret file has changed, but cannot be used: %s", error
             )
             return
-        # What else has been edited since the start waits for the next one.
-        old = self.config
-        plans = {name: _rotated(plan, config.jobs.get(name)) for name, plan in old.jobs.items()}
-        self.config = replace(
-            old,
-            admin=config.admin,
-            server=replace(old.server, read_tokens=config.server.read_tokens),
-            upstreams={**old.upstreams, **config.upstreams},
-            jobs=plans,
-            secrets=config.secrets,
-            secret_files=config.secret_files,
-        )
-        self._let_in(self.config)
-        reopened = set(self._reopen(old))
+        self.config = renewed
+        self._let_in(renewed)
+        for key, upstream in reopened.items():
+            self._keep(key, upstream)
         for job in self.jobs:
             plan = plans[job.name]
             if plan != old.jobs[job.name] or build.upstream_key(plan) in reopened:

@@ -412,11 +412,13 @@ class Store:
 
     async def _follow(self) -> None:
         while True:
+            has_heard = False
             with self._going_on():
                 await self._link.backend.changed()
+                has_heard = True
                 if not self._link.detached:
                     await self._catch_up()
-            if self._link.detached:
+            if self._link.detached or not has_heard:
                 await self._pause()
 
     async def _catch_up(self) -> None:

@@ -43,12 +43,12 @@ class Page:
         "_answers",
         "_closing",
         "_moment",
-        "_since",
         "_until",
         "_written",
         "edition",
         "entry",
         "rendering",
+        "since",
         "tokens",
     )
 
@@ -66,13 +66,13 @@ class Page:
         self.rendering = rendering
         self.edition = edition
         self._closing = closing
-        self._since = self._until = math.inf
+        self.since = self._until = math.inf
         self._answers: dict[Choice, Answer] = {}
         self._written: dict[Choice, Written] = {}
 
     def turn(self, now: float) -> bool:
         """Have it say what is right `now`; False where there is nothing to serve then."""
-        if self._since <= now < self._until:
+        if self.since <= now < self._until:
             return True
         entry, snapshot = self.entry, self.rendering.snapshot
         state = freshness.state_of(entry.record, entry.policy, now)
@@ -80,7 +80,7 @@ class Page:
             return False
         self._moment = of_the_moment(self.rendering, entry.record, state, now)
         self._answers, self._written = {}, {}
-        self._since = now
+        self.since = now
         next_second = snapshot.checked_at + math.floor(now - snapshot.checked_at) + 1
         last_moment = freshness.stands_until(snapshot, entry.policy, now)
         self._until = min(next_second, math.nextafter(last_moment, math.inf))
@@ -97,7 +97,7 @@ class Page:
         """The same, ready for the wire."""
         found = self._written.get(choice)
         if found is None:
-            found = self._written[choice] = write(self.answer(choice), self._since)
+            found = self._written[choice] = write(self.answer(choice), self.since)
         return found
 
     def _made(self, choice: Choice) -> Answer:

@@ -9,7 +9,6 @@ and where a version is asked for by its number, which the store has.
 import itertools
 import math
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import replace
 from typing import NamedTuple, Protocol
 from urllib.parse import unquote
 
@@ -329,13 +328,9 @@ class Reads:
 
     def _value_page(self, whole: Page, found: Representation) -> Page:
         """A page for a part of a job's snapshot, good for one answer."""
-        content = replace(
-            whole.rendering.snapshot.content, body=found.identity, content_type=found.content_type
-        )
-        snapshot = replace(whole.rendering.snapshot, content=content)
-        rendering = self._rendered(snapshot, found, whole.entry.policy)
+        rendering = self._rendered(whole.rendering.snapshot, found, whole.entry.policy)
         page = Page(whole.entry, whole.tokens, rendering, edition=-1, closing=self._closing)
-        page.turn(self._clock.now())
+        page.turn(whole.since)  # at which there was something to serve
         return page
 
     def _rendered(self, snapshot: Snapshot, ready: Representation, policy: Policy) -> Rendering:
