@@ -101,7 +101,8 @@ class Job:
         """Take up what the store knows of the job, all but the bytes; False: it knows nothing."""
         is_known = self.world.store.enter(self.name, self.plan.definition)
         if is_known:
-            taken_up = partial(ledger.taken_up, now=self._clock.now())
+            now, history = self._clock.now(), self.world.store.history
+            taken_up = partial(ledger.taken_up, now=now, history=history)
             await self.world.store.adjust(self.name, taken_up)
             await self.look_again()
         return is_known

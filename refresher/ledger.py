@@ -185,7 +185,7 @@ def entered(ledger: Ledger, definition: Definition, *, now: float) -> Ledger:
     return replace(ledger, standings={**ledger.standings, key: standing})
 
 
-def taken_up(ledger: Ledger, key: str, *, now: float) -> Ledger | None:
+def taken_up(ledger: Ledger, key: str, *, now: float, history: int) -> Ledger | None:
     """The ledger with what is current above all versions of other definitions; None where it is.
 
     Who goes back to a configuration of before has its data again at once, and no reader sees the
@@ -196,7 +196,8 @@ def taken_up(ledger: Ledger, key: str, *, now: float) -> Ledger | None:
     if current is None or current.version == ledger.issued:
         return None
     ledger, version = with_version(ledger, current.stored, now=now, served=0)
-    return with_standing(ledger, key, replace(standing, current=version), now)
+    moved = with_standing(ledger, key, replace(standing, current=version), now)
+    return pruned(moved, history)
 
 
 def requested(ledger: Ledger, key: str, *, now: float) -> Ledger:

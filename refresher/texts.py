@@ -23,6 +23,10 @@ class Parsed:
         self._body = body
         self._opened: dict[Path, Opened] = {}
 
+    def unread(self, path: Path) -> int:
+        """How many bytes are looked into for the first time to find the value at a pointer."""
+        return pointer.unread(self._body, path, self._opened)
+
     def find(self, paths: Sequence[Path]) -> list[bytes | NotThere]:
         """The values at some pointers, in their order."""
         before = len(self._opened)

@@ -400,6 +400,9 @@ async def test_what_has_been_frozen_is_not_replaced_by_an_attempt_under_way() ->
         job.rest()
         source.hold.set()
         await answer
+        before = scene.record()
+        await job.look_again()
+        assert scene.record() is before, "nor by a clock that is set"
     assert scene.body() == b"[0]"
 
 

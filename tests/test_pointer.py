@@ -1,4 +1,5 @@
 import json
+import tracemalloc
 from collections.abc import Sequence
 from decimal import Decimal
 
@@ -6,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from refresher.pointer import NotThere, Opened, Path, find, parse
+from refresher.pointer import NotThere, Opened, Path, find, parse, unread
 
 TEXT = b"""
  {"a": [1.50, {"x/y": 1e400, "m~n": -0.0, "": {"": 7}}], "a\\u0062" : 12345678901234567890.10,
@@ -158,3 +159,24 @@ def test_every_value_of_a_document_is_found(document: object, data: st.DataObjec
         assert at(raw_of(path), written(document).encode()) == written(value).encode()
         odd = f'["\\ud83d", {written(document)}]'.encode()
         assert at(b"/1" + raw_of(path), odd) == written(value).encode()
+
+
+def test_members_of_what_is_read_leniently_are_no_copies() -> None:
+    deep = b'{"a":' * 300 + b'["' + b"x" * 100_000 + b'", "\\ud83d"]' + b"}" * 300
+    opened: dict[Path, Opened] = {}
+    tracemalloc.start()
+    try:
+        assert find(deep, ("a",) * 300 + ("1",), opened) == b'"\\ud83d"'
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 5_000_000, "where 300 copies take 30 MB"
+
+
+def test_what_is_yet_to_be_read_is_the_nearest_that_has_not_been() -> None:
+    text, opened = b'{"x": 1, "a": [1, 2, 3]}', dict[Path, Opened]()
+    assert unread(text, ("x",), opened) == len(text)
+    find(text, ("x",), opened)
+    assert unread(text, ("x",), opened) == 0
+    assert unread(text, ("nope", "0"), opened) == 0
+    assert unread(text, ("a", "0"), opened) == len(b"[1, 2, 3]")

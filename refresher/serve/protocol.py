@@ -210,10 +210,16 @@ class WireProtocol(HttpToolsProtocol):
         It is the answer to what came last: what came before gets its own first, and nothing more.
         """
         del msg
-        cycle = self.cycle
-        if self._is_head and not (cycle is None or cycle.response_complete):
-            cycle.keep_alive = False
+        if self.pipeline and not self._is_head:
+            self.pipeline.popleft()  # what came last has yet to begin, and its body is broken
+            self.cycle = self.pipeline[0][0] if self.pipeline else self._running  # type: ignore[assignment]  # typed as if it were never None
+            self._is_head = True  # for what comes now begins nothing
+        last: RequestResponseCycle | None = self.cycle
+        if self._is_head and last is not None and not last.response_complete:
+            last.keep_alive = False
             self.flow.pause_reading()
+        elif last is not None and last.response_started and not last.response_complete:
+            self.transport.close()  # in the middle of its own answer
         elif len(self.url) > _LONGEST_TARGET:
             self._refuse(
                 HTTPStatus.REQUEST_URI_TOO_LONG,

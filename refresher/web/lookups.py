@@ -91,6 +91,9 @@ class Lookups:
             parsed = Parsed(text.body)
         if parsed is None:
             return found
+        if parsed.unread(path) > _AT_ONCE:
+            self._texts.keep(text.etag, parsed)
+            return None
         (value,) = parsed.find([path])
         self._texts.keep(text.etag, parsed)
         if isinstance(value, bytes) and len(value) > _AT_ONCE:

@@ -67,6 +67,7 @@ class Page:
         self.edition = edition
         self._closing = closing
         self.since = self._until = math.inf
+        """From when until when what it says is right."""
         self._answers: dict[Choice, Answer] = {}
         self._written: dict[Choice, Written] = {}
 

@@ -329,11 +329,19 @@ class TestTheConnection:
             await connection.done()
             assert [reply.status for reply in connection.replies()] == [200]
 
+    @pytest.mark.parametrize(
+        "garbage",
+        [
+            b"GET /data/one HTTP/1.1\r\n\r\n",
+            request("/livez", "Transfer-Encoding: chunked", method="POST", body=b"ZZZ\r\n"),
+        ],
+    )
     @pytest.mark.filterwarnings("ignore::UserWarning")
-    async def test_gives_what_was_asked_for_before_garbage_and_nothing_more(self) -> None:
+    async def test_gives_what_was_asked_for_before_garbage_and_nothing_more(
+        self, garbage: bytes
+    ) -> None:
         async with listening(small()) as listener:
             connection = listener.connect()
-            garbage = b"GET /data/one HTTP/1.1\r\n\r\n"
             connection.feed(request("/jobs/one") + request(PATH) + garbage, request(PATH))
             await connection.done()
             replies = connection.replies()

@@ -95,6 +95,14 @@ async def test_a_body_of_some_size_is_parsed_in_a_thread_and_what_was_parsed_is_
     assert elsewhere.asked == []
 
 
+async def test_what_was_parsed_does_not_have_the_loop_parse_the_rest() -> None:
+    elsewhere = Elsewhere()
+    medium = text(b'{"x": 1, "rows": %b}' % MEDIUM)
+    assert isinstance(await elsewhere.lookups.later(medium, ("x",)), Representation)
+    assert isinstance(elsewhere.lookups.at_once(medium, ("x",)), Representation)
+    assert elsewhere.lookups.at_once(medium, ("rows", "rows", "1")) is None
+
+
 async def test_a_text_has_its_own_values() -> None:
     lookups = Elsewhere().lookups
     for body, value in ((b'{"a": 1}', b"1"), (b'{"a": 2}', b"2"), (b'{"b": 3}', None)):
