@@ -6,12 +6,15 @@ from pathlib import Path
 import anyio
 import httpx
 import pytest
+import trustme
 
 from refresher import Refresher
-from refresher.clock import ShiftedClock
+from refresher.clock import ShiftedClock, SystemClock
+from refresher.config import Config, load
 from refresher.errors import ConfigError
 from refresher.model import Attempt, State
 from refresher.schedule import LONGEST_WAIT
+from refresher.service import Service
 from refresher.store import Store
 from refresher.stores.memory import MemoryStore
 from tests.fakes import FakeClock
@@ -150,6 +153,31 @@ async def test_a_rotated_secret_brings_nothing_else_that_was_edited(tmp_path: Pa
         assert [str(request.url) for request in upstream.asked] == ["http://up/b", "http://up/gone"]
         assert cache.service.missing() == []
         assert cache.redact("0ld-token n3w-token") == "*** ***"
+
+
+async def test_a_rotation_that_is_read_half_way_ends_nothing(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    config, authority = tmp_path / "config.toml", tmp_path / "ca.pem"
+    trustme.CA().cert_pem.write_to_path(authority)
+    config.write_text(
+        '[upstreams.a]\nbase_url = "https://127.0.0.1:1"\ntls = { ca = "ca.pem" }\n'
+        '[jobs.a]\nupstream = "a"\nurl = "/a"\n'
+    )
+    readings = []
+
+    def read() -> Config:
+        readings.append(load(config, environ={}))
+        if len(readings) > 1:
+            authority.write_text("half")  # the second of its two writes comes right then
+        return readings[-1]
+
+    async with Service(read, clock=SystemClock()) as service:
+        trustme.CA().cert_pem.write_to_path(authority)
+        with anyio.fail_after(60):
+            while "but cannot be used" not in caplog.text:  # noqa: ASYNC110  the log has no event
+                await anyio.sleep(0.05)
+        assert service.config is readings[0]
 
 
 async def test_a_hold_of_a_clock_that_has_been_set_back_is_no_longer_than_any_other() -> None:

@@ -714,6 +714,24 @@ async def test_whatever_a_store_raises_the_process_goes_on(
     assert "ZeroDivisionError: nobody foresaw this" in caplog.text
 
 
+async def test_a_store_that_cannot_be_listened_to_is_asked_once_in_a_while() -> None:
+    class Deaf(Handle):
+        """Hears of no change, and says so."""
+
+        heard = 0
+
+        async def changed(self) -> None:
+            self.heard += 1
+            if self.heard > 1000:
+                await super().changed()
+            raise StoreUnavailable("it cannot be listened to")
+
+    clock = FakeClock()
+    async with Store(deaf := Deaf(Place()), clock=ShiftedClock(clock)):
+        await clock.advance(3)
+        assert 1 < deaf.heard < 10
+
+
 async def test_whoever_ends_is_waited_for_by_nobody() -> None:
     place, clock = Place(), FakeClock()
     one = Member(place, clock)
