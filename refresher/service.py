@@ -291,14 +291,18 @@ class Service:
     async def _follow_others(self) -> None:
         """Take up what other processes make of the jobs; a large body holds up no small one."""
         places = anyio.Semaphore(_FOLLOWED_AT_ONCE)
+        following: set[str] = set()
         async with anyio.create_task_group() as tasks:
             while True:
                 async for name in unhurried(await self.store.news()):
                     job = self.jobs.get(name)
-                    if job is not None and job.awaited is None:
+                    if job is None or name in following:
+                        continue  # who follows it looks again before it ends
+                    if job.awaited is None:
                         await job.follow()  # which has nothing to wait for
-                    elif job is not None:
-                        tasks.start_soon(_follow, job, places)
+                    else:
+                        following.add(name)
+                        tasks.start_soon(_follow, job, places, following)
 
     def _reopened(self, config: Config) -> dict[str, build.Upstream]:
         """The upstreams with another certificate or proxy password in `config`, opened anew.
@@ -369,9 +373,12 @@ def _shows(table: UpstreamConfig | None, files: Collection[Path]) -> bool:
     return table is not None and not {table.tls.ca, table.tls.cert, table.tls.key}.isdisjoint(files)
 
 
-async def _follow(job: Job, places: anyio.Semaphore) -> None:
-    async with places:
-        await job.follow()
+async def _follow(job: Job, places: anyio.Semaphore, following: set[str]) -> None:
+    try:
+        async with places:
+            await job.follow()
+    finally:
+        following.discard(job.name)
 
 
 async def _restored(jobs: Iterable[Job], store: Store) -> None:
