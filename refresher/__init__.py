@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from refresher.api import Refresher, View
     from refresher.errors import (
         ConfigError,
         NoSnapshot,
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
         TooSoon,
         UnknownJob,
     )
-    from refresher.facade import Refresher, View
     from refresher.model import Attempt, Outcome, Stage, State
     from refresher.sources.callable import UNCHANGED
 
@@ -57,7 +57,7 @@ _HOMES = {
         "TooSoon",
         "UnknownJob",
     },
-    "refresher.facade": {"Refresher", "View"},
+    "refresher.api": {"Refresher", "View"},
     "refresher.model": {"Attempt", "Outcome", "Stage", "State"},
     "refresher.sources.callable": {"UNCHANGED"},
 }

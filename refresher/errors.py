@@ -19,6 +19,8 @@
             └── TooSoon        under cooldown or Retry-After
 """
 
+from typing import NoReturn
+
 from refresher.model import Content, Failure, Stage
 
 
@@ -137,3 +139,12 @@ class TooSoon(RefreshRefused):
     def __init__(self, job: str, reason: str, message: str, *, retry_after: float) -> None:
         super().__init__(job, reason, message)
         self.retry_after = retry_after
+
+
+def refuse(message: str) -> NoReturn:
+    """Refuse an answer for good, with a sentence.
+
+    Raises:
+        RefreshFailed: always, at stage `decode`.
+    """
+    raise RefreshFailed(Stage.DECODE, message)

@@ -8,7 +8,7 @@ from typing import Protocol, Self
 
 from refresher.config.units import Rate
 from refresher.model import Attempt, NotModified, Payload, Record
-from refresher.spool import Spooled
+from refresher.payload import Spooled
 
 
 class Source(Protocol):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from refresher.errors import UnknownJob
 from refresher.freshness import Policy
 from refresher.model import Record
-from refresher.representation import Representation
+from refresher.pipeline.representation import Representation
 
 
 @dataclass(frozen=True, slots=True)

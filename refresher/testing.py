@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from refresher.facade import Refresher
+from refresher.api import Refresher
 
 
 def freeze(cache: Refresher, job: str | Callable[..., object], value: object) -> None:

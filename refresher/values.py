@@ -13,8 +13,8 @@ from pydantic import TypeAdapter, ValidationError
 from refresher import freshness
 from refresher.clock import Clock
 from refresher.errors import ServiceError
+from refresher.jsontext.text import with_whole_pairs
 from refresher.model import Format, Snapshot, State
-from refresher.pipeline.jsontext import with_whole_pairs
 from refresher.state import StateStore
 
 _Key = tuple[str, object]

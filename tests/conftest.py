@@ -8,7 +8,7 @@ import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
 from hypothesis import HealthCheck, settings
 
-from refresher.transport import open_client
+from refresher.upstream.client import open_client
 from tests.faults import FaultServer, serving
 from tests.patient import OPTIONS
 from tests.valkey import Valkey, running
@@ -31,7 +31,7 @@ def anyio_backend() -> tuple[str, dict[str, object]]:
 def _nothing_blocks_the_loop() -> Iterator[BlockBuster]:
     """Raise where the package makes a blocking call in an event loop."""
     with blockbuster_ctx("refresher") as guard:
-        guard.functions["os.write"].can_block_in("refresher/spool.py", "write")  # it is memory
+        guard.functions["os.write"].can_block_in("refresher/payload.py", "write")  # it is memory
         # Coverage locks what it counts, which the threads of stores do as well.
         guard.functions["threading.Lock.acquire"].can_block_in("collector.py", "lock_data")
         yield guard

@@ -10,7 +10,7 @@ import anyio
 
 from refresher.errors import RefreshFailed
 from refresher.model import Attempt, NotModified, Payload, Record
-from refresher.spool import Spooled
+from refresher.payload import Spooled
 
 START = 1_800_000_000.0
 

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, field, replace
 
-from refresher import representation
 from refresher.freshness import Policy
 from refresher.model import (
     Attempt,
@@ -15,6 +14,7 @@ from refresher.model import (
     Snapshot,
     Stage,
 )
+from refresher.pipeline import representation
 from refresher.state import Entry, StateStore
 from tests.fakes import START, FakeClock
 

@@ -3,9 +3,9 @@ from dataclasses import replace
 
 import pytest
 
-from refresher import representation
 from refresher.errors import UnknownJob
 from refresher.model import Record
+from refresher.pipeline import representation
 from refresher.state import Entry, StateStore
 from tests.fakes import START
 from tests.shelf import PROMISE, Shelf, snapshot

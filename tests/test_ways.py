@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 import trustme
 
-from refresher import Refresher, build
+from refresher import Refresher
 from refresher.config.models import TlsConfig
 from refresher.errors import ConfigError
 from refresher.model import Attempt, Stage
-from refresher.transport import AiohttpTransport, open_client
+from refresher.service import build
+from refresher.upstream.client import AiohttpTransport, open_client
 from tests.faults import FaultServer, json_answer, serving
 from tests.faults.proxy import proxying
 from tests.watching import record, until, until_attempted

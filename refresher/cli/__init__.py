@@ -261,7 +261,7 @@ def demo(
     do, and says what to look at.
     """
     with _starting():
-        from refresher.demo import run
+        from refresher.cli.demo import run
 
         raise typer.Exit(run(port, typer.echo))
 

@@ -8,12 +8,12 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import assert_never
 
-from refresher import build
 from refresher.cli.table import counted, table
 from refresher.config import Config, JobPlan, load, state_directory, written_duration
 from refresher.errors import ConfigError
-from refresher.redaction import Redactor
-from refresher.schedule import Cron, Interval, Schedule, due_from
+from refresher.jobs.schedule import Cron, Interval, Schedule, due_from
+from refresher.security.redaction import Redactor
+from refresher.service import build
 
 _MOMENTS = 3
 _CLOSE = 10.0

@@ -9,10 +9,10 @@ from typing import TypeVar
 import httpx
 import msgspec
 
-from refresher.admin_token import FILE_NAME
 from refresher.config import Config, load_keys, state_directory
 from refresher.errors import ConfigError, ServiceError
-from refresher.redaction import Redactor
+from refresher.security.admin_token import FILE_NAME
+from refresher.security.redaction import Redactor
 
 T = TypeVar("T")
 

@@ -9,24 +9,24 @@ from dataclasses import dataclass
 from functools import partial
 from typing import assert_never
 
-from refresher import build, representation
-from refresher.attempt import Plan
 from refresher.cli.table import counted, printable
 from refresher.clock import ShiftedClock, SystemClock
 from refresher.config import Config, JobPlan, written_duration
 from refresher.errors import RefreshFailed
 from refresher.freshness import Policy
+from refresher.jobs.attempt import Plan
+from refresher.jobs.watchdog import Watchdog
 from refresher.model import Content, Failure, NotModified, Outcome, Payload, Stage
-from refresher.pipeline import refine_telling
+from refresher.offload.threads import SoloThread
+from refresher.payload import Spooled
+from refresher.pipeline import refine_telling, representation
 from refresher.protocols import Source
-from refresher.redacted_logs import redacted
-from refresher.redaction import Redactor
+from refresher.security.logs import redacted
+from refresher.security.redaction import Redactor
+from refresher.service import build
 from refresher.sources import Exchange, PageRead
-from refresher.spool import Spooled
-from refresher.store import Store
-from refresher.stores.memory import MemoryStore
-from refresher.threads import SoloThread
-from refresher.watchdog import Watchdog
+from refresher.store.backends.memory import MemoryStore
+from refresher.store.store import Store
 
 Tell = Callable[[str], None]
 

@@ -16,7 +16,7 @@ from jmespath.exceptions import JMESPathError
 from jmespath.functions import Functions
 from pydantic import JsonValue
 
-from refresher.config import urls
+from refresher.config import url_parts
 from refresher.config.references import pieces_of
 from refresher.config.units import Unfit
 
@@ -230,7 +230,7 @@ def root_path(text: str) -> str:
 
 def base_url(text: str) -> str:
     """An absolute URL that paths can be appended to."""
-    urls.parse(pieces_of(text))
+    url_parts.parse(pieces_of(text))
     if "?" in text or "#" in text:
         raise Unfit("has a query or a fragment", "put it into the jobs: paths are appended here")
     return text
@@ -238,7 +238,7 @@ def base_url(text: str) -> str:
 
 def token_url(text: str) -> str:
     """An absolute URL that credentials can be posted to (RFC 6749, section 3.2)."""
-    address = urls.parse(pieces_of(text))
+    address = url_parts.parse(pieces_of(text))
     if address.has_userinfo:
         raise Unfit("has a user name or a password", "write them as client_id and client_secret")
     if "#" in text:
@@ -251,7 +251,7 @@ def proxy_url(text: str) -> str:
     if text in ("env", "none"):
         return text
     try:
-        address = urls.parse(pieces_of(text))
+        address = url_parts.parse(pieces_of(text))
     except Unfit as error:
         advice = 'write "env", "none" or a URL, as "http://proxy.example.org:3128"'
         raise Unfit(error.wrong, advice) from None
@@ -293,7 +293,7 @@ def store_url(text: str) -> str:
 
 
 def _redis_url(text: str) -> None:
-    address = urls.parse_redis(pieces_of(text))
+    address = url_parts.parse_redis(pieces_of(text))
     path, _, query = address.url[address.rest :].partition("?")
     if not re.fullmatch(r"(/[0-9]*)?", path) or "#" in query:
         raise Unfit("has more than a database's number", 'end it as in "redis://HOST:6379/0"')

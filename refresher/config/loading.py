@@ -6,8 +6,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TypeVar
 
-from refresher.config.confidential import secrets
-from refresher.config.documents import add, add_included, copied, read_main
+from refresher.config.files import add, add_included, copied, read_main
 from refresher.config.filling import fill
 from refresher.config.inheritance import check_alternatives
 from refresher.config.models import (
@@ -27,6 +26,7 @@ from refresher.config.overrides import (
 from refresher.config.plans import JobPlan, plan_jobs
 from refresher.config.problems import Problems
 from refresher.config.references import Mark, References, mark_of
+from refresher.config.secrets import secrets
 from refresher.config.tls_files import check_tls
 from refresher.config.tree import KeyPath, Origin, Table, Tree
 from refresher.config.units import written_duration

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, ConfigDict, Discriminator, Field
 from pydantic.json_schema import SkipJsonSchema
 
-from refresher.config import values as v
+from refresher.config import types as v
 from refresher.config.units import Share
 
 _FIVE_PERCENT = Share(0.05)

@@ -6,19 +6,19 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from refresher.config import urls
-from refresher.config.fingerprints import definition, function_name
+from refresher.config import url_parts
+from refresher.config.definition import definition, function_name
 from refresher.config.inheritance import inherited
 from refresher.config.models import JobConfig, NoAuth, OAuth2Auth, UpstreamConfig
 from refresher.config.problems import Problems, did_you_mean
 from refresher.config.references import pieces_of
+from refresher.config.relations import Draft, settled
 from refresher.config.schema_files import read_schema
-from refresher.config.settling import Draft, settled
 from refresher.config.tree import Place, Tree
 from refresher.config.units import Unfit
 from refresher.config.validation import validated
 from refresher.model import Definition
-from refresher.redaction import MASK
+from refresher.security.redaction import MASK
 
 Kind = Literal["url", "file", "python"]
 ReadSchema = Callable[[Path], str]
@@ -74,7 +74,7 @@ def _planned(
         case JobConfig(python=function) if function is not None:
             kind, shown = "python", function_name(function)
         case JobConfig(url=str()) if address is not None:
-            kind, shown = "url", urls.shown(address)
+            kind, shown = "url", url_parts.shown(address)
         case JobConfig(url=None) if not wrong & {"url", "file", "python"}:
             problems.add(("jobs", name), "has no source", "write url, file or python")
             return None
@@ -87,7 +87,7 @@ def _planned(
         definition=definition(
             config,
             written.table,
-            address=None if address is None else urls.identity(address),
+            address=None if address is None else url_parts.identity(address),
             schema=schema,
         ),
         shown=shown,
@@ -98,7 +98,7 @@ def _planned(
     )
 
 
-def _address(draft: Draft, upstreams: Mapping[str, UpstreamConfig]) -> urls.Address | None:
+def _address(draft: Draft, upstreams: Mapping[str, UpstreamConfig]) -> url_parts.Address | None:
     """The job's URL, base_url before it; of a callable the base_url, for its client asks there."""
     name, url = draft.config.upstream, draft.written.table.get("url")
     if name is not None and name not in upstreams:
@@ -111,46 +111,46 @@ def _address(draft: Draft, upstreams: Mapping[str, UpstreamConfig]) -> urls.Addr
     if isinstance(url, str):
         address = _joined(draft, base, url)
         if address and base and not isinstance(upstream.auth, NoAuth):
-            _check_origin(draft, address, urls.parse(base))
+            _check_origin(draft, address, url_parts.parse(base))
         return address
-    return urls.parse(base) if base and draft.config.python is not None else None
+    return url_parts.parse(base) if base and draft.config.python is not None else None
 
 
-def _joined(draft: Draft, base: urls.Pieces, url: str) -> urls.Address | None:
+def _joined(draft: Draft, base: url_parts.Pieces, url: str) -> url_parts.Address | None:
     pieces = pieces_of(url)
-    if urls.is_relative(url):
+    if url_parts.is_relative(url):
         if not base:
             advice = "write it whole, https://…, or name an upstream that has a base_url"
             draft.note("url", "is relative, and there is no base_url to append it to", advice)
             return None
-        pieces = urls.joined(base, pieces)
+        pieces = url_parts.joined(base, pieces)
     try:
-        return urls.parse(pieces)
+        return url_parts.parse(pieces)
     except Unfit as error:
         draft.note("url", error.wrong, error.advice)
         return None
 
 
-def _check_origin(draft: Draft, address: urls.Address, base: urls.Address) -> None:
+def _check_origin(draft: Draft, address: url_parts.Address, base: url_parts.Address) -> None:
     if address.origin != base.origin:
         upstream = f"[upstreams.{draft.config.upstream}]"
         wrong = f"is of another origin than {upstream}, whose auth is not for it"
         draft.note("url", wrong, "take `upstream` out or correct one of the two URLs")
 
 
-def _check_token_url(draft: Draft, address: urls.Address | None) -> None:
+def _check_token_url(draft: Draft, address: url_parts.Address | None) -> None:
     """A client secret goes out in clear only where what it opens does so too, or on one machine."""
     auth = draft.config.auth
     if not isinstance(auth, OAuth2Auth) or address is None or address.origin[0] == "http":
         return
-    scheme, host, _ = urls.parse(pieces_of(auth.token_url)).origin
-    if scheme == "http" and not urls.is_loopback(host):
+    scheme, host, _ = url_parts.parse(pieces_of(auth.token_url)).origin
+    if scheme == "http" and not url_parts.is_loopback(host):
         path = draft.written.place(("auth", "token_url"))
         wrong = "sends the client secret in clear, for what is itself asked with https"
         draft.problems.add(path, wrong, "write it with https", got=auth.token_url)
 
 
-def _base(tree: Tree, upstream: str) -> urls.Pieces:
+def _base(tree: Tree, upstream: str) -> url_parts.Pieces:
     base = tree.table("upstreams", upstream).get("base_url")
     return pieces_of(base) if isinstance(base, str) else ()
 

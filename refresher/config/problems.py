@@ -10,7 +10,7 @@ from refresher.config.references import Filled
 from refresher.config.tree import KeyPath, Origin, Tree, dotted
 from refresher.config.units import Unfit
 from refresher.errors import ConfigError
-from refresher.redaction import MASK, Redactor
+from refresher.security.redaction import MASK, Redactor
 
 _LONGEST = 60
 """Characters of a value that are shown."""

@@ -13,10 +13,10 @@ from itertools import accumulate
 
 from refresher import freshness
 from refresher.model import Attempt, Outcome, Record, Snapshot, State
+from refresher.observers.counters import Scoreboard, Seat
 from refresher.observers.exposition import escaped, head
 from refresher.observers.processes import process_lines, usages
 from refresher.protocols import StoreOperation
-from refresher.scoreboard import Scoreboard, Seat
 from refresher.state import Entry
 from refresher.version import VERSION
 

@@ -4,9 +4,9 @@ import codecs
 import json
 import re
 
-from refresher.excerpts import clipped
+from refresher.errors import refuse
 from refresher.pipeline.media import Declared
-from refresher.pipeline.refusal import refuse
+from refresher.security.excerpts import clipped
 
 _MARKS = {codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE}
 _MARKS |= {codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE}

@@ -9,12 +9,12 @@ from typing import Literal, TypeAlias
 
 import msgspec
 
-from refresher.errors import RefreshFailed
-from refresher.excerpts import excerpt
+from refresher.errors import RefreshFailed, refuse
+from refresher.jsontext import text as jsontext
 from refresher.model import Content, Format, Payload
-from refresher.pipeline import charsets, jsontext, media
+from refresher.pipeline import charsets, media
 from refresher.pipeline.formats import Converted, csv, ndjson, toml, xml, yaml
-from refresher.pipeline.refusal import refuse
+from refresher.security.excerpts import excerpt
 
 FormatRule: TypeAlias = Literal[
     "auto", "json", "ndjson", "csv", "xml", "yaml", "toml", "text", "bytes"

@@ -6,9 +6,9 @@ from typing import Literal
 import msgspec
 
 from refresher.errors import RefreshFailed
+from refresher.jsontext import text as jsontext
 from refresher.model import Content, Format, Stage
-from refresher.pipeline import jsontext
-from refresher.pipeline.refusal import shown
+from refresher.security.excerpts import shown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,12 +11,13 @@ from typing import Literal
 import msgspec
 
 from refresher.errors import RefreshFailed
-from refresher.excerpts import clipped
+from refresher.jsontext import text as jsontext
 from refresher.model import Content, Format, Payload, Stage
-from refresher.pipeline import jsontext, media
+from refresher.pipeline import media
 from refresher.pipeline.decode import FormatRule, decode
 from refresher.pipeline.guard import guard_keys
 from refresher.pipeline.select import select
+from refresher.security.excerpts import clipped
 
 _WHOLE = "@"
 _NAME = r"[A-Za-z_][A-Za-z0-9_]*"

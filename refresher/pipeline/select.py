@@ -14,9 +14,10 @@ from jmespath.exceptions import JMESPathError
 from jmespath.parser import ParsedResult
 
 from refresher.errors import RefreshFailed
-from refresher.excerpts import clipped
+from refresher.jsontext import text as jsontext
 from refresher.model import Content, Stage
-from refresher.pipeline import jsontext, media
+from refresher.pipeline import media
+from refresher.security.excerpts import clipped
 
 _SHOWN = 200
 

@@ -8,9 +8,9 @@ import jsonschema_rs
 import msgspec
 
 from refresher.errors import RefreshFailed
-from refresher.excerpts import clipped, excerpt
+from refresher.jsontext import text as jsontext
 from refresher.model import Content, Stage
-from refresher.pipeline import jsontext
+from refresher.security.excerpts import clipped, excerpt
 
 _ERRORS_TOLD = 3
 _SHOWN = 160

@@ -14,19 +14,19 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from refresher import build
-from refresher.admin_token import kept_token
+from refresher.api import Refresher
 from refresher.config import Config, load, state_directory
 from refresher.errors import ServiceError
-from refresher.facade import Refresher
+from refresher.observers.counters import Seat
 from refresher.protocols import Backend
-from refresher.redaction import Redactor
-from refresher.scoreboard import Seat
-from refresher.serve.assignment import Assignment, hire
+from refresher.security.admin_token import kept_token
+from refresher.security.redaction import Redactor
 from refresher.serve.logs import log_to_stderr
-from refresher.serve.process import make_server, run
+from refresher.serve.run import make_server, run
 from refresher.serve.server import SIGNALS, Server, leave
+from refresher.serve.spawn import Assignment, hire
 from refresher.serve.supervisor import Supervisor
+from refresher.service import build
 
 logger = logging.getLogger("refresher")
 

@@ -7,10 +7,10 @@ from fastapi_offline import FastAPIOffline
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from refresher.api import Refresher
 from refresher.errors import RefresherError
-from refresher.facade import Refresher
 from refresher.web.answer import problem, unknown_path
-from refresher.web.in_front import BROKEN
+from refresher.web.data.in_front import BROKEN
 from refresher.web.routing import as_response, http_problem
 
 _DESCRIPTION = "Remote data, refreshed in the background, always with how fresh it is."

@@ -5,7 +5,7 @@ import sys
 import threading
 from collections.abc import Callable
 
-from refresher.redacted_logs import RedactingFilter
+from refresher.security.logs import RedactingFilter
 
 logger = logging.getLogger("refresher")
 

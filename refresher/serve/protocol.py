@@ -19,10 +19,10 @@ from uvicorn.protocols.http.flow_control import FlowControl
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.server import ServerState
 
-from refresher.facade import Refresher
+from refresher.api import Refresher
 from refresher.web.answer import problem
-from refresher.web.reads import Decision, Reads
-from refresher.web.written import Written, write
+from refresher.web.data.http1 import Written, write
+from refresher.web.data.reads import Decision, Reads
 
 logger = logging.getLogger("refresher")
 

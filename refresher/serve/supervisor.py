@@ -18,10 +18,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
-from refresher.endings import ending_of
-from refresher.serve.assignment import INSIST, LISTENS, Worker
+from refresher.offload.subprocess import ending_of
 from refresher.serve.logs import say
 from refresher.serve.server import SIGNALS
+from refresher.serve.spawn import INSIST, LISTENS, Worker
 
 _QUICK = 10.0
 """Seconds; a worker that answers for no longer has died quickly."""

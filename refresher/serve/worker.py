@@ -17,14 +17,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
+from refresher.api import Refresher
 from refresher.config import load
 from refresher.errors import ConfigError
-from refresher.facade import Refresher
-from refresher.redaction import Redactor
-from refresher.serve.assignment import INSIST, LISTENS, Assignment, take_up
+from refresher.security.redaction import Redactor
 from refresher.serve.logs import log_to_stderr
-from refresher.serve.process import make_server, run
+from refresher.serve.run import make_server, run
 from refresher.serve.server import WorkerServer, leave
+from refresher.serve.spawn import INSIST, LISTENS, Assignment, take_up
 
 logger = logging.getLogger("refresher")
 

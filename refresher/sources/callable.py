@@ -13,10 +13,10 @@ import pydantic_core
 
 from refresher.errors import ConfigError, RefreshFailed
 from refresher.model import NotModified, Payload, Stage
-from refresher.sources.failures import call_failure
-from refresher.sources.solo_task import SoloTask
-from refresher.threads import SoloThread
-from refresher.urls import origin_of
+from refresher.offload.solo_task import SoloTask
+from refresher.offload.threads import SoloThread
+from refresher.upstream.failures import call_failure
+from refresher.upstream.urls import origin_of
 
 
 class _Unchanged(Enum):

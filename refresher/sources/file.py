@@ -9,7 +9,7 @@ from pathlib import Path
 
 from refresher.errors import RefreshFailed
 from refresher.model import NotModified, Payload, Stage
-from refresher.threads import SoloThread
+from refresher.offload.threads import SoloThread
 
 # The types that Python knows of itself: what a machine adds to them must not change a job.
 _TYPES = MimeTypes()

@@ -9,19 +9,19 @@ from typing import cast
 
 import httpx
 
-from refresher.auth import BasicAuth
 from refresher.errors import RefreshFailed
-from refresher.fields import plain_fields, utf8_fields
+from refresher.fields.cache_control import fresh_for
+from refresher.fields.rate_limits import exhausted_for
 from refresher.model import NotModified, Payload, Stage
-from refresher.reach import EXTENSION, ForbiddenAddress, Reach
-from refresher.sources.body import read_body
-from refresher.sources.explicit_freshness import fresh_for
-from refresher.sources.failures import broken_body, causes, no_answer, status_failure
-from refresher.sources.quota import exhausted_for
-from refresher.sources.redirects import REDIRECTS, Hop, failed, follow
+from refresher.payload import Spooled, answer_of
 from refresher.sources.validators import Validators
-from refresher.spool import Spooled, answer_of
-from refresher.urls import Params, origin_of, sendable, shown, shown_origin, with_params
+from refresher.upstream.addresses import EXTENSION, ForbiddenAddress, Reach
+from refresher.upstream.auth import BasicAuth
+from refresher.upstream.body import read_body
+from refresher.upstream.failures import broken_body, causes, no_answer, status_failure
+from refresher.upstream.headers import plain_fields, utf8_fields
+from refresher.upstream.redirects import REDIRECTS, Hop, failed, follow
+from refresher.upstream.urls import Params, origin_of, sendable, shown, shown_origin, with_params
 
 _NOT_MODIFIED = 304
 _NO_AUTH = httpx.Auth()

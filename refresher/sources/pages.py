@@ -18,15 +18,15 @@ import anyio.to_thread
 import httpx
 
 from refresher.errors import RefreshFailed
+from refresher.fields.links import next_link
 from refresher.model import Failure, NotModified, Payload, Stage
+from refresher.payload import Gathering, Spooled, answer_of
 from refresher.pipeline import FormatRule
 from refresher.pipeline.charsets import is_empty
 from refresher.pipeline.pages import Page, PageRule, read_page
 from refresher.sources.http import Answer, HttpSource
-from refresher.sources.links import next_link
-from refresher.sources.redirects import Hop
-from refresher.spool import Gathering, Spooled, answer_of
-from refresher.urls import Origin, origin_of, resolved, shown, shown_origin, with_param
+from refresher.upstream.redirects import Hop
+from refresher.upstream.urls import Origin, origin_of, resolved, shown, shown_origin, with_param
 
 _JSON = "application/json"
 _SMALL = 64 * 1024

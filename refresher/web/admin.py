@@ -16,15 +16,15 @@ from pydantic import (
 )
 from pydantic_core import ErrorDetails
 
-from refresher import decisions
 from refresher.config import duration
 from refresher.errors import (
     RefreshRefused,
     StoreUnavailable,
     TooSoon,
 )
-from refresher.job import Job
-from refresher.service import Service
+from refresher.jobs import actions
+from refresher.jobs.job import Job
+from refresher.service.service import Service
 from refresher.web.answer import (
     Answer,
     json_answer,
@@ -133,7 +133,7 @@ async def roll_back(service: Service, name: str, body: bytes) -> Answer:
     if job.record.detached:
         raise StoreUnavailable("the store is away, and nobody knows what is kept there")
     await service.store.catch_up()
-    snapshot = await decisions.roll_back(job, asked.version)
+    snapshot = await actions.roll_back(job, asked.version)
     logger.info(
         "%s: rolled back to version %s, served as version %s; paused until somebody resumes it",
         name,

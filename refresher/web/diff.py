@@ -3,11 +3,11 @@
 from urllib.parse import parse_qsl
 
 from refresher.errors import GoneVersion, RefreshFailed, StoreUnavailable, UnknownVersion
-from refresher.job import Job
+from refresher.jobs.job import Job
 from refresher.model import Content
-from refresher.service import Service
+from refresher.service.service import Service
 from refresher.web.answer import Answer, no_version, problem, unknown_job
-from refresher.web.versions import kept, number_of
+from refresher.web.data.versions import kept, number_of
 
 _LARGEST = 8 * 1024 * 1024
 """Bytes of a version that is compared."""

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from refresher import freshness
 from refresher.config import Config, JobPlan
 from refresher.model import State
+from refresher.offload.cooperative import unhurried
 from refresher.state import Entry
-from refresher.unhurried import unhurried
 from refresher.web.answer import Answer, json_body_answer, json_bytes, problem, shortened
 from refresher.web.status import job_status
 

@@ -5,13 +5,13 @@ from dataclasses import asdict
 
 import anyio.to_thread
 
-from refresher import decisions
-from refresher.difference import difference
-from refresher.job import Job
+from refresher.jobs import actions
+from refresher.jobs.job import Job
+from refresher.jsontext.difference import difference
 from refresher.model import Content, Quarantine, Snapshot
-from refresher.service import Service
+from refresher.service.service import Service
 from refresher.web.answer import Answer, json_answer
-from refresher.web.rendering import HARMLESS
+from refresher.web.data.headers import HARMLESS
 from refresher.web.status import rfc3339
 
 logger = logging.getLogger("refresher")
@@ -20,7 +20,7 @@ logger = logging.getLogger("refresher")
 async def show(service: Service, name: str) -> Answer:
     """Answer `GET /admin/jobs/{job}/quarantine`."""
     job = await _up_to_date(service, name)
-    held, candidate = decisions.quarantined(job), await decisions.candidate(job)
+    held, candidate = actions.quarantined(job), await actions.candidate(job)
     served = job.record.snapshot
     # In a thread: rows by the hundred thousand take a while to compare.
     summary = await anyio.to_thread.run_sync(_summary, candidate, served)
@@ -43,19 +43,19 @@ async def show(service: Service, name: str) -> Answer:
 async def show_body(service: Service, name: str) -> Answer:
     """Answer `GET /admin/jobs/{job}/quarantine?body=1`: the bytes that would be served."""
     job = await _up_to_date(service, name)
-    return _body(decisions.quarantined(job), await decisions.candidate(job))
+    return _body(actions.quarantined(job), await actions.candidate(job))
 
 
 async def accept(service: Service, name: str) -> Answer:
     """Answer `POST /admin/jobs/{job}/quarantine/accept`."""
-    snapshot = await decisions.accept(await _up_to_date(service, name))
+    snapshot = await actions.accept(await _up_to_date(service, name))
     logger.info("%s: accepted out of quarantine, serving version %s", name, snapshot.version)
     return json_answer({"job": name, "version": snapshot.version, "etag": snapshot.etag})
 
 
 async def reject(service: Service, name: str) -> Answer:
     """Answer `POST /admin/jobs/{job}/quarantine/reject`."""
-    await decisions.reject(await _up_to_date(service, name))
+    await actions.reject(await _up_to_date(service, name))
     logger.info("%s: what was in quarantine has been dropped", name)
     return json_answer({"job": name, "quarantine": None})
 

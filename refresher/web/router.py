@@ -13,10 +13,11 @@ from pydantic import BaseModel
 
 from refresher.web import admin, quarantine
 from refresher.web.answer import Answer, unauthorized, unknown_path
+from refresher.web.data.reads import PREFIX
+from refresher.web.data.target import below, with_query
 from refresher.web.diff import diff
 from refresher.web.endpoints import Endpoints
 from refresher.web.listing import LISTED
-from refresher.web.reads import PREFIX
 from refresher.web.routing import (
     ProblemRoute,
     Refused,
@@ -27,7 +28,6 @@ from refresher.web.routing import (
     require_method,
     takes_only,
 )
-from refresher.web.target import below, with_query
 
 logger = logging.getLogger("refresher")
 

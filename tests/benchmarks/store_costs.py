@@ -22,8 +22,8 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 
-from refresher.stores.sqlite import SqliteStore
-from refresher.threads import Lane
+from refresher.offload.threads import Lane
+from refresher.store.backends.sqlite import SqliteStore
 
 KIB = 1024
 SIZES = {"1 KiB": KIB, "100 KiB": 100 * KIB, "1 MiB": KIB * KIB, "10 MiB": 10 * KIB * KIB}

@@ -23,7 +23,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from refresher.schedule import Interval, due_from
+from refresher.jobs.schedule import Interval, due_from
 from tests.benchmarks.large_refresh import Latencies, Service, running
 
 JOBS = 10_000

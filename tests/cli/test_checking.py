@@ -8,7 +8,7 @@ from pathlib import Path
 import jsonschema_rs
 import pytest
 
-from refresher.schedule import Cron, Interval, Schedule, due_from
+from refresher.jobs.schedule import Cron, Interval, Schedule, due_from
 from tests.cli.commands import configured, refresher
 from tests.faults import FaultServer, closed_port, json_answer
 

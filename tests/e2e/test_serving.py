@@ -7,7 +7,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-from refresher.schedule import Interval, due_from
+from refresher.jobs.schedule import Interval, due_from
 from tests.e2e.process import Service, eventually, instant, serving
 from tests.e2e.upstream import Reply, after, numbered, upstream
 

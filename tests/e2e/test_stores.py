@@ -13,7 +13,7 @@ import anyio
 import httpx
 import pytest
 
-from refresher.schedule import Interval, due_from
+from refresher.jobs.schedule import Interval, due_from
 from tests.e2e.process import PATIENCE, Service, eventually, instant, serving
 from tests.e2e.upstream import Asked, Reply, Upstream, numbered, upstream
 from tests.valkey import Valkey

@@ -8,10 +8,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from refresher.freshness import Policy
 from refresher.model import Attempt, Due, DueReason, Outcome
+from refresher.observers.counters import Seat
 from refresher.observers.exposition import CONTENT_TYPE
 from refresher.observers.metrics import Metrics
 from refresher.protocols import StoreOperation
-from refresher.scoreboard import Seat
 from refresher.version import VERSION
 from tests.fakes import START
 from tests.shelf import BODY, Shelf, failed, snapshot

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 
-from refresher.serve.assignment import Worker
+from refresher.serve.spawn import Worker
 from refresher.serve.supervisor import Supervisor
 
 logger = logging.getLogger("refresher")

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from refresher import Refresher
-from refresher.representation import etag_of
+from refresher.pipeline.representation import etag_of
 from refresher.serve.protocol import WireProtocol, http_protocol
 from tests.e2e.process import eventually
 from tests.fakes import FakeClock

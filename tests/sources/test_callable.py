@@ -16,7 +16,7 @@ import pytest
 from refresher.errors import ConfigError, RefreshFailed
 from refresher.model import Stage
 from refresher.sources import UNCHANGED, CallableSource, check_signature, import_callable
-from refresher.transport import open_client
+from refresher.upstream.client import open_client
 from tests.faults import FaultServer, answer, closed_port
 from tests.sources.fetching import not_modified, payload, refusal
 

@@ -12,7 +12,7 @@ from refresher.errors import RefreshFailed
 from refresher.model import NotModified, Payload, Stage
 from refresher.protocols import Source
 from refresher.sources import UNCHANGED, CallableSource, FileSource, HttpRequest, HttpSource
-from refresher.transport import open_client
+from refresher.upstream.client import open_client
 from tests.faults import Answer, Request, answer, json_answer, serving
 
 

@@ -8,13 +8,13 @@ from collections.abc import Mapping
 import httpx
 import pytest
 
-from refresher.auth import BearerAuth, QueryAuth
 from refresher.errors import RefreshFailed
 from refresher.model import Stage
+from refresher.payload import Spooled
 from refresher.sources import Exchange, HttpRequest, HttpSource
-from refresher.spool import Spooled
-from refresher.transport import open_client
-from refresher.urls import origin_of
+from refresher.upstream.auth import BearerAuth, QueryAuth
+from refresher.upstream.client import open_client
+from refresher.upstream.urls import origin_of
 from tests.faults import (
     CERTIFICATE,
     HANG_UP,

@@ -9,8 +9,8 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import pytest
 
-from refresher.auth import BearerAuth, QueryAuth
 from refresher.model import NotModified, Payload, Stage
+from refresher.payload import Spooled
 from refresher.pipeline.pages import Page, PageRule
 from refresher.sources import HttpRequest, HttpSource, PagedSource, PageRead
 from refresher.sources.pages import (
@@ -23,8 +23,8 @@ from refresher.sources.pages import (
     Style,
     read_here,
 )
-from refresher.spool import Spooled
-from refresher.urls import origin_of
+from refresher.upstream.auth import BearerAuth, QueryAuth
+from refresher.upstream.urls import origin_of
 from tests.faults import (
     HANG_UP,
     STALL,
@@ -36,8 +36,8 @@ from tests.faults import (
     redirect,
     serving,
 )
+from tests.offload.workers import open_files
 from tests.sources.fetching import not_modified, payload, refusal
-from tests.workers import open_files
 
 NEXT = NextUrl("next")
 CURSOR = Cursor("next", "after")

@@ -3,13 +3,13 @@ from pathlib import Path
 import pytest
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from refresher.api import Refresher
 from refresher.errors import ConfigError
-from refresher.facade import Refresher
 from refresher.serve.app import create_app
 from tests.fakes import settled
+from tests.offload.workers import children
 from tests.patient import client_of
 from tests.web.serving import ADMIN, TOKEN, Upstream, application, asking, cache_of, serving
-from tests.workers import children
 
 
 def behind(app: ASGIApp, root_path: str) -> ASGIApp:

@@ -7,9 +7,9 @@ import jsonpatch
 import pytest
 
 from refresher import Refresher
-from refresher.stores.sqlite import SqliteStore
+from refresher.store.backends.sqlite import SqliteStore
 from tests.fakes import FakeClock
-from tests.stores.failing import FailingStore
+from tests.store.backends.failing import FailingStore
 from tests.web.serving import ADMIN, TOKEN, Upstream, cache_of, kept_versions, serving
 
 LARGEST = 8 * 1024 * 1024

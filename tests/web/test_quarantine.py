@@ -4,7 +4,7 @@ import pytest
 from refresher import Refresher
 from refresher.protocols import Backend
 from tests.fakes import FakeClock
-from tests.stores.failing import FailingStore
+from tests.store.backends.failing import FailingStore
 from tests.web.serving import ADMIN, TOKEN, Upstream, serving
 
 QUARANTINE = "/admin/jobs/one/quarantine"

@@ -6,10 +6,10 @@ import anyio
 import httpx
 import pytest
 
-from refresher.stores.sqlite import SqliteStore
+from refresher.store.backends.sqlite import SqliteStore
 from refresher.web.admin import LARGEST_BODY
 from tests.fakes import FakeClock, settled
-from tests.stores.failing import FailingStore
+from tests.store.backends.failing import FailingStore
 from tests.web.serving import ADMIN, Upstream, cache_of, down, kept_versions, served, serving
 
 ROLLBACK = "/admin/jobs/one/rollback"

@@ -7,12 +7,12 @@ import pytest
 from fastapi import FastAPI, HTTPException, Request
 
 from refresher import Refresher
-from refresher.service import Service
+from refresher.service.service import Service
 from refresher.web.answer import json_answer
 from refresher.web.endpoints import Endpoints
 from refresher.web.routing import as_response
 from tests.fakes import FakeClock, FakeSource, payload, settled
-from tests.stores.failing import FailingStore
+from tests.store.backends.failing import FailingStore
 from tests.web.serving import ADMIN, TOKEN, Upstream, asking, cache_of, down, serving
 
 DIFF = "/jobs/one/diff?from=1&to=1"

@@ -10,8 +10,9 @@ from collections.abc import Iterator
 
 import msgspec
 
+from refresher.errors import refuse
 from refresher.pipeline.formats import Converted, most_made_of
-from refresher.pipeline.refusal import refuse, shown
+from refresher.security.excerpts import shown
 
 _LONGEST_FIELD = 1 << 30
 

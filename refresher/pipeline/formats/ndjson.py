@@ -2,7 +2,7 @@
 
 import io
 
-from refresher.pipeline import jsontext
+from refresher.jsontext import text as jsontext
 from refresher.pipeline.formats import Converted
 
 

@@ -5,10 +5,10 @@ import tomllib
 
 import msgspec
 
-from refresher.excerpts import clipped
-from refresher.pipeline import jsontext
+from refresher.errors import refuse
+from refresher.jsontext import text as jsontext
 from refresher.pipeline.formats import Converted
-from refresher.pipeline.refusal import refuse
+from refresher.security.excerpts import clipped
 
 _SHOWN = 160
 

@@ -16,9 +16,9 @@ import msgspec
 from defusedxml import DTDForbidden
 from defusedxml.expatreader import DefusedExpatParser
 
-from refresher.pipeline import jsontext
+from refresher.errors import refuse
+from refresher.jsontext import text as jsontext
 from refresher.pipeline.formats import Converted
-from refresher.pipeline.refusal import refuse
 
 _WHITE = " \t\r\n"
 _SMALL = 4096

@@ -11,10 +11,10 @@ from typing import TypeAlias
 import msgspec
 import yaml
 
-from refresher.excerpts import clipped
-from refresher.pipeline import jsontext
+from refresher.errors import refuse
+from refresher.jsontext import text as jsontext
 from refresher.pipeline.formats import Converted, most_made_of
-from refresher.pipeline.refusal import refuse, shown
+from refresher.security.excerpts import clipped, shown
 
 _SHOWN = 160
 _MOST_DIRECTIVES = 64

@@ -1,0 +1,409 @@
+"""The Python API: a cache of remote data that lives and dies with an application."""
+
+import math
+import os
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from os import PathLike
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Self, TypedDict, TypeVar, Unpack
+
+import httpx
+from fastapi import APIRouter, Depends, HTTPException
+from starlette.applications import Starlette
+from starlette.requests import HTTPConnection
+from starlette.types import ASGIApp
+
+from refresher import freshness
+from refresher.clock import Clock, SystemClock
+from refresher.config import Config, load
+from refresher.errors import NoSnapshot, ServiceError, UnknownJob
+from refresher.model import Attempt, Snapshot
+from refresher.observers.counters import Seat
+from refresher.protocols import Backend
+from refresher.service.service import Service
+from refresher.values import Values, View, returned_type
+from refresher.web.data.in_front import InFront
+from refresher.web.data.reads import retry_after
+from refresher.web.endpoints import Endpoints
+from refresher.web.router import make_router
+from refresher.web.waiting import ended
+
+__all__ = ["JobKeys", "Options", "Refresher", "View"]
+
+_Function = TypeVar("_Function", bound=Callable[..., object])
+_MISSING: Any = object()
+
+
+class JobKeys(TypedDict, total=False):
+    """The keys of a job table but for its source, which is the function.
+
+    As `@cache.job` takes them; what each means is in the configuration reference. Of those that
+    describe a request, `upstream`, `auth`, `headers` and `connect_timeout` are for the function's
+    `client`; the others are for a `url`, and refused here.
+    """
+
+    method: str
+    params: Mapping[str, object]
+    headers: Mapping[str, str]
+    json: object
+    body: str
+    upstream: str
+    auth: Mapping[str, str] | httpx.Auth
+    interval: str
+    cron: str
+    timezone: str
+    jitter: str
+    timeout: str
+    connect_timeout: str
+    backoff: str
+    backoff_max: str
+    max_bytes: str
+    ok_status: Sequence[int]
+    conditional: bool
+    max_redirects: int
+    respect_cache_control: bool
+    max_interval: str
+    format: Literal["auto", "json", "ndjson", "csv", "xml", "yaml", "toml", "text", "bytes"]
+    raw: bool
+    paginate: Mapping[str, object]
+    select: str
+    schema: str | PathLike[str]
+    guard: Mapping[str, object]
+    max_age: str
+    max_stale: str
+    on_expired: Literal["serve", "fail"]
+    required: bool
+    cooldown: str
+    tags: Sequence[str]
+    enabled: bool
+
+
+class Options(TypedDict, total=False):
+    """What a `Refresher` takes beside its configuration."""
+
+    store: Backend | str | None
+    transport: httpx.AsyncBaseTransport | None
+    clock: Clock | None
+    admin_token: str | None
+    name: str
+    overrides: Mapping[str, object] | None
+    read: Config | None
+    seat: Seat | None
+
+
+class Refresher:
+    """A cache of remote data, refreshed in the background while it is entered.
+
+    As a lifespan (`FastAPI(lifespan=cache.lifespan)`), or inside one's own (`async with cache:`).
+    Making one starts, opens and reads nothing; after leaving, it can be entered again.
+
+    Args:
+        config: A configuration file, the same tables as a mapping, or None: jobs in code only.
+            `REFRESHER__…` variables override what a file says, and nothing else.
+        store: Where snapshots are kept, instead of the store that is configured: one that is made,
+            or its URL, as `store.url` takes it.
+        transport: What carries HTTP to upstreams instead of the network, for tests.
+        clock: Where the time comes from.
+        admin_token: Opens the admin endpoints; None takes `admin.token` of the configuration, and
+            where that has none either, nothing opens them.
+        name: Under which key the lifespan yields this object.
+        overrides: Dotted configuration keys that come before file and environment.
+        read: What `config` and `overrides` have just been read as: the first entry takes it as it
+            is, unless code adds something to it.
+        seat: Its place among the workers of one service; None: there are no others.
+    """
+
+    def __init__(
+        self,
+        config: str | PathLike[str] | Mapping[str, object] | None = None,
+        *,
+        store: Backend | str | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
+        clock: Clock | None = None,
+        admin_token: str | None = None,
+        name: str = "refresher",
+        overrides: Mapping[str, object] | None = None,
+        read: Config | None = None,
+        seat: Seat | None = None,
+    ) -> None:
+        self.name = name
+        self._source = Path(config) if isinstance(config, str | PathLike) else config
+        self._overrides = dict(overrides or {})
+        self._read = read
+        if isinstance(store, str):
+            self._overrides["store.url"] = store
+            store = self._read = None
+        self._seat = seat
+        self._store = store
+        self._transport = transport
+        self._clock = clock or SystemClock()
+        self._admin_token = admin_token
+        self._jobs: dict[str, dict[str, object]] = {}
+        self._names: dict[Callable[..., object], str] = {}
+        self._types: dict[str, Any] = {}
+        self._frozen: dict[str, object] = {}
+        self._values = Values()
+        self._service: Service | None = None
+        self._endpoints: Endpoints | None = None
+        self._entered = False
+
+    @classmethod
+    def from_toml(cls, path: str | PathLike[str], **options: Unpack[Options]) -> Self:
+        """One whose jobs stand in a file; it is read on entry. `options` as of the class."""
+        return cls(Path(path), **options)
+
+    @classmethod
+    def of(cls, request: HTTPConnection, name: str = "refresher") -> Self:
+        """The one that the application's lifespan entered under that name.
+
+        Raises:
+            ServiceError: the lifespan yielded none.
+        """
+        found = getattr(request.state, name, None)
+        if not isinstance(found, cls):
+            raise ServiceError(
+                f"no {name!r} in the lifespan state: FastAPI(lifespan=cache.lifespan)"
+            )
+        return found
+
+    def job(
+        self, name: str | None = None, **keys: Unpack[JobKeys]
+    ) -> Callable[[_Function], _Function]:
+        """Make the decorated function a job, called after it or `name`; `keys` as in a job table.
+
+        Raises:
+            ServiceError: another job in code has that name, the function has none to take, or the
+                cache runs already.
+        """
+        if callable(name):
+            raise ServiceError("a job is declared with parentheses: @cache.job()")
+        if self._entered:
+            raise ServiceError(f"{self.name} runs already: declare its jobs before it is entered")
+
+        def register(function: _Function) -> _Function:
+            job = getattr(function, "__name__", None) if name is None else name
+            if job is None:  # as of a functools.partial
+                raise ServiceError(f"{function!r} has no name; give it one: @cache.job(name=…)")
+            if job in self._jobs:
+                raise ServiceError(
+                    f"two jobs are called {job!r}; name one of them: @cache.job(name=…)"
+                )
+            self._jobs[job] = {**keys, "python": function}
+            self._names[function] = job
+            return function
+
+        return register
+
+    async def __aenter__(self) -> Self:
+        if self._entered:
+            raise ServiceError(f"{self.name} is running already: it can be entered once at a time")
+        self._entered = True
+        try:
+            service = Service(
+                self._load,
+                clock=self._clock,
+                backend=self._store,
+                transport=self._transport,
+                admin_token=self._admin_token,
+                frozen=self._frozen,
+                seat=self._seat,
+            )
+            await service.__aenter__()
+        except BaseException:
+            self._entered = False
+            raise
+        self._service, self._endpoints = service, Endpoints(service)
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            try:
+                await self.endpoints.aclose()
+            finally:
+                await self.service.__aexit__(kind, error, trace)
+        finally:
+            self._service = self._endpoints = None
+            self._values = Values()
+            self._entered = False
+
+    @asynccontextmanager
+    async def lifespan(self, app: Starlette) -> AsyncIterator[dict[str, Self]]:
+        """Run while the application does; `request.state.refresher` is this object then."""
+        del app
+        async with self:
+            yield {self.name: self}
+
+    @property
+    def service(self) -> Service:
+        """What runs while this is entered.
+
+        Raises:
+            ServiceError: it is not entered.
+        """
+        if self._service is None:
+            raise self._not_running()
+        return self._service
+
+    @property
+    def endpoints(self) -> Endpoints:
+        """The HTTP face of what runs while this is entered.
+
+        Raises:
+            ServiceError: it is not entered.
+        """
+        if self._endpoints is None:
+            raise self._not_running()
+        return self._endpoints
+
+    def get(self, job: str | Callable[..., object]) -> View:
+        """The job's snapshot; costs a dict lookup.
+
+        Raises:
+            UnknownJob: no job has that name.
+            NoSnapshot: there is none yet, or it has expired under `on_expired = "fail"`.
+        """
+        name = self._name_of(job)
+        snapshot = self._served(name)
+        return View(
+            snapshot,
+            self._type_of(name),
+            states=self.service.states,
+            values=self._values,
+            clock=self._clock,
+        )
+
+    async def refresh(self, job: str | Callable[..., object], *, force: bool = False) -> Attempt:
+        """Refresh now and wait for the outcome of an attempt that starts after this call.
+
+        Raises:
+            UnknownJob: no job has that name.
+            NotRefreshable: the job is paused or disabled.
+            TooSoon: it is under cooldown or Retry-After, and `force` does not override that.
+            ServiceError: the cache was left before the attempt ended.
+        """
+        name, service = self._name_of(job), self.service
+        running = service.jobs.known(name)
+        answer = running.answer_to(await running.request(force=force))
+        for attempt in await ended([answer], service.closing, within=math.inf):
+            return attempt
+        raise ServiceError(f"{self.name} was left before {name} was refreshed")
+
+    def depends(
+        self,
+        job: str | Callable[..., object],
+        type_: Any = None,  # noqa: ANN401  any annotation will do
+        *,
+        default: Any = _MISSING,  # noqa: ANN401  of that type
+    ) -> Any:  # noqa: ANN401  as FastAPI's own Depends
+        """A dependency that is the job's current value, validated once a version.
+
+        Its type is `type_`, else the return annotation of a job in code. Where there is nothing to
+        serve it is `default`; without one, the request is answered 503 with Retry-After.
+        """
+
+        async def provide() -> Any:  # noqa: ANN401
+            name = self._name_of(job)
+            try:
+                snapshot = self._served(name)
+            except NoSnapshot as error:
+                if default is not _MISSING:
+                    return default
+                headers = {"Retry-After": str(round(error.retry_after))}
+                raise HTTPException(503, str(error), headers) from None
+            return self._values.of(snapshot, self._type_of(name) if type_ is None else type_)
+
+        return Depends(provide)
+
+    def router(self, *, admin: Callable[..., object] | None = None) -> APIRouter:
+        """The HTTP endpoints, to be included in an application, under a prefix if one likes.
+
+        `admin` is a dependency that decides who may use the admin endpoints, by raising where one
+        may not; None asks for the admin token.
+        """
+        return make_router(lambda: self.endpoints, admin_guard=admin)
+
+    def in_front_of(self, app: ASGIApp, *, prefix: str = "") -> ASGIApp:
+        """The application with reads answered ahead of it, at a third of what a route costs.
+
+        `/data/…` below `prefix` never gets to `app`; everything else does, the lifespan included.
+        Middleware of `app` sees no reads then; what is to see them goes around the result.
+
+        Raises:
+            ServiceError: the prefix is no path such as `/cache`.
+        """
+        if prefix and (not prefix.startswith("/") or prefix.endswith("/")):
+            raise ServiceError(
+                f"in_front_of(prefix={prefix!r}): as in include_router, it is empty, or begins "
+                'with "/" and does not end with it'
+            )
+        return InFront(app, lambda: self.endpoints.reads, prefix=prefix)
+
+    def freeze(self, job: str | Callable[..., object], value: object) -> None:
+        """Serve `value` as the job's data and refresh it no more, now or from the next entry on.
+
+        For tests; `refresher.testing.freeze` is its public name.
+        """
+        name = self._name_of(job)
+        if self._service is not None:
+            self._service.freeze(name, value)
+        self._frozen[name] = value
+
+    def redact(self, text: str) -> str:
+        """The text without the secrets of what runs now."""
+        return text if self._service is None else self._service.redact(text)
+
+    def close_soon(self) -> None:
+        """Say that the end is near: /readyz answers 503, and whoever waits is sent away.
+
+        May be called from a signal handler.
+        """
+        if self._service is not None:
+            self._service.close_soon()
+
+    def _load(self) -> Config:
+        read, self._read = self._read, None
+        if read is not None and not self._jobs:
+            return read
+        environ: Mapping[str, str] = os.environ
+        if not isinstance(self._source, Path):
+            # `${NAME}` means the environment here too; an override is meant for somebody's file.
+            environ = {k: v for k, v in environ.items() if not k.upper().startswith("REFRESHER__")}
+        return load(self._source, environ=environ, overrides=self._overrides, jobs=self._jobs)
+
+    def _not_running(self) -> ServiceError:
+        return ServiceError(
+            f"{self.name} is not running: FastAPI(lifespan=cache.lifespan), or async with cache"
+        )
+
+    def _name_of(self, job: str | Callable[..., object]) -> str:
+        if isinstance(job, str):
+            return job
+        name = self._names.get(job)
+        if name is None:
+            raise UnknownJob(
+                repr(job), f"{job!r} is no job of this cache: decorate it, @cache.job()"
+            )
+        return name
+
+    def _type_of(self, name: str) -> Any:  # noqa: ANN401
+        """What a job in code says it returns; None for another, and where it says nothing."""
+        if name not in self._types:
+            keys = self._jobs.get(name)
+            self._types[name] = None if keys is None else returned_type(name, keys["python"])
+        return self._types[name]
+
+    def _served(self, name: str) -> Snapshot:
+        entry, now = self.service.states.known(name), self._clock.now()
+        snapshot = entry.record.snapshot
+        state = freshness.state_of(entry.record, entry.policy, now)
+        if snapshot is not None and freshness.is_served(state, entry.policy):
+            return snapshot
+        what = "has no snapshot yet" if snapshot is None else "has only an expired snapshot"
+        raise NoSnapshot(name, f"{name} {what}", retry_after=retry_after(entry.record, now))

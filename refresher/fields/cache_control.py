@@ -1,0 +1,45 @@
+"""How long an upstream itself says that its answer stays current (RFC 9111, section 4.2)."""
+
+import re
+from collections.abc import Mapping
+
+from refresher.fields.dates import parse_http_date
+
+_DIRECTIVE = re.compile(r'([a-z-]+)(?:=(?:"([^"]*)"|([^",\s]*)))?', re.IGNORECASE)
+_FOREVER = 3_650 * 86_400.0
+"""Seconds in ten years: no number of digits is more."""
+
+
+def fresh_for(headers: Mapping[str, str], *, now: float) -> float | None:
+    """Seconds that an answer which arrives now stays current; None where it does not say, or not.
+
+    That is its max-age, else what Expires leaves from Date on, less the Age it has gathered in
+    caches on the way. `s-maxage` is for caches that its origin can purge, and so not for us.
+    `headers` finds fields by their names in lower case.
+    """
+    directives: dict[str, str] = {}
+    for name, quoted, bare in _DIRECTIVE.findall(headers.get("cache-control", "")):
+        directives.setdefault(name.lower(), quoted or bare)
+    if "no-store" in directives or "no-cache" in directives:
+        return None
+    if "max-age" in directives:
+        lifetime = _seconds(directives["max-age"])
+    else:
+        lifetime = _until_expires(headers, now)
+    if lifetime is None:
+        return None
+    left = lifetime - (_seconds(headers.get("age", "").partition(",")[0]) or 0.0)
+    return left if left > 0 else None
+
+
+def _until_expires(headers: Mapping[str, str], now: float) -> float | None:
+    expires = parse_http_date(headers.get("expires", ""), now=now)
+    if expires is None:  # `0` and the like mean that it has expired already
+        return None
+    date = parse_http_date(headers.get("date", ""), now=now)
+    return expires - (now if date is None else date)
+
+
+def _seconds(text: str) -> float | None:
+    text = text.strip(" \t")
+    return min(float(text), _FOREVER) if text.isascii() and text.isdigit() else None

@@ -1,0 +1,1 @@
+"""JSON as text: checked, searched, compared and patched without being made into objects."""

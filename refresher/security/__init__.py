@@ -1,0 +1,1 @@
+"""What keeps secrets out of sight and strangers out: redaction, tokens, cuts of foreign text."""

@@ -1,0 +1,429 @@
+"""A running service: jobs, their upstreams and what readers see, from entry to exit."""
+
+import asyncio
+import logging
+import sys
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from types import MappingProxyType, TracebackType
+from typing import Self
+
+import anyio
+import anyio.to_thread
+import httpx
+
+from refresher.clock import Clock, ShiftedClock, sleep_until
+from refresher.config import Config, JobPlan, UpstreamConfig
+from refresher.config.references import Mark, mark_of
+from refresher.errors import ConfigError, RefreshFailed, StoreUnavailable, UnknownJob
+from refresher.jobs.job import Job
+from refresher.jobs.projection import World
+from refresher.jobs.scheduler import Scheduler
+from refresher.jobs.watchdog import Watchdog
+from refresher.model import Attempt, Confirmation, Record, Snapshot, Stage
+from refresher.observers.counters import Seat
+from refresher.observers.log import LogObserver
+from refresher.observers.metrics import Metrics
+from refresher.offload.cooperative import unhurried
+from refresher.offload.pool import LARGE, Workshop
+from refresher.pipeline import Rules, refine, representation
+from refresher.protocols import Backend, Observer, Source
+from refresher.security.logs import redacted
+from refresher.security.redaction import Redactor
+from refresher.security.tokens import Access, Tokens
+from refresher.service import build
+from refresher.sources.callable import payload_of
+from refresher.state import StateStore
+from refresher.store.backends.memory import MemoryStore
+from refresher.store.store import Retention, Store
+
+logger = logging.getLogger("refresher")
+
+_LOOK_AT_SECRETS = 2.0
+"""Seconds between two looks at the files that secrets come from."""
+
+_FROZEN_FOR = 365 * 86_400.0
+"""Seconds that a frozen value counts as fresh."""
+
+_UNVERIFIED = (
+    "upstreams.%s: tls.verify = false: whoever stands in between can read its credentials and "
+    "change its data; name its authority as tls.ca instead"
+)
+
+_RESTORED_AT_ONCE = 64 * 1024 * 1024
+"""Bytes of bodies that are read from the store at a time."""
+
+_FOLLOWED_AT_ONCE = 8
+"""Jobs of which the bodies that other processes have fetched are read at a time."""
+
+_DEAD = 10.0
+"""Seconds without a heartbeat after which the scheduler counts as dead."""
+
+
+class Service:
+    """Everything that runs between entry and exit; entered once.
+
+    `load` reads the configuration, at entry and whenever a secret file has changed; `backend` is a
+    store to use instead of the one that is configured. `seat` is its place among the workers of an
+    instance; without one it counts alone.
+    """
+
+    def __init__(
+        self,
+        load: Callable[[], Config],
+        *,
+        clock: Clock,
+        backend: Backend | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
+        admin_token: str | None = None,
+        frozen: Mapping[str, object] = MappingProxyType({}),
+        seat: Seat | None = None,
+    ) -> None:
+        self.clock = ShiftedClock(clock)
+        self.states = StateStore()
+        self.access = Access(Tokens())
+        self._load = load
+        self._backend = backend
+        self._transport = transport
+        self._admin_token = admin_token
+        self._frozen = frozen
+        self._seat = seat
+        self._redactor = Redactor(() if admin_token is None else (admin_token,))
+        self._upstreams: dict[str, build.Upstream] = {}
+        self._was_ready = False
+
+    async def __aenter__(self) -> Self:
+        async with AsyncExitStack() as stack:
+            self.closing = asyncio.Event()
+            self._loop = asyncio.get_running_loop()
+            self.config = await anyio.to_thread.run_sync(self._load)
+            plans = self.config.jobs.values()
+            upstreams = {plan.name: build.upstream_label(plan) for plan in plans}
+            self.metrics = Metrics(upstreams, self._seat)
+            self._let_in(self.config)
+            stack.enter_context(redacted(self.redact))
+            for name, table in self.config.upstreams.items():
+                if not table.tls.verify:
+                    logger.warning(_UNVERIFIED, name)
+            self._stack = stack
+            if any(plan.kind == "python" for plan in plans):
+                build.import_functions(self.config)
+                stack.enter_context(Watchdog())
+            self.workshop = await stack.enter_async_context(Workshop())
+            backend = self._backend or build.backend_of(self.config)
+            self.store_lasts = not isinstance(backend, MemoryStore)
+            self.store = Store(
+                backend,
+                clock=self.clock,
+                retention=Retention(
+                    versions=self.config.store.history, bytes=self.config.store.history_max_bytes
+                ),
+                served=self._served,
+                failed=self.metrics.store_failed,
+                turned=self._turned,
+            )
+            await stack.enter_async_context(self.store)
+            world = World(
+                self.states,
+                self.store,
+                self.workshop,
+                self.clock,
+                _Observers(self.metrics, LogObserver()),
+                self.redact,
+            )
+            jobs = [
+                Job(build.plan_of(plan), self._source_of(plan), self._upstream(plan).gate, world)
+                for plan in plans
+            ]
+            await self._enter(jobs)
+            # Nothing raises from here on: an error would come out of the group in a group.
+            tasks = await stack.enter_async_context(anyio.create_task_group())
+            stack.callback(tasks.cancel_scope.cancel)
+            self.jobs = Scheduler(tasks, self.clock)
+            self.jobs.start(jobs, resting=self._frozen)
+            tasks.start_soon(self._follow_others, name="refresher followers")
+            if self.config.secret_files:
+                tasks.start_soon(self._watch_secrets, name="refresher secrets")
+            self._stack = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.closing.set()
+        # What went wrong inside is the embedder's: the task group would wrap it in a group.
+        await self._stack.aclose()
+
+    async def _enter(self, jobs: Sequence[Job]) -> None:
+        """Serve what there is of the jobs already: stored, or frozen."""
+        for upstream in self._upstreams.values():
+            await upstream.gate.look_again()
+        known = [job for job in jobs if await job.enter()]
+        if self.store.detached:  # which it was found to be before there were any jobs
+            self._turned()
+        await _restored(known, self.store)
+        for name, value in self._frozen.items():
+            self._publish_frozen(name, value)
+        for job in jobs:
+            if job.name in self._frozen:
+                job.rest()
+
+    def close_soon(self) -> None:
+        """Set `closing`, from wherever: a signal handler runs between two steps of the loop."""
+        self._loop.call_soon_threadsafe(self.closing.set)
+
+    def redact(self, text: str) -> str:
+        """The text without any secret that this service knows, and such as can be written."""
+        return self._redactor.redact(text.encode(errors="backslashreplace").decode())
+
+    def freeze(self, job: str, value: object) -> None:
+        """Serve `value` as the job's data, and refresh it no more; from any thread.
+
+        Raises:
+            UnknownJob: no job has that name.
+            RefreshFailed: the value is not data.
+        """
+        running = self.jobs.get(job)
+        if running is not None:
+            running.rest()
+        self._publish_frozen(job, value)
+        self._loop.call_soon_threadsafe(self.jobs.stop, job)
+
+    def _publish_frozen(self, job: str, value: object) -> None:
+        entry = self.states.get(job)
+        if entry is None:
+            raise UnknownJob(job, f"no job is called {job!r}")
+        payload = payload_of(value, sys.maxsize)
+        if payload is None:
+            raise RefreshFailed(Stage.SOURCE, "UNCHANGED stands for data, and is none itself")
+        content = refine(payload, Rules(), None)
+        ready = representation.prepare(content.body, content.content_type)
+        before, now = entry.record.snapshot, self.clock.now()
+        snapshot = Snapshot(
+            job=job,
+            content=content,
+            etag=ready.identity_etag,
+            version=1 if before is None else before.version + 1,
+            change=0,
+            changed_at=now,
+            dated=True,
+            confirmation=Confirmation(
+                checked_at=now,
+                lifetime=_FROZEN_FOR,
+                revision=None,
+                definition=self.config.jobs[job].definition,
+            ),
+        )
+        self.states.swap(job, lambda record: replace(record, snapshot=snapshot, paused=True), ready)
+
+    def missing(self) -> list[str]:
+        """The required jobs without a snapshot; once there was none, there is none for good."""
+        if self._was_ready:
+            return []
+        without = [
+            entry.record.job
+            for entry in self.states
+            if entry.record.snapshot is None and self.config.jobs[entry.record.job].config.required
+        ]
+        self._was_ready = not without
+        return without
+
+    def is_alive(self) -> bool:
+        """Whether the scheduler's tasks still run."""
+        return self.jobs.since_heartbeat() < _DEAD
+
+    def crashed(self) -> dict[str, str]:
+        """The jobs whose loop broke at their last attempt, with what broke it."""
+        return {job.name: job.crash for job in self.jobs if job.crash is not None}
+
+    def _let_in(self, config: Config) -> None:
+        self._redactor.add(config.secrets)  # what they replace stays: it may still be echoed
+        admin = config.admin.token if self._admin_token is None else (self._admin_token,)
+        self.access.tokens = Tokens(admin=tuple(admin), read=tuple(config.server.read_tokens))
+
+    def _upstream(self, plan: JobPlan) -> build.Upstream:
+        key = build.upstream_key(plan)
+        if key not in self._upstreams:
+            self._keep(
+                key,
+                build.open_upstream(
+                    key,
+                    self.config,
+                    clock=self.clock,
+                    limits=self.store,
+                    transport=self._transport,
+                    learn=self._redactor.learn,
+                ),
+            )
+        return self._upstreams[key]
+
+    def _keep(self, key: str, upstream: build.Upstream) -> None:
+        self._upstreams[key] = upstream
+        self._stack.push_async_callback(upstream.transport.aclose)
+
+    def _source_of(self, plan: JobPlan) -> Source:
+        return build.source_of(
+            plan,
+            self._upstream(plan),
+            self.config,
+            now=self.clock.now,
+            read_page=self.workshop.read_page,
+            spool_from=LARGE,
+        )
+
+    def _served(self, job: str, etag: str) -> bytes | None:
+        entry = self.states.get(job)
+        snapshot = None if entry is None else entry.record.snapshot
+        return snapshot.content.body if snapshot and snapshot.etag == etag else None
+
+    def _turned(self) -> None:
+        """Let every reader know that the store is away, or there again."""
+        detached = self.store.detached
+        for entry in self.states:
+            self.states.update(entry.record.job, partial(replace, detached=detached))
+
+    async def _follow_others(self) -> None:
+        """Take up what other processes make of the jobs; a large body holds up no small one."""
+        places = anyio.Semaphore(_FOLLOWED_AT_ONCE)
+        following: set[str] = set()
+        async with anyio.create_task_group() as tasks:
+            while True:
+                async for name in unhurried(await self.store.news()):
+                    job = self.jobs.get(name)
+                    if job is None or name in following:
+                        continue  # who follows it looks again before it ends
+                    if job.awaited is None:
+                        await job.follow()  # which has nothing to wait for
+                    else:
+                        following.add(name)
+                        tasks.start_soon(_follow, job, places, following)
+
+    def _reopened(self, config: Config) -> dict[str, build.Upstream]:
+        """The upstreams with another certificate or proxy password in `config`, opened anew.
+
+        Raises:
+            ConfigError: a file of theirs has changed since it was read, and is no good now.
+        """
+        old = self.config
+        renewed = {path for path, _ in config.secret_files.items() - old.secret_files.items()}
+        found = {}
+        for key, upstream in self._upstreams.items():
+            before, now = old.upstreams.get(key), config.upstreams.get(key)
+            if self._transport is None and (_is_rotated(before, now) or _shows(now, renewed)):
+                found[key] = build.reopened(upstream, config)
+        return found
+
+    async def _watch_secrets(self) -> None:
+        before = self.config.secret_files
+        while True:
+            await sleep_until(self.clock, self.clock.now() + _LOOK_AT_SECRETS)
+            now = await anyio.to_thread.run_sync(_marks, before)
+            if now != before:
+                before = now
+                await self._take_new_secrets()
+
+    async def _take_new_secrets(self) -> None:
+        old = self.config
+        try:
+            config = await anyio.to_thread.run_sync(self._load)
+            # What else has been edited since the start waits for the next one.
+            plans = {name: _rotated(plan, config.jobs.get(name)) for name, plan in old.jobs.items()}
+            renewed = replace(
+                old,
+                admin=config.admin,
+                server=replace(old.server, read_tokens=config.server.read_tokens),
+                upstreams={**old.upstreams, **config.upstreams},
+                jobs=plans,
+                secrets=config.secrets,
+                secret_files=config.secret_files,
+            )
+            reopened = self._reopened(renewed)
+        except ConfigError as error:
+            logger.error(  # noqa: TRY400  its sentences say all; a traceback would add nothing
+                "a secret file has changed, but cannot be used: %s", error
+            )
+            return
+        self.config = renewed
+        self._let_in(renewed)
+        for key, upstream in reopened.items():
+            self._keep(key, upstream)
+        for job in self.jobs:
+            plan = plans[job.name]
+            if plan != old.jobs[job.name] or build.upstream_key(plan) in reopened:
+                job.adopt(self._source_of(plan))
+        logger.info("a secret file has changed; its new value is in use")
+
+
+def _is_rotated(before: UpstreamConfig | None, now: UpstreamConfig | None) -> bool:
+    """Whether the password of an upstream's proxy, and nothing else of the proxy, is another."""
+    if before is None or now is None or before.proxy == now.proxy:
+        return False
+    proxies = (httpx.URL(table.proxy).copy_with(userinfo=b"") for table in (before, now))
+    return len(set(proxies)) == 1
+
+
+def _shows(table: UpstreamConfig | None, files: Collection[Path]) -> bool:
+    """Whether one of the files is of the upstream's TLS."""
+    return table is not None and not {table.tls.ca, table.tls.cert, table.tls.key}.isdisjoint(files)
+
+
+async def _follow(job: Job, places: anyio.Semaphore, following: set[str]) -> None:
+    try:
+        async with places:
+            await job.follow()
+    finally:
+        following.discard(job.name)
+
+
+async def _restored(jobs: Iterable[Job], store: Store) -> None:
+    """Serve what is stored, before anything else is done."""
+    awaited = [(job, version) for job in jobs if (version := job.awaited) is not None]
+    while awaited:
+        part, size = [], 0
+        while awaited and size < _RESTORED_AT_ONCE:
+            part.append(awaited.pop())
+            size += part[-1][1].stored.size
+        try:
+            bodies = await store.bodies([version.stored for _, version in part])
+        except StoreUnavailable:
+            return  # there is news of these jobs when it is back
+        for job, version in part:
+            body = bodies.get(version.stored.body)
+            if body is not None:
+                job.restore(body, representation.restored(body, version.stored))
+            else:
+                await job.follow()
+
+
+class _Observers:
+    """Several observers as one."""
+
+    def __init__(self, *observers: Observer) -> None:
+        self._observers = observers
+
+    def attempted(self, attempt: Attempt, before: Record) -> None:
+        for observer in self._observers:
+            observer.attempted(attempt, before)
+
+    def skipped(self, job: str) -> None:
+        for observer in self._observers:
+            observer.skipped(job)
+
+    def crashed(self, job: str, error: Exception) -> None:
+        for observer in self._observers:
+            observer.crashed(job, error)
+
+
+def _rotated(plan: JobPlan, reread: JobPlan | None) -> JobPlan:
+    """The plan as read again, unless more of it has been edited than the secrets in it."""
+    return plan if reread is None or reread.definition != plan.definition else reread
+
+
+def _marks(files: Iterable[Path]) -> dict[Path, Mark | None]:
+    return {file: mark_of(file) for file in files}

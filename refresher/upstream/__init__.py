@@ -1,0 +1,1 @@
+"""The way to an upstream: connections, addresses, limits, credentials and the reading of a body."""

@@ -1,0 +1,77 @@
+"""Where a redirect leads, and what must not come along."""
+
+from dataclasses import dataclass, replace
+
+import httpx
+
+from refresher.errors import RefreshFailed
+from refresher.model import Stage
+from refresher.upstream.urls import origin_of, resolved, shown
+
+REDIRECTS = frozenset({301, 302, 303, 307, 308})
+_FETCHED_INSTEAD = frozenset({301, 302})
+
+
+@dataclass(frozen=True, slots=True)
+class Hop:
+    """One request of an attempt: the configured one, or what a redirect made of it."""
+
+    method: str
+    url: httpx.URL
+    content: bytes | None
+    trusted: bool = True
+    """Whether every hop so far was of the configured origin. Once it was not, credentials,
+    configured headers and the body stay behind for good, though a redirect should lead back: where
+    to would be a stranger's choice."""
+    passed: tuple[tuple[str, httpx.URL], ...] = ()
+    """The requests before this one."""
+
+
+def follow(hop: Hop, status: int, location: str | None, *, max_redirects: int) -> Hop:
+    """The request that a redirect asks for (RFC 9110, section 15.4).
+
+    The method becomes GET after a 303, and after a 301 or 302 to a POST, as in every browser.
+
+    Raises:
+        RefreshFailed: stage `redirect`, for a redirect that must not or cannot be followed.
+    """
+    here = shown(hop.url)
+    if len(hop.passed) >= max_redirects:
+        raise failed(f"{here} redirects on, and max_redirects = {max_redirects}")
+    if not location:
+        raise failed(f"{here} answered {status} without a Location to go to")
+    url = _target(hop.url, location)
+    if url.scheme not in {"http", "https"}:
+        raise failed(f"{here} redirects to a {url.scheme}: URL; only http and https are followed")
+    if not url.host:
+        raise failed(f"{here} redirects to a URL without a host")
+    if hop.url.scheme == "https" and url.scheme == "http":
+        raise failed(f"{here} redirects to {shown(url)}: from https to http is not followed")
+    trusted = hop.trusted and origin_of(url) == origin_of(hop.url)
+    to_get = (status == 303 and hop.method != "HEAD") or (  # noqa: PLR2004  See Other
+        status in _FETCHED_INSTEAD and hop.method == "POST"
+    )
+    method = "GET" if to_get else hop.method
+    passed = (*hop.passed, (hop.method, hop.url))
+    if (method, url) in passed:
+        raise failed(f"{here} redirects in a circle, back to {shown(url)}")
+    return replace(
+        hop,
+        method=method,
+        url=url,
+        content=hop.content if trusted and not to_get else None,
+        trusted=trusted,
+        passed=passed,
+    )
+
+
+def failed(message: str) -> RefreshFailed:
+    """An attempt that ended over a redirect; the same one will be there at the next try."""
+    return RefreshFailed(Stage.REDIRECT, message)
+
+
+def _target(base: httpx.URL, location: str) -> httpx.URL:
+    try:
+        return resolved(base, location)
+    except ValueError as error:
+        raise failed(f"{shown(base)} redirects to something that is not a URL: {error}") from error

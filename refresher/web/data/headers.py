@@ -1,0 +1,97 @@
+"""The header fields of a snapshot: those that stand as long as it does, and those of the moment."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from refresher import freshness
+from refresher.fields.dates import http_date
+from refresher.freshness import Policy
+from refresher.model import Record, Snapshot, State
+from refresher.pipeline.representation import Representation
+from refresher.state import Entry
+from refresher.web.answer import RawHeaders
+
+HARMLESS: RawHeaders = [
+    (b"x-content-type-options", b"nosniff"),
+    (b"content-security-policy", b"default-src 'none'; style-src 'unsafe-inline'; sandbox"),
+]
+"""Upstream bytes never run as a page of ours, whatever media type they claim."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rendering:
+    """One snapshot as it goes over the wire, but for what depends on the moment."""
+
+    snapshot: Snapshot
+    representation: Representation
+    policy: Policy
+    max_age: int
+    etags: Mapping[str, str]
+    """By coding."""
+    shared: Mapping[str, RawHeaders]
+    """By coding: what a 200 and a 304 both say (RFC 9110, 15.4.5)."""
+    content: Mapping[str, RawHeaders]
+    """By coding that is not deferred: what a 200 says besides."""
+
+    def is_of(self, entry: Entry) -> bool:
+        """Whether it says what there is to say of an entry, the moment aside."""
+        return (
+            self.snapshot is entry.record.snapshot
+            and self.representation is entry.representation
+            and self.policy is entry.policy
+        )
+
+
+def render(
+    snapshot: Snapshot, representation: Representation, policy: Policy, *, private: bool
+) -> Rendering:
+    """Write all fields of a snapshot that stay the same until it is checked again."""
+    offered = ("identity", *representation.codings)
+    made = ("identity", *representation.coded)
+    max_age = freshness.max_age_of(snapshot, policy)
+    visibility = "private" if private else "public"
+    cache_control = f"{visibility}, max-age={max_age}"
+    if policy.max_stale is not None:
+        cache_control += f", stale-if-error={math.floor(policy.max_stale)}"
+    common = [
+        (b"cache-control", cache_control.encode()),
+        (b"refresher-version", b"%d" % snapshot.version),
+        *HARMLESS,
+    ]
+    if snapshot.dated:
+        common.append((b"last-modified", http_date(snapshot.changed_at).encode()))
+    # A form that is yet to be made has its tag already: the one that it had before, if it had one.
+    # So a 304 does not wait for bytes that nobody gets, and says what the 200 would. Where the form
+    # turns out to save too little, that tag is on no answer any more, and whoever has it asks anew.
+    etags = {coding: representation.etag(coding) for coding in offered}
+    return Rendering(
+        snapshot,
+        representation,
+        policy,
+        max_age,
+        etags,
+        {coding: [(b"etag", etags[coding].encode()), *common] for coding in offered},
+        {coding: content_fields(representation, coding) for coding in made},
+    )
+
+
+def of_the_moment(rendering: Rendering, record: Record, state: State, now: float) -> RawHeaders:
+    """How old the snapshot is now: Age (RFC 9111, 5.1) and Cache-Status (RFC 9211)."""
+    age = math.floor(freshness.age_of(rendering.snapshot, now))
+    left = rendering.max_age - age
+    status = f"refresher; hit; ttl={left}"
+    if left < 0 or state is not State.FRESH or record.detached:
+        status += f"; detail={freshness.detail_of(record, state)}"
+    return [(b"age", b"%d" % age), (b"cache-status", status.encode())]
+
+
+def content_fields(representation: Representation, coding: str) -> RawHeaders:
+    """What a 200 says of its body, and a 304 does not."""
+    fields = [
+        (b"content-type", representation.content_type.encode("latin-1")),
+        (b"content-length", b"%d" % len(representation.body(coding))),
+    ]
+    if coding != "identity":
+        fields.append((b"content-encoding", coding.encode()))
+    return fields

@@ -1,0 +1,36 @@
+"""An answer as HTTP/1.1 writes it on the wire (RFC 9112)."""
+
+from functools import lru_cache
+from http import HTTPStatus
+from typing import NamedTuple
+
+from refresher.fields.dates import http_date
+from refresher.web.answer import Answer
+
+
+class Written(NamedTuple):
+    """The bytes of an answer; head and body apart, so that a large body is nowhere copied."""
+
+    status: int
+    head: bytes
+    """From the status line to the empty line."""
+    body: bytes
+
+
+def write(answer: Answer, now: float) -> Written:
+    """Write an answer down, `now` as its Date (RFC 9110, 6.6.1); the connection stays open."""
+    lines = [_status_line(answer.status), b"date: ", _date(int(now)), b"\r\n"]
+    for name, value in answer.headers:
+        lines += (name, b": ", value, b"\r\n")
+    lines.append(b"\r\n")
+    return Written(answer.status, b"".join(lines), answer.body)
+
+
+@lru_cache
+def _status_line(status: int) -> bytes:
+    return f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n".encode()
+
+
+@lru_cache(maxsize=4)
+def _date(second: int) -> bytes:
+    return http_date(second).encode()

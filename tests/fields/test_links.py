@@ -1,0 +1,90 @@
+from contextlib import suppress
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from refresher.fields.links import next_link
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        '</2>; rel="next"',
+        "</2>;rel=next",
+        '  </2> ; REL = "NEXT"  ',
+        '</1>; rel="prev", </2>; rel="next", </9>; rel="last"',
+        '</1>; rel="prev",</2>; rel="next"',
+        '</2>; title="a, b; <c> \\"d\\""; rel="next"',
+        '</2>; rel="last next"',
+        '</2>; rel="next"; rel="prev"',
+        "</2>; crossorigin; rel=next",
+        '</2>; rel="next";',
+        ', , </2>; rel="next", ,',
+        '</2>; rel="next", nonsense',
+        '</1>; rel="next"; anchor="/other", </2>; rel="next"',
+        '< /2 >; rel="next"',
+        '</2>; rel="next", </3>; rel="next"',
+        '</1>; title=";rel=next"; rel=prev, </2>; rel=next',
+        "</2>; title*=UTF-8''n%c3%a4chste; rel=\"next\"",
+    ],
+)
+def test_the_link_to_the_next_page_is_found(field: str) -> None:
+    assert next_link(field) == "/2"
+
+
+def test_a_target_may_hold_commas_and_semicolons() -> None:
+    assert next_link('</a,b;c?d="e">; rel="next"') == '/a,b;c?d="e"'
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        "",
+        " , ",
+        "</2>",
+        '</2>; rel="prev"',
+        '</2>; rel="nextpage"',
+        '</2>; rel="prev"; rel="next"',
+        '</2>; title="rel=next"',
+        '</2>; rev="next"',
+        '</2>; rel="next"; anchor="#foo"',
+    ],
+)
+def test_no_other_link_is_taken_for_it(field: str) -> None:
+    assert next_link(field) is None
+
+
+@pytest.mark.parametrize(
+    "field",
+    [
+        "https://api.example/2; rel=next",
+        "</2",
+        '</1>; rel="prev", /2; rel="next"',
+        '</1>; title="open, </2>; rel=next',
+        "</1> </2>; rel=next",
+    ],
+)
+def test_a_field_that_cannot_be_read_is_no_end(field: str) -> None:
+    with pytest.raises(ValueError, match="cannot be read"):
+        next_link(field)
+
+
+@given(st.text(alphabet='<>;,="\\ relnxta/', max_size=60))
+def test_any_text_is_read_or_refused(field: str) -> None:
+    try:
+        found = next_link(field)
+    except ValueError:
+        return
+    assert found is None or found in field
+
+
+@pytest.mark.parametrize("part", ["<", ';a="', "<>;", ',;"\\', "; ", '<a>; b="c" ', "\\"])
+def test_hostile_fields_take_no_time(part: str) -> None:
+    with suppress(ValueError):
+        next_link("<a>" + part * 10_000)
+
+
+def test_no_part_of_a_secret_is_quoted() -> None:
+    with pytest.raises(ValueError, match="cannot be read from '<…' on"):
+        next_link(f"<Zq7{'x' * 80}")

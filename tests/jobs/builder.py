@@ -1,0 +1,116 @@
+"""One builder for the unit under test: a job in a small world, with the time in the test's hand."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+import anyio
+
+from refresher import freshness
+from refresher.clock import ShiftedClock
+from refresher.config.units import Rate
+from refresher.errors import RefreshFailed
+from refresher.jobs.attempt import Plan
+from refresher.jobs.job import Job
+from refresher.jobs.projection import World
+from refresher.jobs.schedule import Interval, Retry, Schedule
+from refresher.model import Definition, Record, Stage
+from refresher.offload.pool import Workshop
+from refresher.pipeline import Rules
+from refresher.protocols import Backend
+from refresher.state import Entry, StateStore
+from refresher.store.backends.memory import MemoryStore
+from refresher.store.store import Store
+from refresher.upstream.limiter import Gate
+from tests.fakes import Answer, FakeClock, FakeObserver, FakeSource, payload
+
+SECRET = "s3cr3t-t0k3n"
+EVERY_100_S = Interval(100.0)
+NO_RULES = Rules()
+
+
+@dataclass
+class Scene:
+    """A job and all that it meets."""
+
+    clock: FakeClock = field(default_factory=FakeClock)
+    states: StateStore = field(default_factory=StateStore)
+    backend: Backend = field(default_factory=MemoryStore)
+    observer: FakeObserver = field(default_factory=FakeObserver)
+    workshop: Workshop = field(default_factory=Workshop)
+
+    def __post_init__(self) -> None:
+        self.store = Store(self.backend, clock=ShiftedClock(self.clock))
+        self.store.alone = True
+
+    def gate(self, *, max_concurrency: int = 4, rate: Rate | None = None) -> Gate:
+        return Gate(
+            "up", max_concurrency=max_concurrency, rate=rate, clock=self.clock, limits=self.store
+        )
+
+    def job(
+        self,
+        *answers: Answer,
+        name: str = "rates",
+        schedule: Schedule = EVERY_100_S,
+        rules: Rules = NO_RULES,
+        timeout: float = 10.0,
+        cooldown: float = 0.0,
+        accept_after: int | None = None,
+        enabled: bool = True,
+        gate: Gate | None = None,
+        max_interval: float = 0.0,
+    ) -> tuple[Job, FakeSource]:
+        source = FakeSource(list(answers) or [payload()], self.clock)
+        plan = Plan(
+            name=name,
+            schedule=schedule,
+            retry=Retry(backoff=1.0, backoff_max=300.0),
+            rules=rules,
+            definition=Definition("source", "rules"),
+            freshness=freshness.Policy(timeout=timeout),
+            timeout=timeout,
+            cooldown=cooldown,
+            accept_after=accept_after,
+            enabled=enabled,
+            max_interval=max_interval,
+        )
+        world = World(
+            self.states,
+            self.store,
+            self.workshop,
+            self.clock,
+            self.observer,
+            lambda text: text.replace(SECRET, "***"),
+        )
+        self.store.enter(name, plan.definition)
+        return Job(plan, source, gate or self.gate(), world), source
+
+    def entry(self, name: str = "rates") -> Entry:
+        entry = self.states.get(name)
+        assert entry is not None
+        return entry
+
+    def record(self, name: str = "rates") -> Record:
+        return self.entry(name).record
+
+    def body(self, name: str = "rates") -> bytes | None:
+        snapshot = self.record(name).snapshot
+        return snapshot.content.body if snapshot else None
+
+
+@asynccontextmanager
+async def running(*jobs: Job) -> AsyncIterator[None]:
+    """Run jobs until the test has seen enough."""
+    async with anyio.create_task_group() as tasks:
+        for job in jobs:
+            await job.enter()
+            tasks.start_soon(job.run, name=job.name)
+        await anyio.wait_all_tasks_blocked()
+        yield
+        tasks.cancel_scope.cancel()
+
+
+def down(**facts: object) -> RefreshFailed:
+    """An upstream that cannot be reached."""
+    return RefreshFailed(Stage.CONNECT, "refused", transient=True, **facts)  # type: ignore[arg-type]

@@ -1,0 +1,458 @@
+import asyncio
+import contextlib
+import gc
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from pathlib import Path
+
+import anyio
+import anyio.to_thread
+import msgspec
+import pytest
+
+from refresher.errors import RefreshFailed
+from refresher.jsontext import patch
+from refresher.jsontext.pointer import NotThere
+from refresher.model import (
+    Confirmation,
+    Content,
+    Definition,
+    Format,
+    Payload,
+    Snapshot,
+    Stage,
+)
+from refresher.offload.pool import Workshop
+from refresher.offload.tasks import Refined, Refining, Refused, Verdict
+from refresher.payload import Spooled
+from refresher.pipeline import GuardRules, Rules
+from refresher.pipeline.pages import PageRule, read_page
+from tests.offload.workers import (
+    ENDLESS,
+    LARGE_BODY,
+    MIDDLING_BODY,
+    PLAIN,
+    SMALL_BODY,
+    a_busy_worker,
+    children,
+    in_a_file,
+    in_memory,
+    oom_score,
+    open_files,
+    until,
+)
+
+CROWDED = Rules(guard=GuardRules(max_items=1))
+RAW = Rules(raw=True)
+
+
+def refined_here(body: bytes, rules: Rules) -> Verdict:
+    return Refining(content_type="application/json", rules=rules, served=None, etag=None).carry_out(
+        body
+    )
+
+
+@pytest.fixture
+async def workshop() -> AsyncIterator[Workshop]:
+    async with Workshop() as workshop:
+        yield workshop
+    assert not children()
+
+
+@pytest.mark.parametrize("make", [in_memory, in_a_file])
+@pytest.mark.parametrize("rules", [PLAIN, Rules(select="[?id > `3`]", schema='{"type": "array"}')])
+async def test_a_worker_makes_of_a_large_body_what_would_be_made_of_it_here(
+    workshop: Workshop, make: Callable[[bytes], Payload | Spooled], rules: Rules
+) -> None:
+    assert await workshop.refine(make(LARGE_BODY), rules, None) == refined_here(LARGE_BODY, rules)
+    assert len(children()) == 1
+
+
+@pytest.mark.parametrize("body", [SMALL_BODY, MIDDLING_BODY])
+async def test_a_small_body_starts_no_process(workshop: Workshop, body: bytes) -> None:
+    assert await workshop.refine(in_memory(body), PLAIN, None) == refined_here(body, PLAIN)
+    assert not children()
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        Rules(select="@"),
+        Rules(schema="{}"),
+        Rules(guard=GuardRules(required=("id",))),
+        Rules(guard=GuardRules(duplicate_keys="reject")),
+    ],
+)
+async def test_what_is_to_be_parsed_is_large_sooner(workshop: Workshop, rules: Rules) -> None:
+    await workshop.refine(in_memory(MIDDLING_BODY), rules, None)
+    assert children()
+
+
+@pytest.mark.parametrize("make", [in_memory, in_a_file])
+@pytest.mark.parametrize("items", ["@", "[*].id"])
+async def test_a_worker_finds_in_a_large_page_what_would_be_found_here(
+    workshop: Workshop, make: Callable[[bytes], Payload | Spooled], items: str
+) -> None:
+    rule = PageRule(items=items)
+    found = await workshop.read_page(make(LARGE_BODY), rule)
+    assert found == read_page(in_memory(LARGE_BODY), rule)
+    assert len(children()) == 1
+
+
+async def test_a_page_is_large_sooner_where_it_is_to_be_parsed(workshop: Workshop) -> None:
+    await workshop.read_page(in_memory(MIDDLING_BODY), PageRule(path="a.b"))
+    assert not children()
+    await workshop.read_page(in_memory(MIDDLING_BODY), PageRule(items="[*]"))
+    assert children()
+
+
+async def test_a_large_page_that_cannot_be_read_is_refused_as_it_would_be_here(
+    workshop: Workshop,
+) -> None:
+    with pytest.raises(RefreshFailed) as refused:
+        await workshop.read_page(in_memory(LARGE_BODY), PageRule(items="nothing"))
+    assert refused.value.failure.stage is Stage.SELECT
+
+
+async def test_a_body_in_memory_that_stays_as_it_is_is_not_kept_twice(workshop: Workshop) -> None:
+    answer = in_memory(LARGE_BODY)
+    refined = await workshop.refine(answer, PLAIN, None)
+    assert isinstance(refined, Refined)
+    assert refined.content.body is answer.body
+    assert refined.representation.identity is answer.body
+
+
+@pytest.mark.parametrize("body", [SMALL_BODY, LARGE_BODY])
+async def test_what_is_served_already_is_not_made_again(workshop: Workshop, body: bytes) -> None:
+    refined = await workshop.refine(in_a_file(body), PLAIN, None)
+    assert isinstance(refined, Refined)
+    served = snapshot(refined)
+    assert await workshop.refine(in_a_file(body), PLAIN, served) is None
+    assert await workshop.refine(in_a_file(body + b" "), PLAIN, served) is not None
+
+
+async def test_what_is_served_counts_for_the_guard(workshop: Workshop) -> None:
+    content = Content(body=b"[]", content_type="application/json", format=Format.JSON, items=10**9)
+    first = await workshop.refine(in_a_file(LARGE_BODY), PLAIN, None)
+    assert isinstance(first, Refined)
+    served = snapshot(replace(first, content=content))
+    rules = Rules(guard=GuardRules(max_shrink=0.5))
+    refused = await workshop.refine(in_a_file(LARGE_BODY), rules, served)
+    assert isinstance(refused, Refused)
+    assert "1,000,000,000 items served" in refused.reason
+
+
+@pytest.mark.parametrize("make", [in_memory, in_a_file])
+async def test_what_the_guard_refuses_comes_back_whole_from_a_worker(
+    workshop: Workshop, make: Callable[[bytes], Payload | Spooled]
+) -> None:
+    refused = await workshop.refine(make(LARGE_BODY), CROWDED, None)
+    assert isinstance(refused, Refused)
+    assert refused == refined_here(LARGE_BODY, CROWDED)
+    assert refused.content.body == LARGE_BODY
+    assert refused.etag == (await workshop.prepare(refused.content)).identity_etag
+    assert len(children()) == 1
+
+
+async def test_an_answer_in_a_file_can_be_refined_again(workshop: Workshop) -> None:
+    answer = in_a_file(LARGE_BODY)
+    first = await workshop.refine(answer, PLAIN, None)
+    assert await workshop.refine(answer, PLAIN, None) == first
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body"),
+    [
+        ("application/xml", b"<a>" + b"<b>1</b>" * 1024 + b"</a>"),
+        ("application/yaml", b"- 1.50\n" * 1280),
+        ("application/toml", b"a = [" + b"1, " * 3072 + b"]"),
+        ("text/csv", b"a,b\n" + b"1,2\n" * 16_384),
+        ("application/x-ndjson", b'{"a": 1}\n' * 8192),
+    ],
+)
+async def test_what_is_slow_to_be_made_json_is_large_sooner(
+    workshop: Workshop, content_type: str, body: bytes
+) -> None:
+    def here(rules: Rules) -> Verdict:
+        return Refining(content_type=content_type, rules=rules, served=None, etag=None).carry_out(
+            body
+        )
+
+    for rules in (PLAIN, RAW):
+        assert await workshop.refine(in_memory(body, content_type), rules, None) == here(rules)
+    assert len(children()) == 1
+
+
+async def test_a_format_that_is_configured_counts_whatever_the_media_type_says(
+    workshop: Workshop,
+) -> None:
+    body = b"- 1.50\n" * 1280
+    await workshop.refine(in_memory(body), Rules(format="yaml"), None)
+    assert len(children()) == 1
+    await workshop.refine(in_memory(body, "application/yaml"), Rules(format="text"), None)
+    assert len(children()) == 1
+
+
+@pytest.mark.parametrize(
+    ("content_type", "body"),
+    [
+        ("application/xml", b"<a>" + b"<b>1</b>" * 512 + b"</a>"),
+        ("text/csv", b"a,b\n" + b"1,2\n" * 8192),
+    ],
+)
+async def test_a_little_of_another_format_starts_no_process(
+    workshop: Workshop, content_type: str, body: bytes
+) -> None:
+    assert await workshop.refine(in_memory(body, content_type), PLAIN, None)
+    assert not children()
+
+
+@pytest.mark.parametrize("body", [SMALL_BODY, LARGE_BODY])
+async def test_what_is_made_ready_later_is_what_would_have_been_at_once(
+    workshop: Workshop, body: bytes
+) -> None:
+    refined = refined_here(body, PLAIN)
+    assert isinstance(refined, Refined)
+    assert await workshop.prepare(refined.content) == refined.representation
+
+
+@pytest.mark.parametrize("body", [SMALL_BODY[:-1], LARGE_BODY[:-1]])
+async def test_a_refusal_is_the_same_from_wherever_it_comes(
+    workshop: Workshop, body: bytes
+) -> None:
+    with pytest.raises(RefreshFailed) as refused:
+        await workshop.refine(in_a_file(body), PLAIN, None)
+    with pytest.raises(RefreshFailed) as here:
+        refined_here(body, PLAIN)
+    assert vars(refused.value) == vars(here.value)
+    assert refused.value.failure.stage is Stage.DECODE
+
+
+async def test_what_nobody_foresaw_is_a_failure_and_the_worker_goes_on(workshop: Workshop) -> None:
+    with pytest.raises(RefreshFailed, match="broke: ValueError: 'what'") as broken:
+        await workshop.refine(in_a_file(LARGE_BODY), Rules(format="what"), None)  # type: ignore[arg-type]
+    assert broken.value.failure.stage is Stage.SOURCE
+    before = children()
+    assert await workshop.refine(in_a_file(LARGE_BODY), PLAIN, None)
+    assert children() == before
+
+
+async def test_a_worker_that_dies_is_a_failed_attempt_and_replaced(workshop: Workshop) -> None:
+    async def die() -> None:
+        os.kill(await a_busy_worker(), signal.SIGKILL)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(die)
+        with pytest.raises(RefreshFailed, match=r"worker process died .*SIGKILL") as died:
+            await workshop.refine(in_a_file(LARGE_BODY), ENDLESS, None)
+    assert died.value.failure.stage is Stage.SOURCE
+    assert died.value.transient
+    assert await workshop.refine(in_a_file(LARGE_BODY), PLAIN, None)
+
+
+async def test_a_worker_that_died_at_rest_is_replaced_unnoticed(workshop: Workshop) -> None:
+    await workshop.refine(in_a_file(LARGE_BODY), PLAIN, None)
+    (pid,) = children()
+    os.kill(pid, signal.SIGKILL)
+    await until(lambda: os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT))
+    assert await workshop.refine(in_a_file(LARGE_BODY), PLAIN, None)
+    assert pid not in children()
+
+
+async def test_a_worker_whose_time_is_over_is_killed_and_replaced(workshop: Workshop) -> None:
+    async def give_up(scope: anyio.CancelScope) -> None:
+        await a_busy_worker()
+        scope.cancel()
+
+    async with anyio.create_task_group() as tasks:
+        with anyio.CancelScope() as scope:
+            tasks.start_soon(give_up, scope)
+            await workshop.refine(in_a_file(LARGE_BODY), ENDLESS, None)
+    assert scope.cancelled_caught
+    assert await workshop.refine(in_a_file(LARGE_BODY), PLAIN, None)
+    assert len(children()) == 1
+
+
+async def test_what_is_given_up_before_it_began_takes_nobody_elses_worker(
+    workshop: Workshop,
+) -> None:
+    tasks = [
+        asyncio.ensure_future(workshop.refine(in_a_file(LARGE_BODY), rules, None))
+        for rules in [PLAIN] * 4 + [ENDLESS] * 4 + [PLAIN] * 4
+    ]
+    await asyncio.sleep(0)
+    for task in tasks[4:8]:
+        task.cancel()
+    with anyio.fail_after(60):
+        done = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [isinstance(one, Refined) for one in done] == [True] * 4 + [False] * 4 + [True] * 4
+
+
+async def test_there_are_only_so_many_workers(workshop: Workshop) -> None:
+    await asyncio.gather(*(workshop.refine(in_a_file(LARGE_BODY), PLAIN, None) for _ in range(20)))
+    assert 1 <= len(children()) <= 4
+
+
+async def test_large_texts_are_compared_by_a_worker_one_pair_at_a_time(
+    workshop: Workshop,
+) -> None:
+    other = LARGE_BODY.replace(b'"id":7,', b'"id":8,')
+    patches = await asyncio.gather(*(workshop.compare(LARGE_BODY, other) for _ in range(4)))
+    assert patches == [patch.patch(LARGE_BODY, other)] * 4
+    assert b'"/7/id"' in patches[0]
+    assert len(children()) == 1
+
+
+async def test_small_texts_are_compared_here(workshop: Workshop) -> None:
+    assert await workshop.compare(b"[1]", b"[1,2]") == b'[{"op":"add","path":"/1","value":2}]'
+    assert not children()
+
+
+async def test_a_worker_that_dies_over_a_comparison_is_replaced(workshop: Workshop) -> None:
+    async def die() -> None:
+        os.kill(await a_busy_worker(), signal.SIGKILL)
+
+    long, longer = (msgspec.json.encode(list(range(n, 400_000))) for n in (0, 1))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(die)
+        with pytest.raises(RefreshFailed, match=r"worker process died .*SIGKILL"):
+            await workshop.compare(long, longer)
+    assert await workshop.compare(LARGE_BODY, LARGE_BODY) == b"[]"
+
+
+async def test_workers_yield_to_the_service(workshop: Workshop) -> None:
+    await workshop.refine(in_a_file(LARGE_BODY), PLAIN, None)
+    (pid,) = children()
+    ours = os.getpriority(os.PRIO_PROCESS, 0)
+    assert os.getpriority(os.PRIO_PROCESS, pid) == min(19, ours + 10)
+    assert oom_score(pid) == 1000
+
+
+async def test_a_worker_without_work_goes_and_comes_back_when_there_is_some() -> None:
+    async with Workshop(idle=0.01) as workshop:
+        for _ in range(3):
+            assert await workshop.refine(in_a_file(LARGE_BODY), PLAIN, None)
+            await until(lambda: not children())
+
+
+async def test_no_file_is_kept_once_it_has_been_of_use() -> None:
+    before = open_files()
+    async with Workshop() as workshop:
+        for make in (in_a_file, in_memory):
+            await workshop.refine(make(LARGE_BODY), PLAIN, None)
+            with pytest.raises(RefreshFailed):
+                await workshop.refine(make(LARGE_BODY), Rules(select="nothing"), None)
+            with anyio.move_on_after(0.1):
+                await workshop.refine(make(LARGE_BODY), ENDLESS, None)
+    assert open_files() <= before
+
+
+@pytest.mark.parametrize("rules", [PLAIN, Rules(select="nothing"), CROWDED, ENDLESS])
+async def test_no_body_is_kept_once_it_has_been_of_use(workshop: Workshop, rules: Rules) -> None:
+    gc.disable()
+    try:
+        before = sys.getrefcount(LARGE_BODY)
+        with contextlib.suppress(RefreshFailed), anyio.move_on_after(2):
+            await workshop.refine(in_memory(LARGE_BODY), rules, None)
+        await until(lambda: sys.getrefcount(LARGE_BODY) == before)
+    finally:
+        gc.enable()
+
+
+async def test_values_are_found_in_a_large_body(workshop: Workshop) -> None:
+    body = b'{"a": [1.50, {"b": 1e400}], "c": "' + b"x" * 2**21 + b'"}'
+    found = await workshop.look_up("etag", body, [("a", "0"), ("a", "1"), ("a", "2"), ("c",)])
+    assert found == [b"1.50", b'{"b": 1e400}', NotThere(1), b'"' + b"x" * 2**21 + b'"']
+
+
+async def test_a_large_body_is_parsed_once_for_all_values_that_are_found_in_it() -> None:
+    first, same_etag = (b'{"a": {"b": %d, "c": 3}}' % n + b" " * 2**20 for n in (1, 2))
+    async with Workshop(workers=1) as workshop:
+        assert await workshop.look_up("x", first, [("a", "b")]) == [b"1"]
+        assert await workshop.refine(in_a_file(LARGE_BODY), PLAIN, None), "whatever comes between"
+        found = await workshop.look_up("x", same_etag, [("a", "b"), ("a", "c"), ("d",)])
+        assert found == [b"1", b"3", NotThere(0)], "what was kept is looked into, and nothing sent"
+        assert await workshop.look_up("y", same_etag, [("a", "b")]) == [b"2"]
+        assert await workshop.look_up("x", same_etag, [("a", "b")]) == [b"1"], "both are kept"
+
+
+async def test_what_is_found_after_a_worker_died_is_found_in_what_is_sent_anew() -> None:
+    body = b'{"a": 1}' + b" " * 2**20
+    async with Workshop(workers=1) as workshop:
+        for _ in range(2):
+            assert await workshop.look_up("x", body, [("a",)]) == [b"1"]
+            (pid,) = children()
+            os.kill(pid, signal.SIGKILL)
+            try:
+                await workshop.look_up("x", body, [("a",)])
+            except RefreshFailed as failure:  # where its end has not been noticed yet
+                assert "worker process died" in str(failure)  # noqa: PT017  it need not be raised
+
+
+PROGRAM = """
+import asyncio, sys
+print("imported", flush=True)
+from tests.offload.workers import ENDLESS, LARGE_BODY, in_a_file
+from refresher.errors import RefreshFailed
+from refresher.offload.pool import Workshop
+sys.executable = sys.argv[1]
+async def main():
+    async with Workshop() as workshop:
+        await workshop.refine(in_a_file(LARGE_BODY), ENDLESS, None)
+try:
+    asyncio.run(main())
+except RefreshFailed as error:
+    print(error.failure.stage, error)
+"""
+
+
+async def test_workers_end_with_a_service_that_is_killed(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM)
+    process = await anyio.to_thread.run_sync(start, program, sys.executable)
+    try:
+        pid = await a_busy_worker(process.pid)
+    finally:
+        process.kill()
+        out, _ = await anyio.to_thread.run_sync(process.communicate)
+    await until(lambda: not Path(f"/proc/{pid}").exists())
+    assert out.split() == ["imported"], "a worker imports nothing of the program that it is for"
+
+
+async def test_a_process_that_cannot_be_started_is_a_failed_attempt(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(PROGRAM)
+    process = await anyio.to_thread.run_sync(start, program, "/nowhere/python")
+    out, _ = await anyio.to_thread.run_sync(process.communicate)
+    said = "source no worker process can be started: No such file or directory"
+    assert out.splitlines() == ["imported", said]
+
+
+def start(program: Path, executable: str) -> "subprocess.Popen[str]":
+    root = Path(__file__).parents[2]
+    return subprocess.Popen(  # noqa: S603  our own words
+        [sys.executable, str(program), executable],
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(root)},
+        cwd=program.parent,
+    )
+
+
+def snapshot(refined: Refined) -> Snapshot:
+    return Snapshot(
+        job="rates",
+        content=refined.content,
+        etag=refined.representation.identity_etag,
+        version=1,
+        change=1,
+        changed_at=0.0,
+        dated=True,
+        confirmation=Confirmation(
+            checked_at=0.0, lifetime=60.0, revision=None, definition=Definition("", "")
+        ),
+    )

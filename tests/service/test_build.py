@@ -1,0 +1,206 @@
+"""What is configured, as it is put together."""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import anyio.to_thread
+import httpx
+import pytest
+
+from refresher.clock import ShiftedClock, SystemClock
+from refresher.config import Config, load
+from refresher.config.models import GuardConfig
+from refresher.errors import ConfigError, RefreshFailed
+from refresher.model import Payload
+from refresher.pipeline import GuardRules, Rules
+from refresher.service import build
+from refresher.service.build import rules_of
+from refresher.sources import PageRead
+from refresher.store.backends.memory import MemoryStore
+from refresher.store.store import Store
+from tests.config.configs import job as configured
+from tests.config.configs import written
+from tests.faults import Answer, Request, json_answer, redirect, serving
+
+
+def three_numbers(request: Request) -> Answer:
+    """One a page, with every way to lead on to the next."""
+    asked = parse_qs(urlsplit(request.target).query)
+    at = int(next((asked[name][0] for name in ("skip", "after", "page") if name in asked), "0"))
+    items = [at] if at < 3 else []
+    onward = {"cursor": at + 1, "url": f"?after={at + 1}"} if at < 2 else {}
+    headers = {"Link": f'<?after={at + 1}>; rel="next"'} if at < 2 else {}
+    return json_answer(json.dumps({"data": items, "next": onward}).encode(), headers)
+
+
+def opened(name: str, config: Config) -> build.Upstream:
+    clock = ShiftedClock(SystemClock())
+    limits = Store(MemoryStore(), clock=clock)
+    return build.open_upstream(name, config, clock=clock, limits=limits, transport=None, learn=str)
+
+
+@pytest.mark.parametrize(
+    ("paginate", "queries"),
+    [
+        ({"type": "link_header"}, ["", "after=1", "after=2"]),
+        ({"type": "next_url", "path": "next.url"}, ["", "after=1", "after=2"]),
+        (
+            {"type": "cursor", "path": "next.cursor", "param": "after"},
+            ["", "after=1", "after=2"],
+        ),
+        (
+            {"type": "offset", "param": "skip", "limit_param": "n", "limit": 1},
+            ["n=1&skip=0", "n=1&skip=1", "n=1&skip=2", "n=1&skip=3"],
+        ),
+        ({"type": "offset", "param": "skip"}, ["skip=0", "skip=1", "skip=2", "skip=3"]),
+        (
+            {"type": "page", "param": "page", "start": 0},
+            ["page=0", "page=1", "page=2", "page=3"],
+        ),
+    ],
+)
+async def test_a_paged_job_asks_as_its_table_says(
+    paginate: Mapping[str, object], queries: list[str]
+) -> None:
+    told: list[PageRead] = []
+    async with serving() as server:
+        url = server.script("/x", three_numbers)
+        job = {"url": url, "paginate": {**paginate, "items": "data", "max_pages": len(queries)}}
+        config = await anyio.to_thread.run_sync(partial(load, {"jobs": {"a": job}}, environ={}))
+        plan = config.jobs["a"]
+        upstream = opened("a", config)
+        source = build.source_of(plan, upstream, config, now=lambda: 0.0, on_page=told.append)
+        try:
+            found = await source.fetch(None)
+        finally:
+            await upstream.transport.aclose()
+    assert isinstance(found, Payload)
+    assert found.body == b"[0,1,2]"
+    assert [urlsplit(sent.target).query for sent in server.requests] == queries
+    assert len(told) == len(queries)
+
+
+async def test_a_paged_jobs_guard_sees_keys_twice_that_its_items_have_lost() -> None:
+    async with serving() as server:
+        url = server.script("/x", json_answer(b'{"i": [{"a": 1, "a": 2}]}'))
+        paginate = {"type": "link_header", "items": "i[*].a"}
+        job = {"url": url, "paginate": paginate, "guard": {"duplicate_keys": "reject"}}
+        config = await anyio.to_thread.run_sync(partial(load, {"jobs": {"a": job}}, environ={}))
+        plan = config.jobs["a"]
+        upstream = opened("a", config)
+        source = build.source_of(plan, upstream, config, now=lambda: 0.0)
+        try:
+            with pytest.raises(RefreshFailed, match="stands twice"):
+                await source.fetch(None)
+        finally:
+            await upstream.transport.aclose()
+
+
+def test_every_rule_of_a_job_reaches_the_pipeline() -> None:
+    guard = {
+        "min_items": 1,
+        "max_items": 9,
+        "max_shrink": "50%",
+        "max_growth": "200%",
+        "required": ["a"],
+        "allow_empty": True,
+        "duplicate_keys": "reject",
+    }
+    assert rules_of(configured(format="csv", raw=True, guard=guard)) == Rules(
+        format="csv",
+        raw=True,
+        guard=GuardRules(
+            min_items=1,
+            max_items=9,
+            max_shrink=0.5,
+            max_growth=2.0,
+            required=("a",),
+            allow_empty=True,
+            duplicate_keys="reject",
+        ),
+    )
+    assert rules_of(configured(select="a")) == Rules(select="a")
+
+
+def test_what_is_not_written_rules_nothing() -> None:
+    assert rules_of(configured()) == Rules()
+    fields = {field.name for field in dataclasses.fields(GuardRules)}
+    assert fields <= {field.name for field in dataclasses.fields(GuardConfig)}
+
+
+async def test_what_a_function_s_client_is_configured_with_stays_at_home() -> None:
+    async with serving() as home, serving() as abroad:
+        elsewhere = abroad.script("/there", json_answer(b"[1]"))
+        home.script("/api/names", redirect(elsewhere))
+        upstreams = {
+            "api": {
+                "base_url": home.url("/api"),
+                "headers": {"X-Key": "hush-hush"},
+                "auth": {"type": "header", "name": "X-Auth", "value": "s3cret-value"},
+            }
+        }
+
+        async def names(client: httpx.AsyncClient) -> object:
+            return (await client.get("/names", follow_redirects=True)).json()
+
+        jobs = {"names": {"upstream": "api", "python": names}}
+        read = partial(load, {"upstreams": upstreams}, environ={}, jobs=jobs)
+        config = await anyio.to_thread.run_sync(read)
+        plan = config.jobs["names"]
+        upstream = opened("api", config)
+        try:
+            found = await build.source_of(plan, upstream, config, now=lambda: 0.0).fetch(None)
+        finally:
+            await upstream.transport.aclose()
+    assert isinstance(found, Payload)
+    assert found.body == b"[1]"
+    assert home.requests[0].header("x-key") == "hush-hush"
+    assert home.requests[0].header("x-auth") == "s3cret-value"
+    there = abroad.requests[0]
+    assert [there.header(name) for name in ("x-key", "x-auth", "transfer-encoding")] == [None] * 3
+
+
+def test_functions_that_cannot_be_imported_are_told_with_the_file_and_the_line(
+    tmp_path: Path,
+) -> None:
+    more = '\n[jobs.more]\npython = "no_module_there:f"\n[jobs.good]\npython = "json:dumps"\n'
+    path = written(
+        tmp_path,
+        'include = ["jobs.d/*.toml"]\n[defaults]\npython = "json:nothing"\n'
+        '[jobs.a]\n[jobs.b]\n[jobs.c]\npython = "json:none"\n[jobs.d]\nfile = "x"\n',
+        more=more,
+    )
+    environ = {"REFRESHER__JOBS__D__PYTHON": "json:never"}
+    with pytest.raises(ConfigError) as caught:
+        build.import_functions(load(path, environ=environ, jobs={"e": {"python": lambda x: x}}))
+    said = [problem.replace(f"{tmp_path}/", "") for problem in caught.value.problems]
+    assert said[:3] == [
+        "config.toml:3: defaults.python: 'json' has no 'nothing'",
+        "config.toml:7: jobs.c.python: 'json' has no 'none'",
+        "REFRESHER__JOBS__D__PYTHON: jobs.d.python: 'json' has no 'never'",
+    ]
+    assert [problem.partition(".python")[0] for problem in said[3:]] == [
+        "jobs.d/more.toml:3: jobs.more",
+        "jobs.d/more.toml:5: jobs.good",
+        "@cache.job: jobs.e",
+    ]
+
+
+def test_no_table_can_be_mistaken_for_a_host_or_a_job(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text("[]")
+    tables = {name: {"rate": "1/1h"} for name in ("local", "localhost", "disk")}
+    jobs = {
+        "web": {"url": "http://localhost/x"},
+        "disk": {"file": str(tmp_path / "a.json")},
+        "drive": {"file": str(tmp_path / "a.json")},
+    }
+    config = load({"upstreams": tables, "jobs": jobs}, environ={})
+    keys = {build.upstream_key(plan) for plan in config.jobs.values()}
+    assert len(keys) == 3
+    assert keys.isdisjoint(tables)
+    labels = [build.upstream_label(plan) for plan in config.jobs.values()]
+    assert labels == ["localhost", "local", "local"]

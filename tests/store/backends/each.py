@@ -1,0 +1,33 @@
+"""The kinds of store that the shared contract test runs over; a new one is one more in the list."""
+
+import secrets
+from collections.abc import Callable
+from functools import partial
+
+import pytest
+
+from refresher.protocols import Backend
+from refresher.store.backends.memory import MemoryStore
+from refresher.store.backends.redis import RedisStore
+from refresher.store.backends.sqlite import SqliteStore
+
+Opening = Callable[[], Backend]
+"""Another handle on the same store, to be entered, as another process would have one."""
+
+
+def memory(test: pytest.FixtureRequest) -> Opening:
+    del test
+    store = MemoryStore()
+    return lambda: store
+
+
+def sqlite(test: pytest.FixtureRequest) -> Opening:
+    return partial(SqliteStore, test.getfixturevalue("tmp_path") / "store.db")
+
+
+def valkey(test: pytest.FixtureRequest) -> Opening:
+    url = test.getfixturevalue("valkey").url
+    return partial(RedisStore, url, prefix=secrets.token_hex(4))
+
+
+BACKENDS: list[Callable[[pytest.FixtureRequest], Opening]] = [memory, sqlite, valkey]

@@ -1,0 +1,126 @@
+import anyio
+
+from refresher.clock import ShiftedClock
+from refresher.config.units import Rate
+from refresher.fields.retry_after import LONGEST_WAIT
+from refresher.store.backends.memory import MemoryStore
+from refresher.store.store import Store
+from refresher.upstream.limiter import Gate
+from tests.fakes import START, FakeClock, payload
+from tests.jobs.builder import Scene, down, running
+
+
+class Users:
+    """Tasks that come for a place, note when they got it, and keep it as long as they are told."""
+
+    def __init__(self, clock: FakeClock, gate: Gate, *, leaving: bool = True) -> None:
+        self.clock = clock
+        self.gate = gate
+        self.starts: list[float] = []
+        self.leave = anyio.Event()
+        if leaving:
+            self.leave.set()
+
+    async def come(self) -> None:
+        async with self.gate.place():
+            self.starts.append(self.clock.now() - START)
+            await self.leave.wait()
+
+    async def come_for_nothing(self) -> None:
+        async with self.gate.place():
+            await self.gate.give_back()
+
+
+def make_gate(clock: FakeClock, *, max_concurrency: int = 100, rate: Rate | None = None) -> Gate:
+    store = Store(MemoryStore(), clock=ShiftedClock(clock))
+    return Gate("up", max_concurrency=max_concurrency, rate=rate, clock=clock, limits=store)
+
+
+async def test_no_more_pass_at_once_than_there_are_places() -> None:
+    clock = FakeClock()
+    users = Users(clock, make_gate(clock, max_concurrency=4), leaving=False)
+    async with anyio.create_task_group() as tasks:
+        for _ in range(10):
+            tasks.start_soon(users.come)
+        await anyio.wait_all_tasks_blocked()
+        assert len(users.starts) == 4
+        users.leave.set()
+    assert len(users.starts) == 10
+
+
+async def test_in_no_window_are_there_more_starts_than_the_rate_allows() -> None:
+    clock = FakeClock()
+    users = Users(clock, make_gate(clock, rate=Rate(3, 60.0)))
+    async with anyio.create_task_group() as tasks:
+        for _ in range(2):
+            tasks.start_soon(users.come)
+        await clock.advance(50)
+        for _ in range(6):
+            tasks.start_soon(users.come)
+        await clock.advance(200)
+    assert users.starts == [0, 0, 50, 60, 60, 110, 120, 120]
+
+
+async def test_who_has_nothing_to_start_takes_nothing_from_the_rate() -> None:
+    clock = FakeClock()
+    users = Users(clock, make_gate(clock, rate=Rate(1, 60.0)))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(users.come)
+        for _ in range(20):
+            tasks.start_soon(users.come_for_nothing)
+        tasks.start_soon(users.come)
+        await clock.advance(60)
+    assert users.starts == [0, 60]
+
+
+async def test_who_leaves_while_waiting_keeps_nobody_back() -> None:
+    clock = FakeClock()
+    users = Users(clock, make_gate(clock, max_concurrency=1, rate=Rate(1, 60.0)))
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(users.come)
+        async with anyio.create_task_group() as leaving:
+            leaving.start_soon(users.come)
+            await anyio.wait_all_tasks_blocked()
+            leaving.cancel_scope.cancel()
+        tasks.start_soon(users.come)
+        await clock.advance(60)
+    assert users.starts == [0, 60]
+
+
+async def test_a_hold_is_only_ever_prolonged_and_everyone_is_told() -> None:
+    gate, told = make_gate(FakeClock()), []
+    gate.on_hold(lambda: told.append(gate.held_until))
+    gate.hold(START + 10)
+    gate.hold(START + 5)
+    gate.hold(START + 20)
+    assert told == [START + 10, START + 20]
+
+
+async def test_a_clock_that_is_set_back_leaves_nothing_in_a_distant_future() -> None:
+    clock = FakeClock()
+    users = Users(clock, gate := make_gate(clock, rate=Rate(1, 60.0)))
+    await users.come()
+    gate.hold(START + 100)
+    await clock.advance(-86_400)
+    await gate.look_again()
+    assert gate.held_until == START - 86_400 + LONGEST_WAIT
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(users.come)
+        await clock.advance(61)
+    assert users.starts[-1] == -86_400 + 60
+
+
+async def test_who_waits_for_a_place_while_another_meets_a_429_makes_no_attempt() -> None:
+    scene = Scene()
+    gate = scene.gate(max_concurrency=1, rate=Rate(2, 60.0))
+    limited, first = scene.job(
+        down(retry_after=500.0, upstream_wide=True), payload(), name="limited", gate=gate
+    )
+    waiting, asked = scene.job(name="waiting", gate=gate)
+    first.hold = anyio.Event()
+    async with running(limited, waiting):
+        first.hold.set()
+        await scene.clock.advance(499)
+        assert asked.asked_at == []
+        await scene.clock.advance(2)
+        assert len(asked.asked_at) == 1

@@ -1,0 +1,956 @@
+import asyncio
+import gzip
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+import anyio
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from refresher.errors import RefreshFailed
+from refresher.fields.dates import http_date
+from refresher.freshness import Policy
+from refresher.jsontext.pointer import NotThere, Path, find
+from refresher.model import Due, DueReason, Format, Stage
+from refresher.pipeline import representation
+from tests.fakes import START
+from tests.pipeline.test_representation import UNPACK
+from tests.shelf import BODY, LIFETIME, PROMISE, TEXT, TIMEOUT, Shelf, failed, snapshot
+from tests.web.data.reading import RATES, Reader, Reply
+
+GZIP = {"accept-encoding": "gzip"}
+seconds = st.integers(0, 4000).map(lambda quarters: quarters / 4)
+LARGE = TEXT * 1000
+"""Beyond what is compressed at the swap."""
+
+
+def reader_of(body: bytes = BODY, policy: Policy = PROMISE) -> Reader:
+    shelf = Shelf()
+    shelf.put(snapshot(body), policy)
+    return Reader(shelf)
+
+
+class TestASnapshot:
+    def test_is_served_byte_for_byte(self) -> None:
+        body = b'{ "b": 1.10,\n "a" : 1e400, "b": 2 }'
+        assert reader_of(body).get().body == body
+
+    def test_has_all_its_fields_and_no_others(self) -> None:
+        reply = reader_of().get()
+        assert reply.status == 200
+        assert reply.headers == {
+            "content-type": "application/json",
+            "content-length": str(len(BODY)),
+            "etag": representation.etag_of(BODY, "application/json"),
+            "last-modified": http_date(START),
+            "cache-control": "public, max-age=100",
+            "age": "0",
+            "cache-status": "refresher; hit; ttl=100",
+            "vary": "Accept-Encoding",
+            "refresher-version": "1",
+            "x-content-type-options": "nosniff",
+            "content-security-policy": ("default-src 'none'; style-src 'unsafe-inline'; sandbox"),
+        }
+
+    @pytest.mark.parametrize(
+        ("checked", "age", "ttl"), [(0.0, 0, 100), (0.9, 0, 100), (1.0, 1, 99), (99.99, 99, 1)]
+    )
+    def test_grows_older_by_the_whole_second(self, checked: float, age: int, ttl: int) -> None:
+        shelf = Shelf()
+        shelf.put(snapshot(checked_at=START - checked))
+        reply = Reader(shelf).get()
+        assert reply.headers["age"] == str(age)
+        assert reply.headers["cache-status"] == f"refresher; hit; ttl={ttl}"
+        assert reply.headers["cache-control"] == "public, max-age=100", "that never moves"
+
+    def test_of_a_clock_that_was_set_back_is_of_age_zero(self) -> None:
+        shelf = Shelf()
+        shelf.put(snapshot(checked_at=START + 500))
+        assert Reader(shelf).get().headers["age"] == "0"
+
+    def test_that_is_checked_again_is_young_again_under_the_same_version(self) -> None:
+        reader = reader_of()
+        first = reader.get()
+        shelf = reader.shelf
+        again = snapshot(checked_at=START - 3, lifetime=200.7)
+        shelf.states.update("rates", lambda record: replace(record, snapshot=again))
+        reply = reader.get()
+        assert reply.headers["age"] == "3"
+        assert reply.headers["cache-control"] == "public, max-age=200"
+        same = ("etag", "last-modified", "refresher-version")
+        assert [reply.headers[name] for name in same] == [first.headers[name] for name in same]
+
+    def test_is_replaced_whole(self) -> None:
+        reader = reader_of()
+        reader.shelf.swap(snapshot(b"[2]", version=2, changed_at=START + 7))
+        reply = reader.get()
+        assert reply.body == b"[2]"
+        assert reply.headers["refresher-version"] == "2"
+        assert reply.headers["etag"] == representation.etag_of(b"[2]", "application/json")
+        assert reply.headers["last-modified"] == http_date(START + 7)
+        assert reply.headers["content-length"] == "3"
+
+    @pytest.mark.parametrize(
+        "content_type", ["application/geo+json", "text/plain; charset=utf-8", "image/png"]
+    )
+    def test_keeps_its_media_type(self, content_type: str) -> None:
+        shelf = Shelf()
+        shelf.put(snapshot(content_type=content_type))
+        assert Reader(shelf).get().headers["content-type"] == content_type
+
+    def test_of_no_bytes_is_a_snapshot_too(self) -> None:
+        reply = reader_of(b"").get()
+        assert (reply.status, reply.body, reply.headers["content-length"]) == (200, b"", "0")
+
+    def test_is_asked_for_by_head_with_the_same_fields_and_no_body(self) -> None:
+        reader = reader_of(TEXT)
+        for headers in ({}, GZIP):
+            head, get = reader.get(method="HEAD", headers=headers), reader.get(headers=headers)
+            assert head.body == b""
+            assert (head.status, head.headers) == (get.status, get.headers)
+
+    def test_is_served_whole_whatever_range_is_asked_for(self) -> None:
+        reply = reader_of().get(headers={"range": "bytes=0-1", "if-range": '"x"'})
+        assert (reply.status, reply.body) == (200, BODY)
+        assert "accept-ranges" not in reply.headers
+
+
+class TestCacheControl:
+    @pytest.mark.parametrize(
+        ("policy", "expected"),
+        [
+            (Policy(), "public, max-age=100"),
+            (Policy(max_age=30.0), "public, max-age=30"),
+            (Policy(max_age=1000.0), "public, max-age=100"),
+            (Policy(max_age=0.5), "public, max-age=0"),
+            (Policy(max_stale=86_400.0), "public, max-age=100, stale-if-error=86400"),
+            (Policy(max_stale=0.0), "public, max-age=100, stale-if-error=0"),
+            (Policy(max_age=5.9, max_stale=1.5), "public, max-age=5, stale-if-error=1"),
+        ],
+    )
+    def test_says_what_the_job_promises(self, policy: Policy, expected: str) -> None:
+        reply = reader_of(policy=policy).get()
+        assert reply.headers["cache-control"] == expected
+        ttl = expected.partition("max-age=")[2].partition(",")[0]
+        assert reply.headers["cache-status"] == f"refresher; hit; ttl={ttl}"
+
+    def test_is_in_whole_seconds_of_the_lifetime(self) -> None:
+        shelf = Shelf()
+        shelf.put(snapshot(lifetime=59.999))
+        assert Reader(shelf).get().headers["cache-control"] == "public, max-age=59"
+
+    def test_is_private_where_reading_needs_a_token(self) -> None:
+        shelf = Shelf()
+        shelf.put()
+        reader = Reader(shelf, read_tokens=["r"])
+        reply = reader.get(headers={"authorization": "Bearer r"})
+        assert reply.headers["cache-control"] == "private, max-age=100"
+
+
+class TestTheDetailOfCacheStatus:
+    def status(self, policy: Policy = PROMISE, age: float = 0.0, **known: object) -> str:
+        shelf = Shelf()
+        shelf.put(snapshot(checked_at=START - age), policy, **known)
+        return Reader(shelf).get().headers["cache-status"]
+
+    def test_is_absent_while_the_state_is_fresh_and_time_is_left(self) -> None:
+        assert self.status(age=LIFETIME) == "refresher; hit; ttl=0"
+        assert self.status(paused=True) == "refresher; hit; ttl=100"
+        assert self.status(enabled=False) == "refresher; hit; ttl=100"
+        assert self.status(running_since=START) == "refresher; hit; ttl=100"
+
+    @pytest.mark.parametrize("stage", [stage for stage in Stage if stage is not Stage.STATUS])
+    def test_is_the_stage_at_which_the_last_attempt_ended(self, stage: Stage) -> None:
+        status = self.status(failing_since=START, last_attempt=failed(stage))
+        assert status == f"refresher; hit; ttl=100; detail={stage}"
+
+    @pytest.mark.parametrize("code", [403, 429, 503])
+    def test_is_the_status_that_the_upstream_answered(self, code: int) -> None:
+        attempt = failed(Stage.STATUS, http_status=code)
+        status = self.status(failing_since=START, last_attempt=attempt)
+        assert status == f"refresher; hit; ttl=100; detail=status-{code}"
+
+    def test_of_data_whose_time_is_over_is_that_an_attempt_runs_or_is_overdue(self) -> None:
+        within_timeout = LIFETIME + 1
+        for age in (within_timeout, LIFETIME + TIMEOUT + 5):
+            status = f"refresher; hit; ttl=-{int(age - LIFETIME)}; detail="
+            assert self.status(age=age) == f"{status}overdue"
+            assert self.status(age=age, running_since=START) == f"{status}updating"
+
+    def test_is_there_when_max_age_is_over_though_the_state_is_fresh(self) -> None:
+        status = self.status(Policy(max_age=10.0, timeout=TIMEOUT), age=12)
+        assert status == "refresher; hit; ttl=-2; detail=overdue"
+
+    def test_of_a_job_that_rests_is_why(self) -> None:
+        rests = "refresher; hit; ttl=-50; detail="
+        assert self.status(age=150, paused=True) == f"{rests}paused"
+        assert self.status(age=150, enabled=False) == f"{rests}disabled"
+
+    def test_of_data_past_max_stale_is_expired_whatever_else_is_wrong(self) -> None:
+        status = self.status(
+            Policy(max_stale=50.0), age=151, failing_since=START, last_attempt=failed(), paused=True
+        )
+        assert status == "refresher; hit; ttl=-51; detail=expired"
+
+
+@pytest.mark.parametrize(
+    ("known", "detail"),
+    [
+        ({}, None),
+        ({"detached": True}, "detached"),
+        ({"outdated": True}, "definition"),
+        ({"outdated": True, "detached": True}, "detached"),
+        ({"paused": True}, None),
+        ({"paused": True, "detached": True}, "paused"),
+        ({"failing_since": START, "last_attempt": failed(), "detached": True}, "detached"),
+        ({"failing_since": START, "last_attempt": failed(), "outdated": True}, "definition"),
+    ],
+)
+def test_a_detail_says_what_keeps_data_from_being_all_that_it_may_be(
+    known: dict[str, object], detail: str | None
+) -> None:
+    shelf = Shelf()
+    shelf.put(**known)  # type: ignore[arg-type]
+    status = Reader(shelf).get().headers["cache-status"]
+    assert status == "refresher; hit; ttl=100" + ("" if detail is None else f"; detail={detail}")
+
+
+@given(
+    lifetime=seconds,
+    age=seconds.map(lambda age: age - 100),
+    cap=st.none() | seconds,
+    max_stale=st.none() | seconds,
+    failing=st.booleans(),
+)
+def test_max_age_less_age_is_what_is_left_and_a_detail_says_why_there_is_none(
+    *, lifetime: float, age: float, cap: float | None, max_stale: float | None, failing: bool
+) -> None:
+    shelf = Shelf()
+    policy = Policy(max_age=cap, max_stale=max_stale, timeout=TIMEOUT)
+    shelf.put(
+        snapshot(checked_at=START - age, lifetime=lifetime),
+        policy,
+        failing_since=START if failing else None,
+        last_attempt=failed() if failing else None,
+    )
+    headers = Reader(shelf).get().headers
+    left = int(headers["cache-control"].partition("max-age=")[2].partition(",")[0])
+    left -= int(headers["age"])
+    status, _, detail = headers["cache-status"].partition("; detail=")
+    assert status == f"refresher; hit; ttl={left}"
+    fresh = not failing and age <= lifetime + min(
+        TIMEOUT, TIMEOUT if max_stale is None else max_stale
+    )
+    assert bool(detail) == (left < 0 or not fresh)
+    assert int(headers["age"]) >= 0
+
+
+class TestNotModified:
+    def conditional(self, reader: Reader, headers: Mapping[str, str]) -> Reply:
+        return reader.get(headers=headers)
+
+    @pytest.mark.parametrize("coding", ["identity", "gzip"])
+    def test_has_every_field_of_the_200_but_three(self, coding: str) -> None:
+        shelf = Shelf()
+        shelf.put(snapshot(TEXT), Policy(max_stale=60.0))
+        reader = Reader(shelf, origins=["*"])
+        asked = {"accept-encoding": coding, "origin": "https://app.example"}
+        full = reader.get(headers=asked)
+        reply = reader.get(headers={**asked, "if-none-match": full.headers["etag"]})
+        assert (reply.status, reply.body) == (304, b"")
+        without = {"content-type", "content-encoding", "content-length"}
+        assert reply.headers == {k: v for k, v in full.headers.items() if k not in without}
+        assert len(reply.headers) == 11, "Vary, CORS and what hinders scripts among them"
+
+    def test_says_how_old_the_snapshot_is_now(self) -> None:
+        shelf = Shelf()
+        shelf.put(snapshot(checked_at=START - 130), failing_since=START, last_attempt=failed())
+        reply = Reader(shelf).get(headers={"if-none-match": "*"})
+        assert reply.status == 304
+        assert reply.headers["age"] == "130"
+        assert reply.headers["cache-status"] == "refresher; hit; ttl=-30; detail=connect"
+
+    @pytest.mark.parametrize("template", ["{}", "W/{}", '"x", {}', '"x",W/{} , "y"', "*", ",{},"])
+    def test_answers_lists_stars_and_weak_tags(self, template: str) -> None:
+        tag = representation.etag_of(BODY, "application/json")
+        assert reader_of().get(headers={"if-none-match": template.format(tag)}).status == 304
+
+    @pytest.mark.parametrize("field", ['"x"', "", 'W/"x"', "x", '"*"'])
+    def test_is_not_the_answer_to_other_tags(self, field: str) -> None:
+        assert reader_of().get(headers={"if-none-match": field}).status == 200
+
+    def test_answers_a_tag_in_a_second_line_of_the_field(self) -> None:
+        tag = representation.etag_of(BODY, "application/json")
+        pairs = [("if-none-match", '"x"'), ("if-none-match", tag)]
+        assert reader_of().get(headers=pairs).status == 304
+
+    @pytest.mark.parametrize(
+        ("accept", "known", "status"),
+        [
+            ("gzip", "gzip", 304),
+            ("gzip", "identity", 304),
+            ("identity", "identity", 304),
+            ("identity", "gzip", 200),
+            ("gzip;q=0", "gzip", 200),
+            ("gzip;q=0.5, identity", "gzip", 304),
+            ("gzip, identity;q=0", "identity", 200),
+            ("gzip, *;q=0", "identity", 200),
+        ],
+    )
+    def test_is_for_the_tag_of_any_coding_that_the_request_accepts(
+        self, accept: str, known: str, status: int
+    ) -> None:
+        reader = reader_of(TEXT)
+        tag = reader.get(headers={"accept-encoding": known}).headers["etag"]
+        asked = {"accept-encoding": accept, "if-none-match": tag}
+        assert reader.get(headers=asked).status == status
+
+    def test_carries_the_tag_of_the_coding_that_the_200_would_have(self) -> None:
+        reader = reader_of(TEXT)
+        asked = {**GZIP, "if-none-match": reader.get().headers["etag"]}
+        assert reader.get(headers=asked).headers["etag"] == reader.get(headers=GZIP).headers["etag"]
+
+    @pytest.mark.parametrize(("offset", "status"), [(-1, 200), (0, 304), (60, 304)])
+    def test_goes_by_the_date_where_there_are_no_tags(self, offset: int, status: int) -> None:
+        reply = reader_of().get(headers={"if-modified-since": http_date(START + offset)})
+        assert reply.status == status
+
+    def test_goes_by_tags_alone_where_there_are_any(self) -> None:
+        date = http_date(START)
+        asked = {"if-none-match": '"x"', "if-modified-since": date}
+        assert reader_of().get(headers=asked).status == 200
+
+    def test_never_goes_by_the_date_of_a_version_that_shares_its_second(self) -> None:
+        shelf = Shelf()
+        shelf.put(snapshot(dated=False))
+        reader = Reader(shelf)
+        reply = reader.get(headers={"if-modified-since": http_date(START + 60)})
+        assert reply.status == 200
+        assert "last-modified" not in reply.headers
+        known = reader.get(headers={"if-none-match": reply.headers["etag"]})
+        assert known.status == 304
+
+    def test_answers_head_too(self) -> None:
+        assert reader_of().get(method="HEAD", headers={"if-none-match": "*"}).status == 304
+
+    def test_is_no_answer_where_there_is_nothing_to_serve(self) -> None:
+        shelf = Shelf()
+        shelf.put_pending()
+        assert Reader(shelf).get(headers={"if-none-match": "*"}).status == 503
+
+
+class TestCompression:
+    @pytest.mark.parametrize(
+        ("accept", "coding"),
+        [
+            (None, None),
+            ("", None),
+            ("identity", None),
+            ("gzip", "gzip"),
+            ("gzip, deflate, br, zstd", "zstd"),
+            ("gzip, deflate, br", "br"),
+            ("gzip;q=0.9, br;q=0.8, zstd;q=0.7", "gzip"),
+            ("br, zstd;q=0.9", "br"),
+            ("br", "br"),
+            ("deflate", None),
+            ("*", "zstd"),
+            ("*, zstd;q=0", "br"),
+            ("gzip;q=0", None),
+            ("*;q=0.1, gzip;q=0", "zstd"),
+            ("*;q=0, gzip", "gzip"),
+            ("gzip;q=0.5, identity;q=0.6", None),
+            ("gzip;q=0.6, identity;q=0.5", "gzip"),
+        ],
+    )
+    def test_is_chosen_by_q_values(self, accept: str | None, coding: str | None) -> None:
+        headers = {} if accept is None else {"accept-encoding": accept}
+        reply = reader_of(TEXT).get(headers=headers)
+        assert reply.headers.get("content-encoding") == coding
+        assert reply.headers["content-length"] == str(len(reply.body))
+        assert (UNPACK[coding](reply.body) if coding else reply.body) == TEXT
+        assert reply.headers["vary"] == "Accept-Encoding"
+
+    def test_has_an_etag_of_its_own(self) -> None:
+        reader = reader_of(TEXT)
+        plain, coded = reader.get().headers["etag"], reader.get(headers=GZIP).headers["etag"]
+        assert plain != coded
+        assert not coded.startswith("W/")
+
+    @pytest.mark.parametrize("size", [0, 1, 1023])
+    def test_is_not_for_the_small(self, size: int) -> None:
+        reply = reader_of(b"a" * size).get(headers=GZIP)
+        assert "content-encoding" not in reply.headers
+
+    async def test_of_a_large_body_is_made_when_first_asked_for(self) -> None:
+        reader = reader_of(LARGE)
+        assert reader.get().body == LARGE, "without waiting"
+        reply = await reader.get_later(headers=GZIP)
+        assert reply.headers["content-encoding"] == "gzip"
+        assert gzip.decompress(reply.body) == LARGE
+        assert reader.get(headers=GZIP).body == reply.body, "and is there from then on"
+        assert reader.codes == {200: 3}
+
+    async def test_of_a_large_body_is_made_once_for_all_who_ask_meanwhile(self) -> None:
+        bench = Bench()
+        reader = Reader(bench.shelf, compress=bench.compress)
+        async with anyio.create_task_group() as tasks:
+            for _ in range(10):
+                tasks.start_soon(bench.ask, reader)
+            await bench.started()
+            bench.go_on.set()
+        assert bench.calls == 1
+        assert {reply.headers["content-encoding"] for reply in bench.replies} == {"gzip"}
+        assert len(bench.replies) == 10
+
+    async def test_is_not_ended_by_an_asker_that_goes_away(self) -> None:
+        bench = Bench()
+        reader = Reader(bench.shelf, compress=bench.compress)
+        async with anyio.create_task_group() as staying:
+            async with anyio.create_task_group() as leaving:
+                leaving.start_soon(bench.ask, reader)
+                await bench.started()
+                staying.start_soon(bench.ask, reader)
+                await anyio.wait_all_tasks_blocked()
+                leaving.cancel_scope.cancel()
+            bench.go_on.set()
+        assert [reply.headers["content-encoding"] for reply in bench.replies] == ["gzip"]
+        assert bench.calls == 1
+        assert reader.codes == {200: 1}, "who left got no answer"
+
+    async def test_that_everybody_has_left_is_there_for_the_next(self) -> None:
+        bench = Bench()
+        reader = Reader(bench.shelf, compress=bench.compress)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(bench.ask, reader)
+            await bench.started()
+            tasks.cancel_scope.cancel()
+        bench.go_on.set()
+        reply = await reader.get_later(headers=GZIP)
+        assert reply.headers["content-encoding"] == "gzip"
+
+    async def test_that_fails_leaves_the_body_as_it_is(
+        self, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        def fail(_: bytes, __: str) -> bytes:
+            raise MemoryError
+
+        shelf = Shelf()
+        shelf.put(snapshot(LARGE))
+        reader = Reader(shelf, compress=fail)
+        reply = await reader.get_later(headers=GZIP)
+        assert (reply.status, reply.body) == (200, LARGE)
+        assert "content-encoding" not in reply.headers
+        assert reader.get(headers=GZIP).body == LARGE, "and is not tried again"
+        assert [each.getMessage() for each in caplog.records] == [
+            f"rates: no memory to compress {len(LARGE)} bytes; served as they are"
+        ]
+
+    async def test_that_saves_too_little_leaves_the_body_as_it_is(self) -> None:
+        shelf = Shelf()
+        shelf.put(snapshot(LARGE))
+        reader = Reader(shelf, compress=lambda *_: None)
+        assert (await reader.get_later(headers=GZIP)).body == LARGE
+        assert reader.get(headers=GZIP).body == LARGE
+
+    async def test_never_brings_back_a_version_that_was_replaced_meanwhile(self) -> None:
+        bench = Bench()
+        reader = Reader(bench.shelf, compress=bench.compress)
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(bench.ask, reader)
+            await bench.started()
+            bench.shelf.swap(snapshot(b"[2]", version=2))
+            bench.go_on.set()
+        assert [reply.headers["refresher-version"] for reply in bench.replies] == ["2"]
+        assert reader.get(headers=GZIP).body == b"[2]"
+
+    async def test_of_a_large_body_is_made_for_each_coding_by_itself(self) -> None:
+        reader = reader_of(LARGE)
+        async with anyio.create_task_group() as tasks:
+
+            async def ask(coding: str) -> None:
+                reply = await reader.get_later(headers={"accept-encoding": coding})
+                assert reply.headers["content-encoding"] == coding
+                assert UNPACK[coding](reply.body) == LARGE
+
+            for coding in UNPACK:
+                tasks.start_soon(ask, coding)
+        for coding in UNPACK:
+            assert reader.get(headers={"accept-encoding": coding}).status == 200, "it is kept"
+
+    async def test_of_a_large_body_that_saves_too_little_gives_way_to_the_next(self) -> None:
+        shelf = Shelf()
+        shelf.put(snapshot(LARGE))
+        asked = []
+
+        def only_brotli(body: bytes, coding: str) -> bytes | None:
+            asked.append(coding)
+            return body[:9] if coding == "br" else None
+
+        reader = Reader(shelf, compress=only_brotli)
+        reply = await reader.get_later(headers={"accept-encoding": "gzip, br, zstd"})
+        assert (reply.headers["content-encoding"], reply.body) == ("br", LARGE[:9])
+        assert asked == ["zstd", "br"]
+
+    async def test_of_a_large_body_answers_the_tag_it_will_have_before_it_is_made(self) -> None:
+        reader = reader_of(LARGE)
+        tag = reader.get().headers["etag"][:-1] + '-gzip"'
+        accept = "gzip;q=0.5, identity"
+        reply = reader.get(headers={"accept-encoding": accept, "if-none-match": tag})
+        assert reply.status == 304
+
+    @pytest.mark.parametrize("coding", ["identity", "gzip", "zstd"])
+    @pytest.mark.parametrize("path", [RATES, f"{RATES}/text"])
+    async def test_is_nothing_that_a_304_waits_for(self, coding: str, path: str) -> None:
+        shelf = Shelf()
+        shelf.put(snapshot(b'{"text": "%s"}' % LARGE.replace(b'"', b"'")))
+        made = []
+
+        def compress(body: bytes, coding: str) -> bytes | None:
+            made.append(coding)
+            return representation.compress(body, coding)
+
+        async def look_up(_: str, body: bytes, paths: Sequence[Path]) -> list[bytes | NotThere]:
+            return [find(body, path, {}) for path in paths]
+
+        reader = Reader(shelf, compress=compress, look_up=look_up)
+        if path != RATES:
+            await reader.get_later(path)
+        plain = reader.get(path)
+        suffix = "" if coding == "identity" else f"-{coding}"
+        known = plain.headers["etag"][:-1] + f'{suffix}"'
+        for asked in ({"if-none-match": known}, {"if-modified-since": http_date(START)}):
+            reply = reader.get(path, {"accept-encoding": "zstd, gzip", **asked})
+            assert (reply.status, made) == (304, [])
+            full = dict(plain.headers)
+            del full["content-type"], full["content-length"]
+            tag = plain.headers["etag"][:-1] + '-zstd"'
+            assert reply.headers == {**full, "etag": tag}, "the tag that the 200 will have"
+        asked = {"accept-encoding": "zstd, gzip", "if-none-match": '"x"'}
+        assert (await reader.get_later(path, asked)).headers["etag"] == tag
+
+    async def test_of_a_large_body_is_made_for_head_too(self) -> None:
+        reader = reader_of(LARGE)
+        head = await reader.get_later(method="HEAD", headers=GZIP)
+        get = reader.get(headers=GZIP)
+        assert (head.headers, head.body) == (get.headers, b"")
+
+
+class Bench:
+    """A large snapshot whose compression waits for a word."""
+
+    def __init__(self) -> None:
+        self.shelf = Shelf()
+        self.shelf.put(snapshot(LARGE))
+        self.calls = 0
+        self.go_on = threading.Event()
+        self.replies: list[Reply] = []
+        self._started = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+
+    def compress(self, body: bytes, coding: str) -> bytes | None:
+        self.calls += 1
+        self._loop.call_soon_threadsafe(self._started.set)
+        assert self.go_on.wait(10)
+        return representation.compress(body, coding)
+
+    async def ask(self, reader: Reader) -> None:
+        self.replies.append(await reader.get_later(headers=GZIP))
+
+    async def started(self) -> None:
+        await self._started.wait()
+        await anyio.wait_all_tasks_blocked()
+
+
+class TestNothingToServe:
+    def test_yet_is_503_with_when_to_ask_again(self) -> None:
+        shelf = Shelf()
+        shelf.put_pending(due=Due(START + 7.2, DueReason.BACKOFF))
+        reply = Reader(shelf).get()
+        assert reply.status == 503
+        assert reply.headers["retry-after"] == "8"
+        assert reply.problem["type"] == "urn:refresher:pending"
+        assert "rates" in reply.problem["detail"]
+
+    @pytest.mark.parametrize(
+        ("due_at", "running_since", "seconds"),
+        [
+            (START, None, "1"),
+            (START - 10, None, "1"),
+            (START + 500, None, "500"),
+            (START + 500, START, "1"),
+            (None, None, "60"),
+        ],
+    )
+    def test_says_a_whole_number_of_seconds_that_makes_sense(
+        self, due_at: float | None, running_since: float | None, seconds: str
+    ) -> None:
+        shelf = Shelf()
+        shelf.put_pending(due=Due(due_at, DueReason.SCHEDULE), running_since=running_since)
+        assert Reader(shelf).get().headers["retry-after"] == seconds
+
+    def test_says_at_which_stage_but_nothing_of_what_was_said(self) -> None:
+        shelf = Shelf()
+        shelf.put_pending(last_attempt=failed(Stage.TLS))
+        detail = Reader(shelf).get().problem["detail"]
+        assert "tls" in detail
+        assert "no route" not in detail
+
+    def test_any_longer_is_503_where_the_job_says_so(self) -> None:
+        shelf = Shelf()
+        due = Due(START + 3, DueReason.SCHEDULE)
+        policy = Policy(max_stale=50.0, fail_when_expired=True)
+        shelf.put(snapshot(checked_at=START - 150), policy, due=due)
+        assert Reader(shelf).get().status == 200, "the last moment"
+        shelf.put(snapshot(checked_at=START - 150.01), policy, due=due)
+        reply = Reader(shelf).get()
+        assert reply.status == 503
+        assert reply.headers["retry-after"] == "3"
+        assert reply.problem["type"] == "urn:refresher:expired"
+
+    def test_any_longer_is_served_all_the_same_by_default(self) -> None:
+        shelf = Shelf()
+        shelf.put(snapshot(checked_at=START - 1e6), Policy(max_stale=50.0))
+        assert Reader(shelf).get().status == 200
+
+    @pytest.mark.parametrize("path", [RATES, "/data/nope"])
+    def test_has_no_body_for_head(self, path: str) -> None:
+        shelf = Shelf()
+        shelf.put_pending()
+        reader = Reader(shelf)
+        head, get = reader.get(path, method="HEAD"), reader.get(path)
+        assert (head.status, head.headers, head.body) == (get.status, get.headers, b"")
+        assert int(head.headers["content-length"]) == len(get.body)
+
+
+class TestThePath:
+    @pytest.mark.parametrize(
+        "path",
+        [
+            "/data/rates",
+            "/data/rates?",
+            "/data/rates?versions=latest&x[]=%zz",
+            "/data/%72ates",
+            "/data/r%61%74es",
+        ],
+    )
+    def test_names_a_job_however_it_is_spelled(self, path: str) -> None:
+        assert reader_of().get(path).status == 200
+
+    @pytest.mark.parametrize(
+        "path",
+        [
+            "/data/",
+            "/data/nope",
+            "/data/Rates",
+            "/data//rates",
+            "/data/./rates",
+            "/data/rates%2F",
+            "/data/rates%2Fa",
+            "/data/%2Frates",
+            "/data/rates%00",
+            "/data/rates%20",
+            "/data/rates;v=1",
+            "/data/%ff%fe",
+            "/data/%",
+            "/data/%zz",
+            "/data/r\xe9",
+            "/data/%C3%A9",
+            "/data/%F0%9F%90%8D",
+            "/data/" + "x" * 100_000,
+        ],
+    )
+    def test_that_names_none_is_a_problem(self, path: str) -> None:
+        reply = reader_of().get(path)
+        assert reply.status == 404
+        assert reply.problem["type"] == "urn:refresher:unknown-job"
+        assert reply.headers["vary"] == "Accept-Encoding"
+        assert len(reply.body) < 2000, "what was asked for is not repeated at length"
+
+    @pytest.mark.parametrize("method", ["POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "X"])
+    @pytest.mark.parametrize("path", [RATES, "/data/nope"])
+    def test_is_only_read(self, path: str, method: str) -> None:
+        reply = reader_of().get(path, method=method)
+        assert reply.status == 405
+        assert reply.headers["allow"] == "GET, HEAD"
+        assert reply.headers["vary"] == "Accept-Encoding"
+        assert reply.problem["type"] == "about:blank"
+
+
+class TestAValue:
+    """What `/data/{job}/{a}/{b}` answers."""
+
+    DOCUMENT = b'{"rates": {"USD": 1.10, "x/y": [1e400, null]}, "": 7}'
+
+    def reader(self) -> Reader:
+        return reader_of(self.DOCUMENT)
+
+    @pytest.mark.parametrize(
+        ("path", "value"),
+        [
+            ("/rates/USD", b"1.10"),
+            ("/r%61tes/x~1y/0", b"1e400"),
+            ("/rates/x%2Fy", b"[1e400, null]"),
+            ("/", b"7"),
+            ("/rates?x=1", b'{"USD": 1.10, "x/y": [1e400, null]}'),
+        ],
+    )
+    def test_is_served_digit_for_digit_with_the_fields_of_the_whole(
+        self, path: str, value: bytes
+    ) -> None:
+        reader = self.reader()
+        reply, whole = reader.get(RATES + path), reader.get()
+        assert (reply.status, reply.body) == (200, value)
+        own = {
+            "etag": representation.etag_of(value, "application/json"),
+            "content-length": str(len(value)),
+        }
+        assert reply.headers == {**whole.headers, **own}
+        assert reader.codes == {200: 2}
+
+    def test_is_json_whatever_json_the_whole_is(self) -> None:
+        shelf = Shelf()
+        shelf.put(snapshot(b'{"a": 1}', content_type="application/geo+json"))
+        assert Reader(shelf).get("/data/rates/a").headers["content-type"] == "application/json"
+
+    def test_is_asked_for_conditionally_and_by_head(self) -> None:
+        reader = self.reader()
+        reply = reader.get("/data/rates/rates")
+        known = {"if-none-match": reply.headers["etag"]}
+        assert reader.get("/data/rates/rates", known).status == 304
+        assert reader.get(headers=known).status == 200
+        head = reader.get("/data/rates/rates", method="HEAD")
+        assert (head.headers, head.body) == (reply.headers, b"")
+        assert reader.get("/data/rates/rates", method="PUT").status == 405
+
+    def test_comes_in_the_coding_that_is_asked_for(self) -> None:
+        reader = reader_of(b'{"text": "%s"}' % (b"a few words " * 200))
+        for coding, unpack in UNPACK.items():
+            reply = reader.get("/data/rates/text", {"accept-encoding": coding})
+            assert reply.headers["content-encoding"] == coding
+            assert unpack(reply.body) == b'"%s"' % (b"a few words " * 200)
+
+    @pytest.mark.parametrize(
+        ("path", "says"),
+        [
+            ("/nope", "no 'nope' at its root"),
+            ("/rates/EUR/x", "no 'EUR' at /rates"),
+            ("/rates/x~1y/-", "no '-' at /rates/x~1y"),
+            ("/rates/x~1y/00", "no '00' at /rates/x~1y"),
+            ("/rates/USD/0", "no '0' at /rates/USD"),
+            ("/~", "no '~' at its root"),
+        ],
+    )
+    def test_that_is_not_there_is_a_problem_that_names_the_place(
+        self, path: str, says: str
+    ) -> None:
+        reply = self.reader().get(RATES + path)
+        assert reply.status == 404
+        assert reply.problem["type"] == "urn:refresher:no-value"
+        assert says in reply.problem["detail"]
+        assert reply.headers["vary"] == "Accept-Encoding"
+        assert len(self.reader().get(RATES + path, method="HEAD").body) == 0
+
+    def test_is_not_in_what_is_no_json(self) -> None:
+        shelf = Shelf()
+        shelf.put(snapshot(b"a,b", content_type="text/csv", form=Format.TEXT))
+        reply = Reader(shelf).get("/data/rates/a")
+        assert reply.status == 404
+        assert "text/csv" in reply.problem["detail"]
+
+    def test_is_behind_the_same_doors_as_the_whole(self) -> None:
+        shelf = Shelf()
+        shelf.put()
+        shelf.put_pending("pending")
+        reader = Reader(shelf, read_tokens=["r"], origins=["https://app.example"])
+        assert reader.get("/data/rates/a").status == 401
+        opened = {"authorization": "Bearer r", "origin": "https://app.example"}
+        reply = reader.get("/data/rates/a", opened)
+        assert (reply.status, reply.body) == (200, b"1")
+        assert reply.headers["access-control-allow-origin"] == "https://app.example"
+        assert reply.headers["cache-control"].startswith("private")
+        assert reader.get("/data/pending/a", opened).status == 503
+        assert reader.get("/data/nope/a", opened).problem["type"] == "urn:refresher:unknown-job"
+
+    def test_is_of_the_version_that_is_current(self) -> None:
+        reader = reader_of(b'{"a": 1}')
+        assert reader.get("/data/rates/a").body == b"1"
+        reader.shelf.swap(snapshot(b'{"a": 2}', version=2))
+        assert reader.get("/data/rates/a").body == b"2"
+        reader.shelf.swap(snapshot(b'{"b": 3}', version=3))
+        assert reader.get("/data/rates/a").status == 404
+
+    async def test_of_a_large_body_never_brings_back_a_version_replaced_meanwhile(self) -> None:
+        shelf = Shelf()
+        shelf.put(snapshot(b'{"a": 1, "b": "%s"}' % (b"x" * 2**21)))
+        asked = []
+
+        async def look_up(_: str, body: bytes, paths: Sequence[Path]) -> list[bytes | NotThere]:
+            asked.append(len(paths))
+            shelf.swap(snapshot(b'{"a": 2}', version=2))
+            return [find(body, path, {}) for path in paths]
+
+        reply = await Reader(shelf, look_up=look_up).get_later("/data/rates/a")
+        assert (reply.body, reply.headers["refresher-version"]) == (b"2", "2")
+        assert asked == [1]
+
+    async def test_that_nobody_could_look_up_is_503_with_when_to_ask_again(self) -> None:
+        shelf = Shelf()
+        shelf.put(snapshot(b'{"a": 1, "b": "%s"}' % (b"x" * 2**21)))
+
+        async def look_up(_: str, __: bytes, ___: Sequence[Path]) -> list[bytes | NotThere]:
+            raise RefreshFailed(Stage.SOURCE, "worker process died", transient=True)
+
+        reader = Reader(shelf, look_up=look_up)
+        reply = await reader.get_later("/data/rates/a")
+        assert (reply.status, reply.headers["retry-after"]) == (503, "1")
+        assert reply.problem["type"] == "urn:refresher:lookup-failed"
+        assert "worker process died" in reply.problem["detail"]
+        assert reply.headers["vary"] == "Accept-Encoding"
+        assert (await reader.get_later("/data/rates/a", method="HEAD")).body == b""
+        assert reader.get().status == 200, "the whole is not affected"
+        assert reader.codes == {503: 2, 200: 1}
+
+    async def test_that_is_large_itself_is_compressed_when_asked_for(self) -> None:
+        text = b'"%s"' % (b"a few words " * 200_000)
+        shelf = Shelf()
+        shelf.put(snapshot(b'{"text": %s}' % text))
+
+        async def look_up(_: str, body: bytes, paths: Sequence[Path]) -> list[bytes | NotThere]:
+            return [find(body, path, {}) for path in paths]
+
+        reader = Reader(shelf, look_up=look_up)
+        for coding, unpack in UNPACK.items():
+            reply = await reader.get_later("/data/rates/text", {"accept-encoding": coding})
+            assert unpack(reply.body) == text
+            assert reader.get("/data/rates/text", {"accept-encoding": coding}).body == reply.body
+        assert reader.get("/data/rates/text").body == text
+
+
+class TestTokens:
+    def reader(self) -> Reader:
+        shelf = Shelf()
+        shelf.put()
+        return Reader(shelf, read_tokens=["r3ad", "other"], admin=["adm1n"])
+
+    @pytest.mark.parametrize("token", ["r3ad", "other", "adm1n"])
+    def test_any_read_token_and_the_admin_token_open_reading(self, token: str) -> None:
+        assert self.reader().get(headers={"authorization": f"Bearer {token}"}).status == 200
+
+    @pytest.mark.parametrize("path", [RATES, "/data/nope"])
+    @pytest.mark.parametrize(
+        "headers", [{}, {"authorization": "Bearer wrong"}, {"authorization": "Basic cjNhZDo="}]
+    )
+    def test_without_one_nobody_learns_what_there_is(
+        self, headers: Mapping[str, str], path: str
+    ) -> None:
+        reply = self.reader().get(path, headers)
+        assert reply.status == 401
+        assert reply.headers["www-authenticate"].startswith("Bearer")
+        assert reply.headers["vary"] == "Accept-Encoding"
+        assert "rates" not in str(reply.problem)
+        assert reply.headers.keys().isdisjoint({"etag", "age", "cache-status"})
+
+
+class TestOtherOrigins:
+    APP = "https://app.example"
+
+    def reader(self, *origins: str, read_tokens: tuple[str, ...] = ()) -> Reader:
+        shelf = Shelf()
+        shelf.put()
+        return Reader(shelf, origins=origins, read_tokens=read_tokens)
+
+    def test_are_nobody_where_none_are_configured(self) -> None:
+        reader = self.reader()
+        reply = reader.get(headers={"origin": self.APP})
+        assert not any(name.startswith("access-control") for name in reply.headers)
+        assert reply.headers["vary"] == "Accept-Encoding"
+        asked = {"origin": self.APP, "access-control-request-method": "GET"}
+        assert reader.get(method="OPTIONS", headers=asked).status == 405
+
+    def test_that_are_named_may_read_and_see_the_fields_that_matter(self) -> None:
+        reply = self.reader(self.APP).get(headers={"origin": self.APP})
+        assert reply.headers["access-control-allow-origin"] == self.APP
+        exposed = reply.headers["access-control-expose-headers"]
+        assert set(exposed.split(", ")) == {
+            "Age",
+            "ETag",
+            "Last-Modified",
+            "Cache-Status",
+            "Refresher-Version",
+        }
+        assert reply.headers["vary"] == "Accept-Encoding, Origin"
+        assert "access-control-allow-credentials" not in reply.headers
+
+    @pytest.mark.parametrize(
+        "origin",
+        ["https://evil.example", "http://app.example", "https://app.example:8443", "null", ""],
+    )
+    def test_that_are_not_named_may_not(self, origin: str) -> None:
+        reply = self.reader(self.APP).get(headers={"origin": origin})
+        assert reply.status == 200
+        assert not any(name.startswith("access-control") for name in reply.headers)
+        assert reply.headers["vary"] == "Accept-Encoding, Origin", "a cache must know"
+
+    @pytest.mark.parametrize("headers", [{}, {"origin": "https://any.example"}])
+    def test_are_all_let_in_by_a_star(self, headers: Mapping[str, str]) -> None:
+        reply = self.reader("*").get(headers=headers)
+        assert reply.headers["access-control-allow-origin"] == "*"
+        assert reply.headers["vary"] == "Accept-Encoding, Origin"
+
+    def test_can_read_what_went_wrong_too(self) -> None:
+        reader = self.reader(self.APP, read_tokens=("r",))
+        for path, method, status in ((RATES, "GET", 401), (RATES, "POST", 405)):
+            reply = reader.get(path, {"origin": self.APP}, method=method)
+            assert reply.status == status
+            assert reply.headers["access-control-allow-origin"] == self.APP
+
+    def test_are_told_by_a_preflight_without_any_token(self) -> None:
+        reader = self.reader(self.APP, read_tokens=("r",))
+        asked = {
+            "origin": self.APP,
+            "access-control-request-method": "GET",
+            "access-control-request-headers": "authorization",
+        }
+        reply = reader.get(method="OPTIONS", headers=asked)
+        assert (reply.status, reply.body) == (204, b"")
+        assert reply.headers["access-control-allow-origin"] == self.APP
+        assert "GET" in reply.headers["access-control-allow-methods"]
+        allowed = reply.headers["access-control-allow-headers"].lower().split(", ")
+        assert {"authorization", "if-none-match"} <= set(allowed)
+        assert {"Accept-Encoding", "Origin"} <= set(reply.headers["vary"].split(", "))
+        assert reader.codes == {204: 1}
+
+    def test_that_are_not_named_get_a_preflight_without_any_grant(self) -> None:
+        asked = {"origin": "https://evil.example", "access-control-request-method": "GET"}
+        reply = self.reader(self.APP).get(method="OPTIONS", headers=asked)
+        assert reply.status == 204
+        assert not any(name.startswith("access-control") for name in reply.headers)
+        assert "Origin" in reply.headers["vary"]
+
+    def test_read_with_get_whatever_else_they_say(self) -> None:
+        asked = {"origin": self.APP, "access-control-request-method": "GET"}
+        reply = self.reader(self.APP).get(headers=asked)
+        assert (reply.status, reply.body) == (200, BODY)
+
+    def test_ask_with_options_only_in_a_preflight(self) -> None:
+        reply = self.reader(self.APP).get(method="OPTIONS", headers={"origin": self.APP})
+        assert reply.status == 405
+
+
+def test_every_answer_is_counted_by_its_code() -> None:
+    shelf = Shelf()
+    shelf.put()
+    shelf.put_pending("pending")
+    reader = Reader(shelf)
+    for path, method, headers in (
+        (RATES, "GET", {}),
+        (RATES, "HEAD", {}),
+        (RATES, "GET", {"if-none-match": "*"}),
+        (RATES, "POST", {}),
+        ("/data/nope", "GET", {}),
+        ("/data/pending", "GET", {}),
+    ):
+        reader.get(path, headers, method=method)
+    assert reader.codes == {200: 2, 304: 1, 404: 1, 405: 1, 503: 1}
