@@ -21,8 +21,8 @@ from refresher.config import Config, load
 from refresher.errors import NoSnapshot, ServiceError, UnknownJob
 from refresher.model import Attempt, Snapshot
 from refresher.observers.counters import Seat
-from refresher.protocols import Backend
 from refresher.service.service import Service
+from refresher.store.protocols import Backend
 from refresher.values import Values, View, returned_type
 from refresher.web.data.in_front import InFront
 from refresher.web.data.reads import retry_after

@@ -83,29 +83,6 @@ class Definition:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Payload:
-    """A complete answer of a source, not yet looked at."""
-
-    body: bytes
-    content_type: str | None
-    """The media type as the source declared it, parameters included; None where it said nothing."""
-    revision: str | None = None
-    """The source's own mark of this content, handed back to it as `since`; opaque to all others."""
-    http_status: int | None = None
-    fresh_for: float | None = None
-    """Seconds that the source itself says the content stays current; None where it says nothing."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NotModified:
-    """A source's word that the content of the revision it was asked about is still current."""
-
-    revision: str | None = None
-    http_status: int | None = None
-    fresh_for: float | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Content:
     """What the pipeline made of a payload: the bytes to serve, and what is known about them."""
 
@@ -299,3 +276,11 @@ class Record:
     """Whether the store is away, so that this process goes on alone."""
     paused: bool = False
     enabled: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """At most `count` attempts in any `period` seconds."""
+
+    count: int
+    period: float

@@ -7,7 +7,28 @@ import tempfile
 from dataclasses import dataclass
 from io import FileIO
 
-from refresher.model import Payload
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Payload:
+    """A complete answer of a source, not yet looked at."""
+
+    body: bytes
+    content_type: str | None
+    """The media type as the source declared it, parameters included; None where it said nothing."""
+    revision: str | None = None
+    """The source's own mark of this content, handed back to it as `since`; opaque to all others."""
+    http_status: int | None = None
+    fresh_for: float | None = None
+    """Seconds that the source itself says the content stays current; None where it says nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotModified:
+    """A source's word that the content of the revision it was asked about is still current."""
+
+    revision: str | None = None
+    http_status: int | None = None
+    fresh_for: float | None = None
 
 
 class Spool:

@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 import anyio
 
 from refresher.errors import RefreshFailed
-from refresher.model import Attempt, NotModified, Payload, Record
-from refresher.payload import Spooled
+from refresher.model import Attempt, Record
+from refresher.payload import NotModified, Payload, Spooled
 
 START = 1_800_000_000.0
 

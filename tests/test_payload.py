@@ -7,8 +7,7 @@ from typing import Any
 
 import pytest
 
-from refresher.model import Payload
-from refresher.payload import Spool, Spooled
+from refresher.payload import Payload, Spool, Spooled
 
 DESCRIPTORS = Path("/proc/self/fd")
 

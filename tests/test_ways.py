@@ -14,7 +14,7 @@ from refresher import Refresher
 from refresher.config.models import TlsConfig
 from refresher.errors import ConfigError
 from refresher.model import Attempt, Stage
-from refresher.service import build
+from refresher.service.upstreams import tls_context
 from refresher.upstream.client import AiohttpTransport, open_client
 from tests.faults import FaultServer, json_answer, serving
 from tests.faults.proxy import proxying
@@ -94,10 +94,10 @@ class TestTls:
         assert found.outcome == "changed"
 
     def test_trusts_nobody_else_then(self, pki: Pki) -> None:
-        context = build.tls_context(TlsConfig(ca=pki.folder / "ca.pem"))
+        context = tls_context(TlsConfig(ca=pki.folder / "ca.pem"))
         assert context is not None
         assert len(context.get_ca_certs()) == 1
-        assert build.tls_context(TlsConfig()) is None
+        assert tls_context(TlsConfig()) is None
 
     async def test_still_wants_the_right_name(self, pki: Pki, upstream: FaultServer) -> None:
         url = upstream.url("/x", host="localhost")

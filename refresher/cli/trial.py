@@ -16,14 +16,15 @@ from refresher.errors import RefreshFailed
 from refresher.freshness import Policy
 from refresher.jobs.attempt import Plan
 from refresher.jobs.watchdog import Watchdog
-from refresher.model import Content, Failure, NotModified, Outcome, Payload, Stage
+from refresher.model import Content, Failure, Outcome, Stage
 from refresher.offload.threads import SoloThread
-from refresher.payload import Spooled
+from refresher.payload import NotModified, Payload, Spooled
 from refresher.pipeline import refine_telling, representation
 from refresher.protocols import Source
 from refresher.security.logs import redacted
 from refresher.security.redaction import Redactor
 from refresher.service import build
+from refresher.service.upstreams import Upstream, open_upstream, upstream_key
 from refresher.sources import Exchange, PageRead
 from refresher.store.backends.memory import MemoryStore
 from refresher.store.store import Store
@@ -101,7 +102,7 @@ class _Bench:
         self._clock = SystemClock()
         self._limits = Store(MemoryStore(), clock=ShiftedClock(self._clock))
         self._places = asyncio.Semaphore(_AT_ONCE)
-        self._upstreams: dict[str, build.Upstream] = {}
+        self._upstreams: dict[str, Upstream] = {}
 
     async def attempt(self, plan: JobPlan, tell: Tell) -> Trial:
         """Attempt a job once, as a service that has nothing of it would."""
@@ -133,10 +134,10 @@ class _Bench:
                 fresh_for=fresh_for,
             )
 
-    def _upstream(self, plan: JobPlan) -> build.Upstream:
-        key = build.upstream_key(plan)
+    def _upstream(self, plan: JobPlan) -> Upstream:
+        key = upstream_key(plan)
         if key not in self._upstreams:
-            upstream = build.open_upstream(
+            upstream = open_upstream(
                 key,
                 self._config,
                 clock=self._clock,

@@ -17,7 +17,8 @@ from refresher.config.models import (
 )
 from refresher.config.plans import JobPlan
 from refresher.config.schema import json_schema
-from refresher.config.units import Rate, duration, written_duration
+from refresher.config.units import duration, written_duration
+from refresher.model import Rate
 
 __all__ = [
     "AdminConfig",

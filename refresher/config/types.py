@@ -15,7 +15,8 @@ from pydantic import (
 )
 
 from refresher.config import checks, units
-from refresher.config.units import Rate, Share, Unfit, duration, written_duration, written_size
+from refresher.config.units import Share, Unfit, duration, written_duration, written_size
+from refresher.model import Rate
 
 T = TypeVar("T")
 

@@ -1,9 +1,10 @@
 """Quantities as people write them: durations, sizes, percentages, rates."""
 
 import re
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Self
+
+from refresher.model import Rate
 
 # `[0-9]`, not `\d`: that matches the digits of every script.
 DURATION = r"(?=[0-9])([0-9]+d)?([0-9]+h)?([0-9]+m(?!s))?([0-9]+s)?([0-9]+ms)?"
@@ -34,14 +35,6 @@ class Unfit(ValueError):
         super().__init__(f"{wrong}, {advice}" if advice else wrong)
         self.wrong = wrong
         self.advice = advice
-
-
-@dataclass(frozen=True, slots=True)
-class Rate:
-    """At most `count` attempts in any `period` seconds."""
-
-    count: int
-    period: float
 
 
 class Share(float):

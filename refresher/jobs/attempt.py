@@ -8,20 +8,10 @@ from refresher import freshness, pipeline
 from refresher.errors import RefreshFailed, StoreUnavailable
 from refresher.jobs import quarantine
 from refresher.jobs.schedule import Retry, Schedule, due_after_attempt
-from refresher.model import (
-    Confirmation,
-    Content,
-    Definition,
-    NotModified,
-    Payload,
-    Quarantine,
-    Snapshot,
-    Stage,
-    Stored,
-)
+from refresher.model import Confirmation, Content, Definition, Quarantine, Snapshot, Stage, Stored
 from refresher.offload.pool import Workshop
 from refresher.offload.tasks import Refined, Refused, Verdict
-from refresher.payload import Spooled
+from refresher.payload import NotModified, Payload, Spooled
 from refresher.pipeline.representation import Representation
 from refresher.protocols import Source
 from refresher.store.ledger import Confirmed, Published, SetAside

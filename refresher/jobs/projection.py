@@ -1,12 +1,11 @@
 """A job as this process shows it: what its ledger says, reflected into the state readers have."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from refresher.clock import Clock
-from refresher.jobs import records
-from refresher.model import Content, Definition, Due, Record, Snapshot, Version
+from refresher.model import Confirmation, Content, Definition, Due, Record, Snapshot, Version
 from refresher.offload.pool import Workshop
 from refresher.pipeline.representation import Representation
 from refresher.protocols import Observer
@@ -108,7 +107,7 @@ class Reflection:
         """Let readers see what the ledger says; `content` is of a version yet to be served."""
         standing, version = self.standing, self.awaited
         reflected = partial(
-            records.reflected,
+            _reflected,
             ledger=self.ledger,
             standing=standing,
             definition=self.definition,
@@ -123,7 +122,7 @@ class Reflection:
         ):
             self.update(reflected)
             return
-        snapshot = records.snapshot_of(
+        snapshot = _snapshot_of(
             self.job,
             version,
             standing.confirmation,
@@ -135,3 +134,56 @@ class Reflection:
     def update(self, change: Callable[[Record], Record]) -> None:
         """Change what readers see, but for the snapshot."""
         self.world.states.update(self.job, change)
+
+
+def _reflected(
+    record: Record,
+    *,
+    ledger: Ledger,
+    standing: Standing,
+    definition: Definition,
+    due: Due,
+    snapshot: Snapshot | None = None,
+) -> Record:
+    """The record with all that the ledger says; `snapshot` is of a version yet to be served."""
+    snapshot, confirmation = snapshot or record.snapshot, standing.confirmation
+    if (
+        snapshot is not None
+        and confirmation is not None
+        and confirmation != snapshot.confirmation  # else the same object: answers are kept by it
+        and snapshot.version == standing.current
+    ):
+        snapshot = replace(snapshot, confirmation=confirmation)
+    return Record(
+        job=record.job,
+        since=standing.since,
+        snapshot=snapshot,
+        due=due,
+        running_since=standing.running_since,
+        last_attempt=standing.last_attempt,
+        counts=ledger.counts,
+        consecutive_failures=standing.consecutive_failures,
+        failing_since=standing.failing_since,
+        fresh_since=standing.fresh_since,
+        quarantine=standing.quarantine,
+        outdated=confirmation is not None and confirmation.definition.rules != definition.rules,
+        detached=record.detached,
+        paused=ledger.paused,
+        enabled=record.enabled,
+    )
+
+
+def _snapshot_of(
+    job: str, version: Version, confirmation: Confirmation, content: Content, *, change: int
+) -> Snapshot:
+    """A version with its bytes, as it is served."""
+    return Snapshot(
+        job=job,
+        content=content,
+        etag=version.stored.etag,
+        version=version.version,
+        change=change,
+        changed_at=version.changed_at,
+        dated=version.dated,
+        confirmation=confirmation,
+    )

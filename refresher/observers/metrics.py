@@ -16,8 +16,8 @@ from refresher.model import Attempt, Outcome, Record, Snapshot, State
 from refresher.observers.counters import Scoreboard, Seat
 from refresher.observers.exposition import escaped, head
 from refresher.observers.processes import process_lines, usages
-from refresher.protocols import StoreOperation
 from refresher.state import Entry
+from refresher.store.protocols import StoreOperation
 from refresher.version import VERSION
 
 _OUTCOMES = (*Outcome, "skipped")

@@ -20,12 +20,12 @@ from anyio import to_thread
 
 from refresher.errors import RefreshFailed
 from refresher.jsontext.pointer import NotThere, Path
-from refresher.model import Content, Format, Payload, Snapshot, Stage
+from refresher.model import Content, Format, Snapshot, Stage
 from refresher.offload import tasks
 from refresher.offload.subprocess import ending_of
 from refresher.offload.tasks import Comparison, Looked, Lookup, Paging, Refining, Task, Verdict
 from refresher.offload.threads import handover
-from refresher.payload import Spool, Spooled
+from refresher.payload import Payload, Spool, Spooled
 from refresher.pipeline import FormatRule, Rules, Served, media, representation
 from refresher.pipeline.pages import Page, PageRule
 from refresher.pipeline.representation import Representation

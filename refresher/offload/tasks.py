@@ -13,9 +13,9 @@ from refresher import pipeline
 from refresher.errors import GuardRefused, RefreshFailed
 from refresher.jsontext import patch
 from refresher.jsontext.pointer import NotThere, Path
-from refresher.model import Content, Payload
+from refresher.model import Content
 from refresher.offload.parsed import Parsed, Texts
-from refresher.payload import Spool
+from refresher.payload import Payload, Spool
 from refresher.pipeline import representation
 from refresher.pipeline.pages import Page, PageRule, read_page
 from refresher.pipeline.representation import Representation

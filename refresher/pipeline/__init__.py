@@ -7,7 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from refresher.errors import GuardRefused, RefreshFailed
-from refresher.model import Content, Format, Payload
+from refresher.model import Content, Format
+from refresher.payload import Payload
 from refresher.pipeline.charsets import is_empty
 from refresher.pipeline.decode import FormatRule, as_it_came, decode, pass_empty
 from refresher.pipeline.guard import GuardRules, Served, guard, guard_keys

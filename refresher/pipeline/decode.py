@@ -11,7 +11,8 @@ import msgspec
 
 from refresher.errors import RefreshFailed, refuse
 from refresher.jsontext import text as jsontext
-from refresher.model import Content, Format, Payload
+from refresher.model import Content, Format
+from refresher.payload import Payload
 from refresher.pipeline import charsets, media
 from refresher.pipeline.formats import Converted, csv, ndjson, toml, xml, yaml
 from refresher.security.excerpts import excerpt

@@ -12,7 +12,8 @@ import msgspec
 
 from refresher.errors import RefreshFailed
 from refresher.jsontext import text as jsontext
-from refresher.model import Content, Format, Payload, Stage
+from refresher.model import Content, Format, Stage
+from refresher.payload import Payload
 from refresher.pipeline import media
 from refresher.pipeline.decode import FormatRule, decode
 from refresher.pipeline.guard import guard_keys

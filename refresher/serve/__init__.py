@@ -18,7 +18,6 @@ from refresher.api import Refresher
 from refresher.config import Config, load, state_directory
 from refresher.errors import ServiceError
 from refresher.observers.counters import Seat
-from refresher.protocols import Backend
 from refresher.security.admin_token import kept_token
 from refresher.security.redaction import Redactor
 from refresher.serve.logs import log_to_stderr
@@ -27,6 +26,7 @@ from refresher.serve.server import SIGNALS, Server, leave
 from refresher.serve.spawn import Assignment, hire
 from refresher.serve.supervisor import Supervisor
 from refresher.service import build
+from refresher.store.protocols import Backend
 
 logger = logging.getLogger("refresher")
 

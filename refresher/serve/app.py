@@ -9,8 +9,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from refresher.api import Refresher
 from refresher.errors import RefresherError
-from refresher.web.answer import problem, unknown_path
 from refresher.web.data.in_front import BROKEN
+from refresher.web.problems import problem, unknown_path
 from refresher.web.routing import as_response, http_problem
 
 _DESCRIPTION = "Remote data, refreshed in the background, always with how fresh it is."

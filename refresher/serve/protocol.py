@@ -20,9 +20,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.server import ServerState
 
 from refresher.api import Refresher
-from refresher.web.answer import problem
 from refresher.web.data.http1 import Written, write
 from refresher.web.data.reads import Decision, Reads
+from refresher.web.problems import problem
 
 logger = logging.getLogger("refresher")
 

@@ -3,11 +3,10 @@
 import asyncio
 import logging
 import sys
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Self
 
@@ -15,10 +14,9 @@ import anyio
 import anyio.to_thread
 import httpx
 
-from refresher.clock import Clock, ShiftedClock, sleep_until
-from refresher.config import Config, JobPlan, UpstreamConfig
-from refresher.config.references import Mark, mark_of
-from refresher.errors import ConfigError, RefreshFailed, StoreUnavailable, UnknownJob
+from refresher.clock import Clock, ShiftedClock
+from refresher.config import Config, JobPlan
+from refresher.errors import ConfigError, RefreshFailed, UnknownJob
 from refresher.jobs.job import Job
 from refresher.jobs.projection import World
 from refresher.jobs.scheduler import Scheduler
@@ -27,23 +25,28 @@ from refresher.model import Attempt, Confirmation, Record, Snapshot, Stage
 from refresher.observers.counters import Seat
 from refresher.observers.log import LogObserver
 from refresher.observers.metrics import Metrics
-from refresher.offload.cooperative import unhurried
 from refresher.offload.pool import LARGE, Workshop
 from refresher.pipeline import Rules, refine, representation
-from refresher.protocols import Backend, Observer, Source
+from refresher.protocols import Observer, Source
 from refresher.security.logs import redacted
 from refresher.security.redaction import Redactor
 from refresher.security.tokens import Access, Tokens
-from refresher.service import build
+from refresher.service import build, secrets
+from refresher.service.following import follow_others, restore
+from refresher.service.upstreams import (
+    Upstream,
+    open_upstream,
+    reopen,
+    upstream_key,
+    upstream_label,
+)
 from refresher.sources.callable import payload_of
 from refresher.state import StateStore
 from refresher.store.backends.memory import MemoryStore
+from refresher.store.protocols import Backend
 from refresher.store.store import Retention, Store
 
 logger = logging.getLogger("refresher")
-
-_LOOK_AT_SECRETS = 2.0
-"""Seconds between two looks at the files that secrets come from."""
 
 _FROZEN_FOR = 365 * 86_400.0
 """Seconds that a frozen value counts as fresh."""
@@ -52,12 +55,6 @@ _UNVERIFIED = (
     "upstreams.%s: tls.verify = false: whoever stands in between can read its credentials and "
     "change its data; name its authority as tls.ca instead"
 )
-
-_RESTORED_AT_ONCE = 64 * 1024 * 1024
-"""Bytes of bodies that are read from the store at a time."""
-
-_FOLLOWED_AT_ONCE = 8
-"""Jobs of which the bodies that other processes have fetched are read at a time."""
 
 _DEAD = 10.0
 """Seconds without a heartbeat after which the scheduler counts as dead."""
@@ -92,7 +89,7 @@ class Service:
         self._frozen = frozen
         self._seat = seat
         self._redactor = Redactor(() if admin_token is None else (admin_token,))
-        self._upstreams: dict[str, build.Upstream] = {}
+        self._upstreams: dict[str, Upstream] = {}
         self._was_ready = False
 
     async def __aenter__(self) -> Self:
@@ -101,7 +98,7 @@ class Service:
             self._loop = asyncio.get_running_loop()
             self.config = await anyio.to_thread.run_sync(self._load)
             plans = self.config.jobs.values()
-            upstreams = {plan.name: build.upstream_label(plan) for plan in plans}
+            upstreams = {plan.name: upstream_label(plan) for plan in plans}
             self.metrics = Metrics(upstreams, self._seat)
             self._let_in(self.config)
             stack.enter_context(redacted(self.redact))
@@ -144,9 +141,15 @@ class Service:
             stack.callback(tasks.cancel_scope.cancel)
             self.jobs = Scheduler(tasks, self.clock)
             self.jobs.start(jobs, resting=self._frozen)
-            tasks.start_soon(self._follow_others, name="refresher followers")
+            tasks.start_soon(follow_others, self.jobs, self.store, name="refresher followers")
             if self.config.secret_files:
-                tasks.start_soon(self._watch_secrets, name="refresher secrets")
+                tasks.start_soon(
+                    secrets.watch,
+                    self.config.secret_files,
+                    self.clock,
+                    self._take_new_secrets,
+                    name="refresher secrets",
+                )
             self._stack = stack.pop_all()
         return self
 
@@ -167,7 +170,7 @@ class Service:
         known = [job for job in jobs if await job.enter()]
         if self.store.detached:  # which it was found to be before there were any jobs
             self._turned()
-        await _restored(known, self.store)
+        await restore(known, self.store)
         for name, value in self._frozen.items():
             self._publish_frozen(name, value)
         for job in jobs:
@@ -247,12 +250,12 @@ class Service:
         admin = config.admin.token if self._admin_token is None else (self._admin_token,)
         self.access.tokens = Tokens(admin=tuple(admin), read=tuple(config.server.read_tokens))
 
-    def _upstream(self, plan: JobPlan) -> build.Upstream:
-        key = build.upstream_key(plan)
+    def _upstream(self, plan: JobPlan) -> Upstream:
+        key = upstream_key(plan)
         if key not in self._upstreams:
             self._keep(
                 key,
-                build.open_upstream(
+                open_upstream(
                     key,
                     self.config,
                     clock=self.clock,
@@ -263,7 +266,7 @@ class Service:
             )
         return self._upstreams[key]
 
-    def _keep(self, key: str, upstream: build.Upstream) -> None:
+    def _keep(self, key: str, upstream: Upstream) -> None:
         self._upstreams[key] = upstream
         self._stack.push_async_callback(upstream.transport.aclose)
 
@@ -288,62 +291,16 @@ class Service:
         for entry in self.states:
             self.states.update(entry.record.job, partial(replace, detached=detached))
 
-    async def _follow_others(self) -> None:
-        """Take up what other processes make of the jobs; a large body holds up no small one."""
-        places = anyio.Semaphore(_FOLLOWED_AT_ONCE)
-        following: set[str] = set()
-        async with anyio.create_task_group() as tasks:
-            while True:
-                async for name in unhurried(await self.store.news()):
-                    job = self.jobs.get(name)
-                    if job is None or name in following:
-                        continue  # who follows it looks again before it ends
-                    if job.awaited is None:
-                        await job.follow()  # which has nothing to wait for
-                    else:
-                        following.add(name)
-                        tasks.start_soon(_follow, job, places, following)
-
-    def _reopened(self, config: Config) -> dict[str, build.Upstream]:
-        """The upstreams with another certificate or proxy password in `config`, opened anew.
-
-        Raises:
-            ConfigError: a file of theirs has changed since it was read, and is no good now.
-        """
-        old = self.config
-        renewed = {path for path, _ in config.secret_files.items() - old.secret_files.items()}
-        found = {}
-        for key, upstream in self._upstreams.items():
-            before, now = old.upstreams.get(key), config.upstreams.get(key)
-            if self._transport is None and (_is_rotated(before, now) or _shows(now, renewed)):
-                found[key] = build.reopened(upstream, config)
-        return found
-
-    async def _watch_secrets(self) -> None:
-        before = self.config.secret_files
-        while True:
-            await sleep_until(self.clock, self.clock.now() + _LOOK_AT_SECRETS)
-            now = await anyio.to_thread.run_sync(_marks, before)
-            if now != before:
-                before = now
-                await self._take_new_secrets()
-
     async def _take_new_secrets(self) -> None:
         old = self.config
         try:
-            config = await anyio.to_thread.run_sync(self._load)
-            # What else has been edited since the start waits for the next one.
-            plans = {name: _rotated(plan, config.jobs.get(name)) for name, plan in old.jobs.items()}
-            renewed = replace(
-                old,
-                admin=config.admin,
-                server=replace(old.server, read_tokens=config.server.read_tokens),
-                upstreams={**old.upstreams, **config.upstreams},
-                jobs=plans,
-                secrets=config.secrets,
-                secret_files=config.secret_files,
-            )
-            reopened = self._reopened(renewed)
+            renewed = secrets.renewed(old, await anyio.to_thread.run_sync(self._load))
+            renewed_keys = secrets.renewed_upstreams(old, renewed)
+            reopened = {
+                key: reopen(upstream, renewed)
+                for key, upstream in self._upstreams.items()
+                if self._transport is None and key in renewed_keys
+            }
         except ConfigError as error:
             logger.error(  # noqa: TRY400  its sentences say all; a traceback would add nothing
                 "a secret file has changed, but cannot be used: %s", error
@@ -354,51 +311,10 @@ class Service:
         for key, upstream in reopened.items():
             self._keep(key, upstream)
         for job in self.jobs:
-            plan = plans[job.name]
-            if plan != old.jobs[job.name] or build.upstream_key(plan) in reopened:
+            plan = renewed.jobs[job.name]
+            if plan != old.jobs[job.name] or upstream_key(plan) in reopened:
                 job.adopt(self._source_of(plan))
         logger.info("a secret file has changed; its new value is in use")
-
-
-def _is_rotated(before: UpstreamConfig | None, now: UpstreamConfig | None) -> bool:
-    """Whether the password of an upstream's proxy, and nothing else of the proxy, is another."""
-    if before is None or now is None or before.proxy == now.proxy:
-        return False
-    proxies = (httpx.URL(table.proxy).copy_with(userinfo=b"") for table in (before, now))
-    return len(set(proxies)) == 1
-
-
-def _shows(table: UpstreamConfig | None, files: Collection[Path]) -> bool:
-    """Whether one of the files is of the upstream's TLS."""
-    return table is not None and not {table.tls.ca, table.tls.cert, table.tls.key}.isdisjoint(files)
-
-
-async def _follow(job: Job, places: anyio.Semaphore, following: set[str]) -> None:
-    try:
-        async with places:
-            await job.follow()
-    finally:
-        following.discard(job.name)
-
-
-async def _restored(jobs: Iterable[Job], store: Store) -> None:
-    """Serve what is stored, before anything else is done."""
-    awaited = [(job, version) for job in jobs if (version := job.awaited) is not None]
-    while awaited:
-        part, size = [], 0
-        while awaited and size < _RESTORED_AT_ONCE:
-            part.append(awaited.pop())
-            size += part[-1][1].stored.size
-        try:
-            bodies = await store.bodies([version.stored for _, version in part])
-        except StoreUnavailable:
-            return  # there is news of these jobs when it is back
-        for job, version in part:
-            body = bodies.get(version.stored.body)
-            if body is not None:
-                job.restore(body, representation.restored(body, version.stored))
-            else:
-                await job.follow()
 
 
 class _Observers:
@@ -418,12 +334,3 @@ class _Observers:
     def crashed(self, job: str, error: Exception) -> None:
         for observer in self._observers:
             observer.crashed(job, error)
-
-
-def _rotated(plan: JobPlan, reread: JobPlan | None) -> JobPlan:
-    """The plan as read again, unless more of it has been edited than the secrets in it."""
-    return plan if reread is None or reread.definition != plan.definition else reread
-
-
-def _marks(files: Iterable[Path]) -> dict[Path, Mark | None]:
-    return {file: mark_of(file) for file in files}

@@ -12,9 +12,10 @@ import httpx
 import pydantic_core
 
 from refresher.errors import ConfigError, RefreshFailed
-from refresher.model import NotModified, Payload, Stage
+from refresher.model import Stage
 from refresher.offload.solo_task import SoloTask
 from refresher.offload.threads import SoloThread
+from refresher.payload import NotModified, Payload
 from refresher.upstream.failures import call_failure
 from refresher.upstream.urls import origin_of
 

@@ -8,8 +8,9 @@ from mimetypes import MimeTypes
 from pathlib import Path
 
 from refresher.errors import RefreshFailed
-from refresher.model import NotModified, Payload, Stage
+from refresher.model import Stage
 from refresher.offload.threads import SoloThread
+from refresher.payload import NotModified, Payload
 
 # The types that Python knows of itself: what a machine adds to them must not change a job.
 _TYPES = MimeTypes()

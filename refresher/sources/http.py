@@ -12,8 +12,8 @@ import httpx
 from refresher.errors import RefreshFailed
 from refresher.fields.cache_control import fresh_for
 from refresher.fields.rate_limits import exhausted_for
-from refresher.model import NotModified, Payload, Stage
-from refresher.payload import Spooled, answer_of
+from refresher.model import Stage
+from refresher.payload import NotModified, Payload, Spooled, answer_of
 from refresher.sources.validators import Validators
 from refresher.upstream.addresses import EXTENSION, ForbiddenAddress, Reach
 from refresher.upstream.auth import BasicAuth

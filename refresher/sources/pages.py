@@ -19,8 +19,8 @@ import httpx
 
 from refresher.errors import RefreshFailed
 from refresher.fields.links import next_link
-from refresher.model import Failure, NotModified, Payload, Stage
-from refresher.payload import Gathering, Spooled, answer_of
+from refresher.model import Failure, Stage
+from refresher.payload import Gathering, NotModified, Payload, Spooled, answer_of
 from refresher.pipeline import FormatRule
 from refresher.pipeline.charsets import is_empty
 from refresher.pipeline.pages import Page, PageRule, read_page

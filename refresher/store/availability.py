@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 from refresher.errors import StoreUnavailable
-from refresher.protocols import Backend, StoreOperation
+from refresher.store.protocols import Backend, StoreOperation
 
 logger = logging.getLogger("refresher")
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 
 import msgspec
 
-from refresher.config.units import Rate
+from refresher.model import Rate
 
 _EXACT = 100
 

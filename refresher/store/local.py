@@ -14,8 +14,8 @@ from typing import Generic, Protocol, TypeVar
 from weakref import WeakValueDictionary
 
 from refresher.errors import StoreUnavailable
-from refresher.protocols import Change, StoreOperation
 from refresher.store.availability import Link
+from refresher.store.protocols import Change, StoreOperation
 
 logger = logging.getLogger("refresher")
 

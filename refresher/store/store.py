@@ -18,16 +18,16 @@ from uuid import uuid4
 import anyio
 
 from refresher.clock import ShiftedClock, sleep_until
-from refresher.config.units import Rate
 from refresher.errors import StoreUnavailable
-from refresher.model import Content, Definition, Stored
-from refresher.protocols import Backend, Change, Grant, StoreOperation
+from refresher.model import Content, Definition, Rate, Stored
+from refresher.protocols import Grant
 from refresher.store import ledger, limits
 from refresher.store.availability import Link, StoreSilent
 from refresher.store.kinds import Allowances, Ledgers
 from refresher.store.ledger import Ledger, Settlement, Standing
 from refresher.store.limits import Allowance
 from refresher.store.local import LOSS, Mirror
+from refresher.store.protocols import Backend, Change, StoreOperation
 
 _BETWEEN_BEATS = 1.0
 """Seconds."""

@@ -8,8 +8,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from refresher.clock import Clock, sleep_until
-from refresher.config.units import Rate
 from refresher.fields.retry_after import LONGEST_WAIT
+from refresher.model import Rate
 from refresher.protocols import Limits
 
 

@@ -25,12 +25,8 @@ from refresher.errors import (
 from refresher.jobs import actions
 from refresher.jobs.job import Job
 from refresher.service.service import Service
-from refresher.web.answer import (
-    Answer,
-    json_answer,
-    problem,
-    unknown_job,
-)
+from refresher.web.answer import Answer, json_answer
+from refresher.web.problems import problem, unknown_job
 from refresher.web.status import attempt_result
 from refresher.web.waiting import ended
 

@@ -1,22 +1,11 @@
 """An HTTP answer as plain bytes, for whatever carries it; problems among them (RFC 9457)."""
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
-from http.client import responses
 
 import msgspec
 
-from refresher.errors import GoneVersion, ReadError, StoreUnavailable, UnknownVersion
-
 RawHeaders = list[tuple[bytes, bytes]]
-
-_STORE_TRIED_AGAIN = 1
-"""Seconds after which a store that is away has been tried again."""
-_LOOKED_UP_AGAIN = 1
-"""Seconds after which a value that could not be looked up had better be asked for again."""
-_MOST_SHOWN = 100
-"""Characters of what a client asked for that are repeated to it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,108 +19,6 @@ class Answer:
     def without_body(self) -> "Answer":
         """The answer to HEAD: what the answer to GET says, and nothing else (RFC 9110, 9.3.2)."""
         return Answer(self.status, self.headers, b"")
-
-
-def problem(
-    status: int,
-    kind: str | None,
-    detail: str,
-    *,
-    headers: Mapping[str, str] | None = None,
-    **extra: object,
-) -> Answer:
-    """An error as `application/problem+json`.
-
-    `kind` names a problem of this service (`urn:refresher:KIND`); None says that the status code is
-    all there is to it (`about:blank`). `extra` become members of the problem object.
-    """
-    phrase = responses.get(status, "Error")
-    body = json.dumps(
-        {
-            "type": "about:blank" if kind is None else f"urn:refresher:{kind}",
-            "title": phrase if kind is None else kind.replace("-", " ").capitalize(),
-            "status": status,
-            "detail": detail,
-            **extra,
-        }
-    ).encode()
-    fields = {
-        "content-type": "application/problem+json",
-        "content-length": str(len(body)),
-        "cache-control": "no-store",
-        **{name.lower(): value for name, value in (headers or {}).items()},
-    }
-    return Answer(status, [(k.encode(), v.encode("latin-1")) for k, v in fields.items()], body)
-
-
-def unauthorized(what: str) -> Answer:
-    """The answer to a request without the token that `what` needs (RFC 9110, 11.6.1)."""
-    detail = f"{what} needs a token: Authorization: Bearer …"
-    return problem(
-        401, "unauthorized", detail, headers={"www-authenticate": 'Bearer realm="refresher"'}
-    )
-
-
-def unknown_job(*names: str) -> Answer:
-    """The answer to a request for jobs that are not there."""
-    shown = ", ".join(repr(shortened(name)) for name in names)
-    return problem(404, "unknown-job", f"no job is called {shown}; GET /jobs has all names")
-
-
-def no_json(job: str, content_type: str) -> Answer:
-    """The answer to a request for a value in what is no JSON."""
-    detail = f"{job} is {content_type}, not JSON: there is nothing to point into; GET /data/{job}"
-    return problem(404, "no-value", detail)
-
-
-def no_value(job: str, pointer: bytes, depth: int) -> Answer:
-    """The answer to a JSON Pointer that leads nowhere; `depth` of its segments led somewhere."""
-    segments = pointer.decode("latin-1").split("/")[1:]
-    where = "".join(f"/{segment}" for segment in segments[:depth])
-    detail = f"{job} has no {shortened(segments[depth])!r} at {shortened(where) or 'its root'}"
-    return problem(404, "no-value", detail)
-
-
-def no_lookup(job: str, why: str) -> Answer:
-    """The answer to a request for a value that could not be looked up, whether it is there or not.
-
-    The whole is not affected.
-    """
-    detail = f"no value of {job} could be looked up: {why}; ask again, or GET /data/{job}"
-    return problem(503, "lookup-failed", detail, headers={"retry-after": str(_LOOKED_UP_AGAIN)})
-
-
-def unknown_path(path: str) -> Answer:
-    """The answer to a request for what is not there."""
-    return problem(404, None, f"nothing is at {shortened(path)}")
-
-
-def no_version(error: UnknownVersion | GoneVersion | StoreUnavailable) -> Answer:
-    """The answer to a request for a version that is not to be had (gone: RFC 9110, 15.5.11)."""
-    match error:
-        case UnknownVersion():
-            return problem(404, "unknown-version", _with_history(error))
-        case GoneVersion():
-            return problem(410, "gone-version", _with_history(error))
-        case StoreUnavailable():
-            return store_unavailable("the store does not answer, and only it has the versions")
-
-
-def store_unwritable() -> Answer:
-    """The answer to a decision that the store has to be told, while it is away."""
-    return store_unavailable("the store cannot be told, and nothing has been changed; ask again")
-
-
-def store_unavailable(detail: str) -> Answer:
-    """The answer to what the store has to be asked, while it is away."""
-    headers = {"retry-after": str(_STORE_TRIED_AGAIN)}
-    return problem(503, "store-unavailable", detail, headers=headers)
-
-
-def not_allowed(path: str, method: str, *allowed: str) -> Answer:
-    """The answer to a method that a path does not take (RFC 9110, 15.5.6)."""
-    detail = f"{shortened(path)} takes {' or '.join(allowed)}, not {shortened(method)}"
-    return problem(405, None, detail, headers={"allow": ", ".join(allowed)})
 
 
 def json_answer(value: object, status: int = 200) -> Answer:
@@ -157,12 +44,3 @@ def json_body_answer(body: bytes, status: int = 200) -> Answer:
         (b"cache-control", b"no-store"),
     ]
     return Answer(status, headers, body)
-
-
-def shortened(text: str) -> str:
-    """As much of what a client asked for as is repeated to it."""
-    return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}…"
-
-
-def _with_history(error: ReadError) -> str:
-    return f"{error}; GET /jobs/{error.job}/history has those that are kept"

@@ -6,8 +6,9 @@ from refresher.errors import GoneVersion, RefreshFailed, StoreUnavailable, Unkno
 from refresher.jobs.job import Job
 from refresher.model import Content
 from refresher.service.service import Service
-from refresher.web.answer import Answer, no_version, problem, unknown_job
+from refresher.web.answer import Answer
 from refresher.web.data.versions import kept, number_of
+from refresher.web.problems import no_version, problem, unknown_job
 
 _LARGEST = 8 * 1024 * 1024
 """Bytes of a version that is compared."""

@@ -9,13 +9,14 @@ from refresher.observers.exposition import CONTENT_TYPE
 from refresher.offload.cooperative import unhurried
 from refresher.offload.pool import Workshop
 from refresher.service.service import Service
-from refresher.web.answer import Answer, json_answer, problem, unauthorized, unknown_job
+from refresher.web.answer import Answer, json_answer
 from refresher.web.cors import Cors
 from refresher.web.data.compression import Compression
 from refresher.web.data.lookups import Lookups
 from refresher.web.data.reads import Reads
 from refresher.web.data.versions import Versions
 from refresher.web.listing import list_jobs, read_listing
+from refresher.web.problems import problem, unauthorized, unknown_job
 from refresher.web.status import history, job_status
 
 

@@ -9,7 +9,8 @@ from refresher.config import Config, JobPlan
 from refresher.model import State
 from refresher.offload.cooperative import unhurried
 from refresher.state import Entry
-from refresher.web.answer import Answer, json_body_answer, json_bytes, problem, shortened
+from refresher.web.answer import Answer, json_body_answer, json_bytes
+from refresher.web.problems import problem, shortened
 from refresher.web.status import job_status
 
 _DIGITS = 9

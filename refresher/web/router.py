@@ -12,12 +12,13 @@ from fastapi.security import HTTPBearer
 from pydantic import BaseModel
 
 from refresher.web import admin, quarantine
-from refresher.web.answer import Answer, unauthorized, unknown_path
+from refresher.web.answer import Answer
 from refresher.web.data.reads import PREFIX
 from refresher.web.data.target import below, with_query
 from refresher.web.diff import diff
 from refresher.web.endpoints import Endpoints
 from refresher.web.listing import LISTED
+from refresher.web.problems import unauthorized, unknown_path
 from refresher.web.routing import (
     ProblemRoute,
     Refused,

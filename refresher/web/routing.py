@@ -16,14 +16,8 @@ from refresher.errors import (
     UnknownJob,
     UnknownVersion,
 )
-from refresher.web.answer import (
-    Answer,
-    no_version,
-    not_allowed,
-    problem,
-    store_unwritable,
-    unknown_job,
-)
+from refresher.web.answer import Answer
+from refresher.web.problems import no_version, not_allowed, problem, store_unwritable, unknown_job
 
 Endpoint = Callable[..., Coroutine[Any, Any, Response]]
 

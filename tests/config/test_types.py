@@ -1,7 +1,7 @@
 import pytest
 
 from refresher.config import BasicAuth, HeaderAuth, JobConfig, QueryAuth, StoreConfig
-from refresher.config.units import Rate
+from refresher.model import Rate
 from tests.config.configs import config, job, job_problems, problems
 
 WRONG: dict[str, list[object]] = {

@@ -3,7 +3,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from refresher.config.units import (
-    Rate,
     Share,
     Unfit,
     duration,
@@ -12,6 +11,7 @@ from refresher.config.units import (
     written_duration,
     written_size,
 )
+from refresher.model import Rate
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,8 @@ import httpx
 import pytest
 
 from refresher import Refresher
-from refresher.model import DueReason, NotModified, Stage
+from refresher.model import DueReason, Stage
+from refresher.payload import NotModified
 from tests.fakes import START, FakeClock, FakeSource, payload
 from tests.faults import Answer, FaultServer, Request, answer, json_answer, serving
 from tests.jobs.builder import Scene, down, running

@@ -8,18 +8,17 @@ import anyio
 
 from refresher import freshness
 from refresher.clock import ShiftedClock
-from refresher.config.units import Rate
 from refresher.errors import RefreshFailed
 from refresher.jobs.attempt import Plan
 from refresher.jobs.job import Job
 from refresher.jobs.projection import World
 from refresher.jobs.schedule import Interval, Retry, Schedule
-from refresher.model import Definition, Record, Stage
+from refresher.model import Definition, Rate, Record, Stage
 from refresher.offload.pool import Workshop
 from refresher.pipeline import Rules
-from refresher.protocols import Backend
 from refresher.state import Entry, StateStore
 from refresher.store.backends.memory import MemoryStore
+from refresher.store.protocols import Backend
 from refresher.store.store import Store
 from refresher.upstream.limiter import Gate
 from tests.fakes import Answer, FakeClock, FakeObserver, FakeSource, payload

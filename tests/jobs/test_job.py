@@ -4,10 +4,10 @@ import anyio
 import pytest
 
 from refresher import freshness
-from refresher.config.units import Rate
 from refresher.errors import NotRefreshable, RefreshFailed, TooSoon
 from refresher.jobs.schedule import due_from
-from refresher.model import DueReason, NotModified, Outcome, Payload, Stage, State
+from refresher.model import DueReason, Outcome, Rate, Stage, State
+from refresher.payload import NotModified, Payload
 from refresher.pipeline import GuardRules, Rules
 from tests.fakes import START, payload, payloads
 from tests.jobs.builder import SECRET, Scene, down, running

@@ -11,10 +11,10 @@ from refresher.errors import NotQuarantined
 from refresher.jobs import actions
 from refresher.jobs.job import Job
 from refresher.jobs.schedule import Interval
-from refresher.model import NotModified, Outcome, Payload, Quarantine, Snapshot, State
+from refresher.model import Outcome, Quarantine, Snapshot, State
 from refresher.offload.pool import LARGE, Workshop
 from refresher.offload.tasks import Verdict
-from refresher.payload import Spooled
+from refresher.payload import NotModified, Payload, Spooled
 from refresher.pipeline import GuardRules, Rules
 from tests.fakes import FakeSource, payload, settled
 from tests.jobs.builder import Scene, down, running

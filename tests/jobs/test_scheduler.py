@@ -9,7 +9,7 @@ from refresher.fields.retry_after import LONGEST_WAIT
 from refresher.jobs.job import Job
 from refresher.jobs.schedule import Cron, Interval, due_from
 from refresher.jobs.scheduler import HEARTBEAT, Scheduler
-from refresher.model import NotModified
+from refresher.payload import NotModified
 from tests.fakes import START, FakeClock, FakeTimer, payload, payloads
 from tests.jobs.builder import Scene, down, running
 

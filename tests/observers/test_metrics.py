@@ -11,7 +11,7 @@ from refresher.model import Attempt, Due, DueReason, Outcome
 from refresher.observers.counters import Seat
 from refresher.observers.exposition import CONTENT_TYPE
 from refresher.observers.metrics import Metrics
-from refresher.protocols import StoreOperation
+from refresher.store.protocols import StoreOperation
 from refresher.version import VERSION
 from tests.fakes import START
 from tests.shelf import BODY, Shelf, failed, snapshot

@@ -17,18 +17,10 @@ import pytest
 from refresher.errors import RefreshFailed
 from refresher.jsontext import patch
 from refresher.jsontext.pointer import NotThere
-from refresher.model import (
-    Confirmation,
-    Content,
-    Definition,
-    Format,
-    Payload,
-    Snapshot,
-    Stage,
-)
+from refresher.model import Confirmation, Content, Definition, Format, Snapshot, Stage
 from refresher.offload.pool import Workshop
 from refresher.offload.tasks import Refined, Refining, Refused, Verdict
-from refresher.payload import Spooled
+from refresher.payload import Payload, Spooled
 from refresher.pipeline import GuardRules, Rules
 from refresher.pipeline.pages import PageRule, read_page
 from tests.offload.workers import (

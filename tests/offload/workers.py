@@ -8,9 +8,8 @@ import anyio
 import anyio.to_thread
 import msgspec
 
-from refresher.model import Payload
 from refresher.offload.pool import LARGE
-from refresher.payload import Spool, Spooled
+from refresher.payload import Payload, Spool, Spooled
 from refresher.pipeline import Rules
 
 PLAIN = Rules()

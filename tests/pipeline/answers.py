@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 
 from refresher import pipeline
 from refresher.errors import RefreshFailed
-from refresher.model import Content, Format, Payload, Stage
+from refresher.model import Content, Format, Stage
+from refresher.payload import Payload
 from refresher.pipeline import FormatRule, GuardRules, Served
 
 JSON = "application/json"

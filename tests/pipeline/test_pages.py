@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from refresher.errors import RefreshFailed
-from refresher.model import Payload, Stage
+from refresher.model import Stage
+from refresher.payload import Payload
 from refresher.pipeline.pages import Page, PageRule, read_page
 from tests.pipeline.answers import JSON, json_values
 

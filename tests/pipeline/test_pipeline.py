@@ -3,7 +3,8 @@ import pickle
 import pytest
 
 from refresher.errors import RefreshFailed
-from refresher.model import Content, Format, Payload, Stage
+from refresher.model import Content, Format, Stage
+from refresher.payload import Payload
 from refresher.pipeline import GuardRules, Rules, Served, refine, refine_telling
 
 ANSWER = Payload(body=b'{"rows": [1, 2], "page": 1}', content_type="application/json")

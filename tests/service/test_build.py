@@ -15,10 +15,11 @@ from refresher.clock import ShiftedClock, SystemClock
 from refresher.config import Config, load
 from refresher.config.models import GuardConfig
 from refresher.errors import ConfigError, RefreshFailed
-from refresher.model import Payload
+from refresher.payload import Payload
 from refresher.pipeline import GuardRules, Rules
 from refresher.service import build
 from refresher.service.build import rules_of
+from refresher.service.upstreams import Upstream, open_upstream, upstream_key, upstream_label
 from refresher.sources import PageRead
 from refresher.store.backends.memory import MemoryStore
 from refresher.store.store import Store
@@ -37,10 +38,10 @@ def three_numbers(request: Request) -> Answer:
     return json_answer(json.dumps({"data": items, "next": onward}).encode(), headers)
 
 
-def opened(name: str, config: Config) -> build.Upstream:
+def opened(name: str, config: Config) -> Upstream:
     clock = ShiftedClock(SystemClock())
     limits = Store(MemoryStore(), clock=clock)
-    return build.open_upstream(name, config, clock=clock, limits=limits, transport=None, learn=str)
+    return open_upstream(name, config, clock=clock, limits=limits, transport=None, learn=str)
 
 
 @pytest.mark.parametrize(
@@ -199,8 +200,8 @@ def test_no_table_can_be_mistaken_for_a_host_or_a_job(tmp_path: Path) -> None:
         "drive": {"file": str(tmp_path / "a.json")},
     }
     config = load({"upstreams": tables, "jobs": jobs}, environ={})
-    keys = {build.upstream_key(plan) for plan in config.jobs.values()}
+    keys = {upstream_key(plan) for plan in config.jobs.values()}
     assert len(keys) == 3
     assert keys.isdisjoint(tables)
-    labels = [build.upstream_label(plan) for plan in config.jobs.values()]
+    labels = [upstream_label(plan) for plan in config.jobs.values()]
     assert labels == ["localhost", "local", "local"]

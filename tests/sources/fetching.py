@@ -4,7 +4,7 @@ import httpx
 import pytest
 
 from refresher.errors import RefreshFailed
-from refresher.model import NotModified, Payload
+from refresher.payload import NotModified, Payload
 from refresher.protocols import Source
 from refresher.sources import HttpRequest, HttpSource
 

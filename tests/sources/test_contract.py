@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 
 from refresher.errors import RefreshFailed
-from refresher.model import NotModified, Payload, Stage
+from refresher.model import Stage
+from refresher.payload import NotModified, Payload
 from refresher.protocols import Source
 from refresher.sources import UNCHANGED, CallableSource, FileSource, HttpRequest, HttpSource
 from refresher.upstream.client import open_client

@@ -9,8 +9,8 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import pytest
 
-from refresher.model import NotModified, Payload, Stage
-from refresher.payload import Spooled
+from refresher.model import Stage
+from refresher.payload import NotModified, Payload, Spooled
 from refresher.pipeline.pages import Page, PageRule
 from refresher.sources import HttpRequest, HttpSource, PagedSource, PageRead
 from refresher.sources.pages import (

@@ -7,7 +7,7 @@ from types import TracebackType
 from typing import Self
 
 from refresher.errors import StoreUnavailable
-from refresher.protocols import Beat, Change
+from refresher.store.protocols import Beat, Change
 
 
 @dataclass

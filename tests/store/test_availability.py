@@ -4,8 +4,8 @@ import logging
 import pytest
 
 from refresher.errors import StoreUnavailable
-from refresher.protocols import StoreOperation
 from refresher.store.availability import Link
+from refresher.store.protocols import StoreOperation
 from tests.store.shared import Place
 
 

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from refresher.config.units import Rate
+from refresher.model import Rate
 from refresher.store import limits
 from refresher.store.limits import Allowance
 

@@ -9,7 +9,6 @@ import anyio
 import pytest
 
 from refresher.clock import ShiftedClock
-from refresher.config.units import Rate
 from refresher.errors import StoreUnavailable
 from refresher.model import (
     Attempt,
@@ -21,9 +20,10 @@ from refresher.model import (
     Format,
     Outcome,
     Quarantine,
+    Rate,
 )
 from refresher.pipeline.representation import etag_of
-from refresher.protocols import Beat, Grant
+from refresher.protocols import Grant
 from refresher.store import ledger
 from refresher.store.availability import StoreSilent
 from refresher.store.backends.memory import MemoryStore
@@ -36,6 +36,7 @@ from refresher.store.ledger import (
     Settlement,
     Standing,
 )
+from refresher.store.protocols import Beat
 from refresher.store.store import Retention, Store
 from tests.fakes import START, FakeClock, settled
 from tests.store.shared import Handle, Place

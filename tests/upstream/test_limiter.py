@@ -1,8 +1,8 @@
 import anyio
 
 from refresher.clock import ShiftedClock
-from refresher.config.units import Rate
 from refresher.fields.retry_after import LONGEST_WAIT
+from refresher.model import Rate
 from refresher.store.backends.memory import MemoryStore
 from refresher.store.store import Store
 from refresher.upstream.limiter import Gate

@@ -11,8 +11,8 @@ from starlette.types import ASGIApp
 from refresher import Refresher
 from refresher.errors import RefreshFailed
 from refresher.model import Stage
-from refresher.protocols import Backend
 from refresher.serve.app import create_app
+from refresher.store.protocols import Backend
 from tests.fakes import FakeClock, settled
 
 TOKEN = "adm1n-t0ken"

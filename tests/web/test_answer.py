@@ -2,7 +2,8 @@ import json
 
 import pytest
 
-from refresher.web.answer import json_answer, problem
+from refresher.web.answer import json_answer
+from refresher.web.problems import problem
 
 
 def test_a_problem_of_ours_has_a_name_of_ours() -> None:

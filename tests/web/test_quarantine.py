@@ -2,7 +2,7 @@ import httpx
 import pytest
 
 from refresher import Refresher
-from refresher.protocols import Backend
+from refresher.store.protocols import Backend
 from tests.fakes import FakeClock
 from tests.store.backends.failing import FailingStore
 from tests.web.serving import ADMIN, TOKEN, Upstream, serving

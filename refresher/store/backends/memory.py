@@ -10,7 +10,7 @@ from typing import Self
 from uuid import uuid4
 
 from refresher.errors import StoreUnavailable
-from refresher.protocols import Beat, Change
+from refresher.store.protocols import Beat, Change
 
 _LAPSE = 5.0
 """Seconds without a beat after which a process is dead."""

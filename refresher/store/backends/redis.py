@@ -23,8 +23,8 @@ from typing import TYPE_CHECKING, Self
 import anyio
 
 from refresher.errors import ServiceError, StoreUnavailable
-from refresher.protocols import Beat, Change
 from refresher.store.backends import redis_scripts as scripts
+from refresher.store.protocols import Beat, Change
 
 if TYPE_CHECKING:  # redis-py is an extra, and takes 0.1 s to import
     from refresher.store.backends.redis_connection import Line

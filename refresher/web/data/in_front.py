@@ -6,9 +6,10 @@ from urllib.parse import quote
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from refresher.web.answer import Answer, problem
+from refresher.web.answer import Answer
 from refresher.web.data.reads import PREFIX, Reads
 from refresher.web.data.target import below, with_query
+from refresher.web.problems import problem
 
 logger = logging.getLogger("refresher")
 

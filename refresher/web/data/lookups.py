@@ -18,7 +18,8 @@ from refresher.offload.parsed import Parsed, Texts
 from refresher.offload.pool import LARGE
 from refresher.pipeline import representation
 from refresher.pipeline.representation import Representation
-from refresher.web.answer import Answer, no_json, no_value
+from refresher.web.answer import Answer
+from refresher.web.problems import no_json, no_value
 
 logger = logging.getLogger("refresher")
 

@@ -21,16 +21,7 @@ from refresher.model import Record, Snapshot
 from refresher.pipeline.representation import Representation
 from refresher.security.tokens import Access
 from refresher.state import Entry, StateStore
-from refresher.web.answer import (
-    Answer,
-    RawHeaders,
-    no_lookup,
-    no_value,
-    not_allowed,
-    problem,
-    unauthorized,
-    unknown_job,
-)
+from refresher.web.answer import Answer, RawHeaders
 from refresher.web.cors import Cors
 from refresher.web.data.answers import Choice, Page
 from refresher.web.data.compression import Compression
@@ -39,6 +30,14 @@ from refresher.web.data.http1 import Written
 from refresher.web.data.lookups import Found, Lookups, Unread, pointed_at
 from refresher.web.data.memo import Memo
 from refresher.web.data.versions import Versions, asked_for
+from refresher.web.problems import (
+    no_lookup,
+    no_value,
+    not_allowed,
+    problem,
+    unauthorized,
+    unknown_job,
+)
 
 PREFIX = "/data/"
 

@@ -20,16 +20,10 @@ from refresher.model import Content, Version
 from refresher.pipeline import representation
 from refresher.pipeline.representation import Representation
 from refresher.security.tokens import Access
-from refresher.web.answer import (
-    Answer,
-    no_lookup,
-    no_value,
-    no_version,
-    problem,
-    unknown_job,
-)
+from refresher.web.answer import Answer
 from refresher.web.data.headers import HARMLESS, content_fields
 from refresher.web.data.lookups import Lookups, Unread, pointed_at
+from refresher.web.problems import no_lookup, no_value, no_version, problem, unknown_job
 
 _FOR_EVER = "max-age=31536000, immutable"
 _COMPRESSED_AT_A_TIME = 2

@@ -6,10 +6,10 @@ from functools import partial
 
 import pytest
 
-from refresher.protocols import Backend
 from refresher.store.backends.memory import MemoryStore
 from refresher.store.backends.redis import RedisStore
 from refresher.store.backends.sqlite import SqliteStore
+from refresher.store.protocols import Backend
 
 Opening = Callable[[], Backend]
 """Another handle on the same store, to be entered, as another process would have one."""

@@ -5,8 +5,8 @@ from types import TracebackType
 from typing import Self
 
 from refresher.errors import StoreUnavailable
-from refresher.protocols import Backend, Beat, Change
 from refresher.store.backends.memory import MemoryStore
+from refresher.store.protocols import Backend, Beat, Change
 
 
 class FailingStore:

@@ -9,8 +9,8 @@ import anyio
 import pytest
 
 from refresher.errors import StoreUnavailable
-from refresher.protocols import Backend, Change
 from refresher.store.backends.memory import MemoryStore
+from refresher.store.protocols import Backend, Change
 from tests.store.backends.each import BACKENDS, Opening
 
 MIB = 1024 * 1024

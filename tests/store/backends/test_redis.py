@@ -17,9 +17,9 @@ import pytest
 import trustme
 
 from refresher.errors import ServiceError, StoreUnavailable
-from refresher.protocols import Change
 from refresher.store.backends.redis import RedisStore
 from refresher.store.backends.redis_connection import Line
+from refresher.store.protocols import Change
 from tests.valkey import Valkey, running
 
 PATIENCE = 60.0

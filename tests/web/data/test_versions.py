@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from refresher import Refresher
 from refresher.fields.dates import http_date
 from refresher.pipeline import representation
-from refresher.protocols import Backend
 from refresher.store.backends.sqlite import SqliteStore
+from refresher.store.protocols import Backend
 from refresher.web.data.versions import asked_for, number_of
 from tests.fakes import START, FakeClock, settled
 from tests.store.backends.failing import FailingStore

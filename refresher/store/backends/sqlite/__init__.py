@@ -13,11 +13,11 @@ from typing import Self, TypeVar
 
 from refresher.errors import StoreUnavailable
 from refresher.offload.threads import Lane
-from refresher.protocols import Beat, Change
 from refresher.store.backends.sqlite.place import Place
 from refresher.store.backends.sqlite.reader import Reader
 from refresher.store.backends.sqlite.stage import Pieces, Stage
 from refresher.store.backends.sqlite.writer import Writer
+from refresher.store.protocols import Beat, Change
 
 T = TypeVar("T")
 

@@ -7,11 +7,11 @@ from collections.abc import Callable, Iterator, Sequence
 from io import BytesIO
 
 from refresher.errors import StoreUnavailable
-from refresher.protocols import Change
 from refresher.store.backends.sqlite import file
 from refresher.store.backends.sqlite.file import Line
 from refresher.store.backends.sqlite.place import Place
 from refresher.store.backends.sqlite.stage import Pieces
+from refresher.store.protocols import Change
 
 _LOOK = 0.1
 """Seconds between two looks for what other processes wrote; a look costs 4 µs."""

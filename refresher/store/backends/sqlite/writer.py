@@ -6,12 +6,12 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 
 from refresher.errors import ServiceError, StoreUnavailable
-from refresher.protocols import Beat
 from refresher.store.backends.sqlite import file
 from refresher.store.backends.sqlite.file import Line
 from refresher.store.backends.sqlite.place import Place
 from refresher.store.backends.sqlite.stage import Pieces, Stage
 from refresher.store.backends.sqlite.transaction import transaction
+from refresher.store.protocols import Beat
 
 _ALIVE = 5.0
 """Seconds after its last beat for which a process counts as alive."""
