@@ -116,7 +116,7 @@ class _Bench:
             on_exchange=partial(_tell_exchange, tell=tell),
             on_page=partial(_tell_page, tell=tell),
         )
-        async with upstream.gate.place(), self._places:
+        async with upstream.limiter.place(), self._places:
             tell(f"{job.name}: {plan.kind} {plan.shown}, within {written_duration(job.timeout)}")
             began = time.perf_counter()
             fresh_for = None

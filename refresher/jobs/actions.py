@@ -49,7 +49,7 @@ async def roll_back(job: Job, number: int) -> Snapshot:
     """
     _, content = await kept(job, number)
     world = job.world
-    ready = await world.workshop.prepare(content)
+    ready = await world.pool.prepare(content)
     done = await job.decide(
         lambda known, _: ledger.rolled_back(
             known,
@@ -104,7 +104,7 @@ async def accept(job: Job) -> Snapshot:
     """
     content = await candidate(job)
     world = job.world
-    ready = await world.workshop.prepare(content)
+    ready = await world.pool.prepare(content)
     done = await job.decide(
         lambda known, key: ledger.accepted(
             known,

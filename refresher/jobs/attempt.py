@@ -9,7 +9,7 @@ from refresher.errors import RefreshFailed, StoreUnavailable
 from refresher.jobs import quarantine
 from refresher.jobs.schedule import Retry, Schedule, due_after_attempt
 from refresher.model import Confirmation, Content, Definition, Quarantine, Snapshot, Stage, Stored
-from refresher.offload.pool import Workshop
+from refresher.offload.pool import WorkerPool
 from refresher.offload.tasks import Refined, Refused, Verdict
 from refresher.payload import NotModified, Payload, Spooled
 from refresher.pipeline.representation import Representation
@@ -29,7 +29,7 @@ class Plan:
     definition: Definition
     freshness: freshness.Policy
     timeout: float
-    """Seconds for everything after the gate: connecting, redirects, body, decoding, validation."""
+    """Seconds for everything once the limiter has given a place: from connecting to validation."""
     cooldown: float = 0.0
     accept_after: int | None = None
     """At how many scheduled due moments in a row refused content comes until it is taken."""
@@ -78,7 +78,7 @@ class Attempting:
 
     plan: Plan
     store: Store
-    workshop: Workshop
+    pool: WorkerPool
     redact: Callable[[str], str]
     now: Callable[[], float]
 
@@ -174,7 +174,7 @@ class Attempting:
             due=due,
             http_status=http_status,
             content=content,
-            ready=await self.workshop.prepare(content),
+            ready=await self.pool.prepare(content),
         )
 
     async def _candidate(self, stored: Stored, http_status: int | None) -> Content:
@@ -193,7 +193,7 @@ class Attempting:
 
     async def _refined(self, answer: Payload | Spooled, served: Snapshot | None) -> Verdict:
         try:
-            return await self.workshop.refine(answer, self.plan.rules, served)
+            return await self.pool.refine(answer, self.plan.rules, served)
         except RefreshFailed as refusal:
             refusal.http_status = answer.http_status
             raise

@@ -48,7 +48,7 @@ from refresher.store.ledger import (
     Settlement,
     Standing,
 )
-from refresher.upstream.limiter import Gate
+from refresher.upstream.limiter import Limiter
 
 logger = logging.getLogger("refresher")
 
@@ -67,10 +67,10 @@ class Job:
     comes from an attempt that was under way when it was asked for.
     """
 
-    def __init__(self, plan: Plan, source: Source, gate: Gate, world: World) -> None:
+    def __init__(self, plan: Plan, source: Source, limiter: Limiter, world: World) -> None:
         self.name = plan.name
         self.plan = plan
-        self.gate = gate
+        self.limiter = limiter
         self.crash: str | None = None
         """What broke the loop last; None once an attempt has ended in order since."""
         self._source = source
@@ -80,7 +80,7 @@ class Job:
         self._attempting = Attempting(
             plan=plan,
             store=world.store,
-            workshop=world.workshop,
+            pool=world.pool,
             redact=world.redact,
             now=world.clock.now,
         )
@@ -100,7 +100,7 @@ class Job:
         due = Due(now, DueReason.STARTUP) if plan.enabled else Due(None, DueReason.DISABLED)
         record = Record(job=plan.name, since=now, due=due, enabled=plan.enabled)
         world.states.add(Entry(record, plan.freshness))
-        gate.on_hold(self._wake.set)
+        limiter.on_hold(self._wake.set)
 
     @property
     def record(self) -> Record:
@@ -138,9 +138,9 @@ class Job:
         while True:
             try:
                 await self._until_due()
-                async with self.gate.place():
+                async with self.limiter.place():
                     if not await self._attempted_now():
-                        await self.gate.give_back()
+                        await self.limiter.give_back()
             # A task that dies in the lifespan's group does not stop uvicorn, which would go on
             # answering with a dead job. Whatever broke this turn, the job takes the next one.
             except Exception as error:  # noqa: BLE001
@@ -283,7 +283,7 @@ class Job:
         return TooSoon(self.name, "cooldown", message, retry_after=1.0)
 
     def _hold(self) -> float:
-        return max(self._standing.held_until, self.gate.held_until)
+        return max(self._standing.held_until, self.limiter.held_until)
 
     def _due(self) -> Due:
         """When to start, all told: the schedule, who asked, and what the upstream forbade."""
@@ -385,7 +385,7 @@ class Job:
             await self._fail(running, trouble)
         else:
             await self._succeed(running, fruit)
-        await self.gate.share()
+        await self.limiter.share()
         self.crash = None
 
     async def _succeed(self, running: "_Running", fruit: Fruit) -> None:
@@ -416,7 +416,7 @@ class Job:
         missed = quarantine.is_missed(running.on_schedule, trouble.failure.stage, due, scheduled)
         until = held_until(trouble, now)
         if trouble.upstream_wide:
-            self.gate.hold(until)
+            self.limiter.hold(until)
         failure = replace(trouble.failure, message=self.world.redact(trouble.failure.message))
         await self._settle(
             running,

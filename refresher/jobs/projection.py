@@ -6,7 +6,7 @@ from functools import partial
 
 from refresher.clock import Clock
 from refresher.model import Confirmation, Content, Definition, Due, Record, Snapshot, Version
-from refresher.offload.pool import Workshop
+from refresher.offload.pool import WorkerPool
 from refresher.pipeline.representation import Representation
 from refresher.protocols import Observer
 from refresher.state import StateStore
@@ -21,7 +21,7 @@ class World:
 
     states: StateStore
     store: Store
-    workshop: Workshop
+    pool: WorkerPool
     clock: Clock
     observer: Observer
     redact: Callable[[str], str]
@@ -83,7 +83,7 @@ class Reflection:
         if body is None:
             return None
         content = version.stored.with_bytes(body)
-        ready = await self.world.workshop.prepare(content)
+        ready = await self.world.pool.prepare(content)
         return (content, ready) if ready.identity_etag == version.stored.etag else None
 
     async def do_without(self, version: Version) -> bool:

@@ -8,7 +8,7 @@ from anyio.abc import TaskGroup
 from refresher.clock import Clock, sleep_until
 from refresher.errors import UnknownJob
 from refresher.jobs.job import Job
-from refresher.offload.cooperative import unhurried
+from refresher.offload.cooperative import cooperatively
 
 HEARTBEAT = 1.0
 """Seconds between two beats, by which one sees from outside that the tasks run."""
@@ -67,7 +67,7 @@ class Scheduler:
         # A group of asyncio's own in one of anyio's, for a task there takes 3 KiB more. It ends, is
         # cancelled and fails with its tasks all the same.
         async with asyncio.TaskGroup() as tasks:
-            async for job in unhurried(jobs):  # ten thousand take a second
+            async for job in cooperatively(jobs):  # ten thousand take a second
                 if job.name not in self._resting:
                     name = f"refresher job {job.name}"
                     self._running[job.name] = tasks.create_task(job.run(), name=name)
@@ -83,7 +83,7 @@ class Scheduler:
             drift = self._clock.now() - loop.time() - offset
             if abs(drift) > _CLOCK_STEP:
                 offset += drift
-                for gate in {job.gate for job in self._jobs.values()}:
-                    await gate.look_again()
-                async for job in unhurried(list(self._jobs.values())):
+                for limiter in {job.limiter for job in self._jobs.values()}:
+                    await limiter.look_again()
+                async for job in cooperatively(list(self._jobs.values())):
                     await job.look_again()

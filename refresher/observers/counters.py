@@ -29,7 +29,7 @@ class Seat:
     """What the workers share: private to them, and gone with the instance."""
 
 
-class Scoreboard:
+class SharedCounters:
     """One process's row of whole numbers, and the sums over the rows of its siblings.
 
     A row has a number for each of `slots`, in that order; one thread of its process writes it, and

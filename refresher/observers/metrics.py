@@ -2,7 +2,7 @@
 
 A registry of ten thousand gauge objects costs 9 KiB a job and 3 s a scrape; the same text written
 from the records at the scrape costs a thirtieth of that. What is counted is a number on the
-scoreboard, where the workers of an instance see each other's: prometheus_client's own way for that
+counters, where the workers of an instance see each other's: prometheus_client's own way for that
 is a file a process that is parsed at every scrape, and an object for every child.
 """
 
@@ -13,7 +13,7 @@ from itertools import accumulate
 
 from refresher import freshness
 from refresher.model import Attempt, Outcome, Record, Snapshot, State
-from refresher.observers.counters import Scoreboard, Seat
+from refresher.observers.counters import Seat, SharedCounters
 from refresher.observers.exposition import escaped, head
 from refresher.observers.processes import process_lines, usages
 from refresher.state import Entry
@@ -54,7 +54,7 @@ class Metrics:
         }
         self._pid = place("process", ["pid"])
         self._histogram_of = {job: self._histograms[each] for job, each in upstreams.items()}
-        self._board = Scoreboard(slots, seat)
+        self._board = SharedCounters(slots, seat)
         self._own = self._board.own
         self.reads: memoryview[int] = self._own[reads : reads + _CODES]
         """Answers of the read endpoint at the index of their status: `reads[200] += 1`."""

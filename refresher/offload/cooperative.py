@@ -11,7 +11,7 @@ _TURN = 0.001
 """Seconds. In a thread the work would hold the interpreter for five times as long at a stretch."""
 
 
-async def unhurried(items: Iterable[T]) -> AsyncIterator[T]:
+async def cooperatively(items: Iterable[T]) -> AsyncIterator[T]:
     """The items one by one; as soon as a turn is over, all else that is ready has one first."""
     over = time.perf_counter() + _TURN
     for item in items:

@@ -59,7 +59,7 @@ _IDLE = 60.0
 """Seconds without work after which a worker goes, and with it the memory that it came to need."""
 
 
-class Workshop:
+class WorkerPool:
     """A few worker processes, each started for the first task that finds none free.
 
     A context manager, for one loop. Each worker has a thread of its own that waits for it; a worker
@@ -201,7 +201,7 @@ class Workshop:
             keep, gone = handover(self._keep)
             self._keepers.add(gone)
             gone.add_done_callback(self._left)
-            threading.Thread(target=keep, name="refresher workshop", daemon=True).start()
+            threading.Thread(target=keep, name="refresher pool", daemon=True).start()
 
     def _left(self, keeper: "asyncio.Future[None]") -> None:
         self._keepers.discard(keeper)

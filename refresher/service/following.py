@@ -7,7 +7,7 @@ import anyio
 from refresher.errors import StoreUnavailable
 from refresher.jobs.job import Job
 from refresher.jobs.scheduler import Scheduler
-from refresher.offload.cooperative import unhurried
+from refresher.offload.cooperative import cooperatively
 from refresher.pipeline import representation
 from refresher.store.store import Store
 
@@ -47,7 +47,7 @@ async def follow_others(jobs: Scheduler, store: Store) -> None:
     following: set[str] = set()
     async with anyio.create_task_group() as tasks:
         while True:
-            async for name in unhurried(await store.news()):
+            async for name in cooperatively(await store.news()):
                 job = jobs.get(name)
                 if job is None or name in following:
                     continue  # who follows it looks again before it ends

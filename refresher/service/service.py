@@ -25,7 +25,7 @@ from refresher.model import Attempt, Confirmation, Record, Snapshot, Stage
 from refresher.observers.counters import Seat
 from refresher.observers.log import LogObserver
 from refresher.observers.metrics import Metrics
-from refresher.offload.pool import LARGE, Workshop
+from refresher.offload.pool import LARGE, WorkerPool
 from refresher.pipeline import Rules, refine, representation
 from refresher.protocols import Observer, Source
 from refresher.security.logs import redacted
@@ -109,7 +109,7 @@ class Service:
             if any(plan.kind == "python" for plan in plans):
                 build.import_functions(self.config)
                 stack.enter_context(Watchdog())
-            self.workshop = await stack.enter_async_context(Workshop())
+            self.pool = await stack.enter_async_context(WorkerPool())
             backend = self._backend or build.backend_of(self.config)
             self.store_lasts = not isinstance(backend, MemoryStore)
             self.store = Store(
@@ -126,13 +126,13 @@ class Service:
             world = World(
                 self.states,
                 self.store,
-                self.workshop,
+                self.pool,
                 self.clock,
                 _Observers(self.metrics, LogObserver()),
                 self.redact,
             )
             jobs = [
-                Job(build.plan_of(plan), self._source_of(plan), self._upstream(plan).gate, world)
+                Job(build.plan_of(plan), self._source_of(plan), self._upstream(plan).limiter, world)
                 for plan in plans
             ]
             await self._enter(jobs)
@@ -166,7 +166,7 @@ class Service:
     async def _enter(self, jobs: Sequence[Job]) -> None:
         """Serve what there is of the jobs already: stored, or frozen."""
         for upstream in self._upstreams.values():
-            await upstream.gate.look_again()
+            await upstream.limiter.look_again()
         known = [job for job in jobs if await job.enter()]
         if self.store.detached:  # which it was found to be before there were any jobs
             self._turned()
@@ -276,7 +276,7 @@ class Service:
             self._upstream(plan),
             self.config,
             now=self.clock.now,
-            read_page=self.workshop.read_page,
+            read_page=self.pool.read_page,
             spool_from=LARGE,
         )
 

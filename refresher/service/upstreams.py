@@ -24,7 +24,7 @@ from refresher.fields.rate_limits import exhausted_for
 from refresher.protocols import Limits
 from refresher.upstream import auth, oauth2
 from refresher.upstream.client import AiohttpTransport, HomeTransport, new_tls, open_client
-from refresher.upstream.limiter import Gate
+from refresher.upstream.limiter import Limiter
 from refresher.upstream.urls import Origin, origin_of
 
 _LOCAL = "local"
@@ -35,7 +35,7 @@ _LOCAL = "local"
 class Upstream:
     """What the jobs of one upstream share while a service runs."""
 
-    gate: Gate
+    limiter: Limiter
     transport: httpx.AsyncBaseTransport
     client: httpx.AsyncClient
     """Carries connections, and nothing of what is configured."""
@@ -46,7 +46,7 @@ class Upstream:
 
     def held_for(self, seconds: float) -> None:
         """Let no job ask before so many seconds are over."""
-        self.gate.hold(self.clock.now() + seconds)
+        self.limiter.hold(self.clock.now() + seconds)
 
 
 def upstream_key(plan: JobPlan) -> str:
@@ -98,16 +98,16 @@ def open_upstream(
         ConfigError: its certificate files are no longer what they were.
     """
     table = config.upstreams.get(name, UpstreamConfig())
-    gate = Gate(
+    limiter = Limiter(
         name, max_concurrency=table.max_concurrency, rate=table.rate, clock=clock, limits=limits
     )
     carrier = transport or _carrier(name, table)
-    return Upstream(gate, carrier, open_client(transport=carrier), clock, learn)
+    return Upstream(limiter, carrier, open_client(transport=carrier), clock, learn)
 
 
 def reopen(upstream: Upstream, config: Config) -> Upstream:
     """The same upstream over connections of its own, made as is configured now."""
-    name = upstream.gate.upstream
+    name = upstream.limiter.upstream
     carrier = _carrier(name, config.upstreams[name])
     return replace(upstream, transport=carrier, client=open_client(transport=carrier), tokens={})
 

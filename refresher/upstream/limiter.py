@@ -13,7 +13,7 @@ from refresher.model import Rate
 from refresher.protocols import Limits
 
 
-class Gate:
+class Limiter:
     """Lets the attempts of one upstream's jobs through, first come, first served.
 
     So many at once in this process; the rate and the hold are those of all processes that share

@@ -30,7 +30,7 @@ async def diff(service: Service, name: str, query: bytes) -> Answer:
         contents.append(found)
     before, after = contents
     try:
-        patch = await service.workshop.compare(before.body, after.body)
+        patch = await service.pool.compare(before.body, after.body)
     except RefreshFailed as failure:
         return problem(503, "diff-failed", f"{failure}; ask again", headers={"retry-after": "1"})
     headers = [

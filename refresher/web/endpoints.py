@@ -6,8 +6,8 @@ from collections.abc import Iterable
 import anyio.to_thread
 
 from refresher.observers.exposition import CONTENT_TYPE
-from refresher.offload.cooperative import unhurried
-from refresher.offload.pool import Workshop
+from refresher.offload.cooperative import cooperatively
+from refresher.offload.pool import WorkerPool
 from refresher.service.service import Service
 from refresher.web.answer import Answer, json_answer
 from refresher.web.cors import Cors
@@ -26,7 +26,7 @@ class Endpoints:
     def __init__(self, service: Service) -> None:
         self.service = service
         # Of its own: refreshes do not wait for people. One worker, so that a text is parsed once.
-        self._workshop = Workshop(workers=1)
+        self._workshop = WorkerPool(workers=1)
         lookups = Lookups(self._workshop.look_up)
         self.cors = Cors(service.config.server.cors_origins)
         self.reads = Reads(
@@ -97,7 +97,7 @@ class Endpoints:
         """`GET /metrics`: the Prometheus text format."""
         metrics, text = self.service.metrics, io.BytesIO()
         lines = metrics.of_jobs(list(self.service.states), self.service.clock.now())
-        async for line in unhurried(lines):
+        async for line in cooperatively(lines):
             text.write(b"%b\n" % line.encode())
         # In a thread: the process metrics are read from files of /proc.
         of_processes = await anyio.to_thread.run_sync(metrics.of_processes)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from refresher import freshness
 from refresher.config import Config, JobPlan
 from refresher.model import State
-from refresher.offload.cooperative import unhurried
+from refresher.offload.cooperative import cooperatively
 from refresher.state import Entry
 from refresher.web.answer import Answer, json_body_answer, json_bytes
 from refresher.web.problems import problem, shortened
@@ -73,7 +73,7 @@ async def list_jobs(
     body = io.BytesIO(b'{"jobs":[')  # megabytes that are copied hold the loop for milliseconds
     body.seek(0, io.SEEK_END)
     count, last, following = 0, None, None
-    async for entry in unhurried(entries[start:]):
+    async for entry in cooperatively(entries[start:]):
         plan = config.jobs[entry.record.job]
         if not _is_wanted(entry, plan, listing, now):
             continue

@@ -79,10 +79,10 @@ class TestFreshnessOfTheSource:
 class TestAHold:
     async def test_of_the_upstream_outlasts_a_shorter_one_of_the_job(self) -> None:
         scene = Scene()
-        gate = scene.gate()
-        job, source = scene.job(down(retry_after=30.0), payload(), gate=gate)
+        limiter = scene.limiter()
+        job, source = scene.job(down(retry_after=30.0), payload(), limiter=limiter)
         async with running(job):
-            gate.hold(START + 60)
+            limiter.hold(START + 60)
             await scene.clock.advance(59)
             assert len(source.asked_at) == 1
             assert scene.record().due.reason is DueReason.UPSTREAM_LIMIT
@@ -91,10 +91,10 @@ class TestAHold:
 
     async def test_of_the_job_outlasts_a_shorter_one_of_the_upstream(self) -> None:
         scene = Scene()
-        gate = scene.gate()
-        job, source = scene.job(down(retry_after=60.0), payload(), gate=gate)
+        limiter = scene.limiter()
+        job, source = scene.job(down(retry_after=60.0), payload(), limiter=limiter)
         async with running(job):
-            gate.hold(START + 30)
+            limiter.hold(START + 30)
             await scene.clock.advance(59)
             assert len(source.asked_at) == 1
             assert scene.record().due.reason is DueReason.RETRY_AFTER

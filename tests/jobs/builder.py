@@ -14,13 +14,13 @@ from refresher.jobs.job import Job
 from refresher.jobs.projection import World
 from refresher.jobs.schedule import Interval, Retry, Schedule
 from refresher.model import Definition, Rate, Record, Stage
-from refresher.offload.pool import Workshop
+from refresher.offload.pool import WorkerPool
 from refresher.pipeline import Rules
 from refresher.state import Entry, StateStore
 from refresher.store.backends.memory import MemoryStore
 from refresher.store.protocols import Backend
 from refresher.store.store import Store
-from refresher.upstream.limiter import Gate
+from refresher.upstream.limiter import Limiter
 from tests.fakes import Answer, FakeClock, FakeObserver, FakeSource, payload
 
 SECRET = "s3cr3t-t0k3n"
@@ -36,14 +36,14 @@ class Scene:
     states: StateStore = field(default_factory=StateStore)
     backend: Backend = field(default_factory=MemoryStore)
     observer: FakeObserver = field(default_factory=FakeObserver)
-    workshop: Workshop = field(default_factory=Workshop)
+    pool: WorkerPool = field(default_factory=WorkerPool)
 
     def __post_init__(self) -> None:
         self.store = Store(self.backend, clock=ShiftedClock(self.clock))
         self.store.alone = True
 
-    def gate(self, *, max_concurrency: int = 4, rate: Rate | None = None) -> Gate:
-        return Gate(
+    def limiter(self, *, max_concurrency: int = 4, rate: Rate | None = None) -> Limiter:
+        return Limiter(
             "up", max_concurrency=max_concurrency, rate=rate, clock=self.clock, limits=self.store
         )
 
@@ -57,7 +57,7 @@ class Scene:
         cooldown: float = 0.0,
         accept_after: int | None = None,
         enabled: bool = True,
-        gate: Gate | None = None,
+        limiter: Limiter | None = None,
         max_interval: float = 0.0,
     ) -> tuple[Job, FakeSource]:
         source = FakeSource(list(answers) or [payload()], self.clock)
@@ -77,13 +77,13 @@ class Scene:
         world = World(
             self.states,
             self.store,
-            self.workshop,
+            self.pool,
             self.clock,
             self.observer,
             lambda text: text.replace(SECRET, "***"),
         )
         self.store.enter(name, plan.definition)
-        return Job(plan, source, gate or self.gate(), world), source
+        return Job(plan, source, limiter or self.limiter(), world), source
 
     def entry(self, name: str = "rates") -> Entry:
         entry = self.states.get(name)

@@ -165,18 +165,18 @@ async def test_force_overrides_retry_after() -> None:
 
 async def test_a_429_holds_every_job_of_its_upstream_and_a_503_only_its_own() -> None:
     scene = Scene()
-    gate = scene.gate()
+    limiter = scene.limiter()
     limit = RefreshFailed(
         Stage.STATUS, "429", transient=True, http_status=429, retry_after=500.0, upstream_wide=True
     )
     away = RefreshFailed(Stage.STATUS, "503", transient=True, http_status=503, retry_after=500.0)
-    sibling, asked = scene.job(name="sibling", gate=gate)
-    other, others = scene.job(away, name="other", gate=gate)
+    sibling, asked = scene.job(name="sibling", limiter=limiter)
+    other, others = scene.job(away, name="other", limiter=limiter)
     async with running(other, sibling):
         await scene.clock.advance(250)
         assert len(others.asked_at) == 1
         assert len(asked.asked_at) >= 3
-        limited, _ = scene.job(limit, payload(), name="limited", gate=gate)
+        limited, _ = scene.job(limit, payload(), name="limited", limiter=limiter)
         before = len(asked.asked_at)
         async with running(limited):
             assert scene.record("sibling").due.reason is DueReason.UPSTREAM_LIMIT
@@ -302,9 +302,9 @@ async def test_an_attempt_ends_at_its_timeout() -> None:
 
 async def test_waiting_for_a_place_counts_neither_to_timeout_nor_as_an_attempt() -> None:
     scene = Scene()
-    gate = scene.gate(max_concurrency=1)
-    first, held = scene.job(name="first", gate=gate)
-    second, asked = scene.job(name="second", gate=gate, timeout=0.01)
+    limiter = scene.limiter(max_concurrency=1)
+    first, held = scene.job(name="first", limiter=limiter)
+    second, asked = scene.job(name="second", limiter=limiter, timeout=0.01)
     held.hold = anyio.Event()
     async with running(first, second):
         await anyio.sleep(0.05)
@@ -317,9 +317,9 @@ async def test_waiting_for_a_place_counts_neither_to_timeout_nor_as_an_attempt()
 
 async def test_moments_that_pass_while_waiting_for_a_place_are_one() -> None:
     scene = Scene()
-    gate = scene.gate(max_concurrency=1)
-    first, held = scene.job(name="first", gate=gate, timeout=1e6)
-    second, asked = scene.job(name="second", gate=gate)
+    limiter = scene.limiter(max_concurrency=1)
+    first, held = scene.job(name="first", limiter=limiter, timeout=1e6)
+    second, asked = scene.job(name="second", limiter=limiter)
     held.hold = anyio.Event()
     async with running(first, second):
         await scene.clock.advance(1000)
@@ -330,8 +330,8 @@ async def test_moments_that_pass_while_waiting_for_a_place_are_one() -> None:
 
 async def test_a_rate_holds_for_all_jobs_of_an_upstream_together() -> None:
     scene = Scene()
-    gate = scene.gate(max_concurrency=100, rate=Rate(3, 60.0))
-    pairs = [scene.job(name=f"job-{n}", gate=gate) for n in range(8)]
+    limiter = scene.limiter(max_concurrency=100, rate=Rate(3, 60.0))
+    pairs = [scene.job(name=f"job-{n}", limiter=limiter) for n in range(8)]
     async with running(*(job for job, _ in pairs)):
         await scene.clock.advance(600)
     starts = sorted(at for _, source in pairs for at in source.asked_at)
@@ -409,7 +409,7 @@ async def test_what_has_been_frozen_is_not_replaced_by_an_attempt_under_way() ->
 async def test_a_worker_that_takes_longer_than_the_timeout_is_a_failed_attempt() -> None:
     scene = Scene()
     job, _ = scene.job(in_memory(LARGE_BODY), payload(), rules=ENDLESS, timeout=0.5)
-    async with scene.workshop, running(job):
+    async with scene.pool, running(job):
         await scene.observer.told.wait()
         failure = scene.record().last_attempt.failure  # type: ignore[union-attr]
         assert failure.stage is Stage.TIMEOUT  # type: ignore[union-attr]
@@ -420,7 +420,7 @@ async def test_a_large_answer_is_served_byte_for_byte_and_known_again() -> None:
     scene = Scene()
     answers = [in_a_file(LARGE_BODY), in_a_file(LARGE_BODY), in_a_file(LARGE_BODY[:-1])]
     job, _ = scene.job(*answers)
-    async with scene.workshop, running(job):
+    async with scene.pool, running(job):
         for _ in range(2):  # and one at the start
             await job.answer_to(await job.request())
         assert scene.observer.outcomes == ["changed", "unchanged", "rejected"]

@@ -12,7 +12,7 @@ from refresher.jobs import actions
 from refresher.jobs.job import Job
 from refresher.jobs.schedule import Interval
 from refresher.model import Outcome, Quarantine, Snapshot, State
-from refresher.offload.pool import LARGE, Workshop
+from refresher.offload.pool import LARGE, WorkerPool
 from refresher.offload.tasks import Verdict
 from refresher.payload import NotModified, Payload, Spooled
 from refresher.pipeline import GuardRules, Rules
@@ -252,7 +252,7 @@ async def test_large_content_is_kept_whole_and_known_again_once_it_is_accepted()
     scene = Scene()
     answers = [in_a_file(body) for body in (LARGE_BODY, LARGE_ITEM, LARGE_ITEM)]
     job, _ = scene.job(*answers, rules=RULES)
-    async with scene.workshop, running(job):
+    async with scene.pool, running(job):
         await job.answer_to(await job.request())
         assert scene.observer.outcomes == ["changed", "rejected"]
         assert scene.body() == LARGE_BODY
@@ -266,7 +266,7 @@ async def test_large_content_is_kept_whole_and_known_again_once_it_is_accepted()
 
 
 async def test_accepting_while_a_worker_is_at_it_has_the_attempt_made_again() -> None:
-    class Interrupted(Workshop):
+    class Interrupted(WorkerPool):
         meanwhile: Callable[[], Awaitable[object]] | None = None
 
         async def refine(
@@ -278,13 +278,13 @@ async def test_accepting_while_a_worker_is_at_it_has_the_attempt_made_again() ->
                 await interrupt()
             return verdict
 
-    workshop = Interrupted()
-    scene = Scene(workshop=workshop)
+    pool = Interrupted()
+    scene = Scene(pool=pool)
     bodies = (LARGE_BODY, LARGE_ITEM, LARGE_ITEM, LARGE_ITEM)
     job, _ = scene.job(*map(in_a_file, bodies), rules=RULES)
-    async with workshop, running(job):
+    async with pool, running(job):
         await job.answer_to(await job.request())
-        workshop.meanwhile = partial(actions.accept, job)
+        pool.meanwhile = partial(actions.accept, job)
         await job.answer_to(await job.request())
         assert scene.observer.outcomes == ["changed", "rejected", "unchanged"]
         assert (scene.body(), scene.record().quarantine) == (LARGE_ITEM, None)

@@ -426,7 +426,7 @@ async def test_a_429_holds_its_upstream_on_all_processes() -> None:
         await one.job.answer_to(await one.job.request())
         await settled()
         for each in (one, other):
-            assert each.job.gate.held_until == START + 1000
+            assert each.job.limiter.held_until == START + 1000
         await world.clock.advance(900)
         assert len(world.up.asked_at) == 2
 

@@ -8,16 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from refresher.errors import ServiceError
-from refresher.observers.counters import Scoreboard, Seat
+from refresher.observers.counters import Seat, SharedCounters
 
 SLOTS = ("a", "b", "c")
 
 
-def seated(directory: Path, number: int, slots: tuple[str, ...] = SLOTS) -> Scoreboard:
-    return Scoreboard(slots, Seat(number=number, workers=3, directory=directory))
+def seated(directory: Path, number: int, slots: tuple[str, ...] = SLOTS) -> SharedCounters:
+    return SharedCounters(slots, Seat(number=number, workers=3, directory=directory))
 
 
-def totals(board: Scoreboard) -> list[int]:
+def totals(board: SharedCounters) -> list[int]:
     return list(board.totals()[: len(SLOTS)])
 
 
@@ -35,9 +35,9 @@ def test_another_process_sees_it_too(tmp_path: Path) -> None:
     board = seated(tmp_path, 0)
     board.own[0] += 1
     program = (
-        "import pathlib, sys; from refresher.observers.counters import Scoreboard, Seat\n"
+        "import pathlib, sys; from refresher.observers.counters import SharedCounters, Seat\n"
         "seat = Seat(number=1, workers=3, directory=pathlib.Path(sys.argv[1]))\n"
-        "board = Scoreboard(('a', 'b', 'c'), seat)\n"
+        "board = SharedCounters(('a', 'b', 'c'), seat)\n"
         "board.own[0] += 41; print(board.totals()[0])"
     )
     tree = str(Path(sys.modules["refresher"].__file__ or "").parent.parent)
@@ -69,7 +69,7 @@ def test_one_with_other_slots_disturbs_nobody(tmp_path: Path) -> None:
 
 
 def test_without_a_seat_each_counts_alone() -> None:
-    one, other = Scoreboard(SLOTS), Scoreboard(SLOTS)
+    one, other = SharedCounters(SLOTS), SharedCounters(SLOTS)
     one.own[2] += 1
     assert totals(one) == [0, 0, 1]
     assert totals(other) == [0, 0, 0]
@@ -77,7 +77,7 @@ def test_without_a_seat_each_counts_alone() -> None:
 
 @given(st.lists(st.lists(st.integers(0, 2**60), min_size=3, max_size=3), min_size=3, max_size=3))
 def test_no_number_ever_reaches_into_the_next_one(counts: list[list[int]]) -> None:
-    board = Scoreboard(SLOTS)
+    board = SharedCounters(SLOTS)
     for row in counts:
         for slot, count in enumerate(row):
             board.own[slot] += count

@@ -2,7 +2,7 @@ import asyncio
 import time
 from collections.abc import Iterator
 
-from refresher.offload.cooperative import unhurried
+from refresher.offload.cooperative import cooperatively
 
 
 def slow(turns: list[str]) -> Iterator[int]:
@@ -24,10 +24,10 @@ async def test_whoever_else_is_ready_has_a_turn_between_two_items() -> None:
 
     async with asyncio.TaskGroup() as group:
         group.create_task(read())
-        assert [item async for item in unhurried(slow(turns))] == [0, 1, 2]
+        assert [item async for item in cooperatively(slow(turns))] == [0, 1, 2]
     assert turns[:6] == ["work 0", "read", "work 1", "read", "work 2", "read"]
 
 
 async def test_what_is_quickly_done_is_done_at_once() -> None:
     nothing: list[int] = []
-    assert [item async for item in unhurried(nothing)] == nothing
+    assert [item async for item in cooperatively(nothing)] == nothing

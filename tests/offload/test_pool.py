@@ -18,7 +18,7 @@ from refresher.errors import RefreshFailed
 from refresher.jsontext import patch
 from refresher.jsontext.pointer import NotThere
 from refresher.model import Confirmation, Content, Definition, Format, Snapshot, Stage
-from refresher.offload.pool import Workshop
+from refresher.offload.pool import WorkerPool
 from refresher.offload.tasks import Refined, Refining, Refused, Verdict
 from refresher.payload import Payload, Spooled
 from refresher.pipeline import GuardRules, Rules
@@ -49,24 +49,24 @@ def refined_here(body: bytes, rules: Rules) -> Verdict:
 
 
 @pytest.fixture
-async def workshop() -> AsyncIterator[Workshop]:
-    async with Workshop() as workshop:
-        yield workshop
+async def pool() -> AsyncIterator[WorkerPool]:
+    async with WorkerPool() as pool:
+        yield pool
     assert not children()
 
 
 @pytest.mark.parametrize("make", [in_memory, in_a_file])
 @pytest.mark.parametrize("rules", [PLAIN, Rules(select="[?id > `3`]", schema='{"type": "array"}')])
 async def test_a_worker_makes_of_a_large_body_what_would_be_made_of_it_here(
-    workshop: Workshop, make: Callable[[bytes], Payload | Spooled], rules: Rules
+    pool: WorkerPool, make: Callable[[bytes], Payload | Spooled], rules: Rules
 ) -> None:
-    assert await workshop.refine(make(LARGE_BODY), rules, None) == refined_here(LARGE_BODY, rules)
+    assert await pool.refine(make(LARGE_BODY), rules, None) == refined_here(LARGE_BODY, rules)
     assert len(children()) == 1
 
 
 @pytest.mark.parametrize("body", [SMALL_BODY, MIDDLING_BODY])
-async def test_a_small_body_starts_no_process(workshop: Workshop, body: bytes) -> None:
-    assert await workshop.refine(in_memory(body), PLAIN, None) == refined_here(body, PLAIN)
+async def test_a_small_body_starts_no_process(pool: WorkerPool, body: bytes) -> None:
+    assert await pool.refine(in_memory(body), PLAIN, None) == refined_here(body, PLAIN)
     assert not children()
 
 
@@ -79,81 +79,81 @@ async def test_a_small_body_starts_no_process(workshop: Workshop, body: bytes) -
         Rules(guard=GuardRules(duplicate_keys="reject")),
     ],
 )
-async def test_what_is_to_be_parsed_is_large_sooner(workshop: Workshop, rules: Rules) -> None:
-    await workshop.refine(in_memory(MIDDLING_BODY), rules, None)
+async def test_what_is_to_be_parsed_is_large_sooner(pool: WorkerPool, rules: Rules) -> None:
+    await pool.refine(in_memory(MIDDLING_BODY), rules, None)
     assert children()
 
 
 @pytest.mark.parametrize("make", [in_memory, in_a_file])
 @pytest.mark.parametrize("items", ["@", "[*].id"])
 async def test_a_worker_finds_in_a_large_page_what_would_be_found_here(
-    workshop: Workshop, make: Callable[[bytes], Payload | Spooled], items: str
+    pool: WorkerPool, make: Callable[[bytes], Payload | Spooled], items: str
 ) -> None:
     rule = PageRule(items=items)
-    found = await workshop.read_page(make(LARGE_BODY), rule)
+    found = await pool.read_page(make(LARGE_BODY), rule)
     assert found == read_page(in_memory(LARGE_BODY), rule)
     assert len(children()) == 1
 
 
-async def test_a_page_is_large_sooner_where_it_is_to_be_parsed(workshop: Workshop) -> None:
-    await workshop.read_page(in_memory(MIDDLING_BODY), PageRule(path="a.b"))
+async def test_a_page_is_large_sooner_where_it_is_to_be_parsed(pool: WorkerPool) -> None:
+    await pool.read_page(in_memory(MIDDLING_BODY), PageRule(path="a.b"))
     assert not children()
-    await workshop.read_page(in_memory(MIDDLING_BODY), PageRule(items="[*]"))
+    await pool.read_page(in_memory(MIDDLING_BODY), PageRule(items="[*]"))
     assert children()
 
 
 async def test_a_large_page_that_cannot_be_read_is_refused_as_it_would_be_here(
-    workshop: Workshop,
+    pool: WorkerPool,
 ) -> None:
     with pytest.raises(RefreshFailed) as refused:
-        await workshop.read_page(in_memory(LARGE_BODY), PageRule(items="nothing"))
+        await pool.read_page(in_memory(LARGE_BODY), PageRule(items="nothing"))
     assert refused.value.failure.stage is Stage.SELECT
 
 
-async def test_a_body_in_memory_that_stays_as_it_is_is_not_kept_twice(workshop: Workshop) -> None:
+async def test_a_body_in_memory_that_stays_as_it_is_is_not_kept_twice(pool: WorkerPool) -> None:
     answer = in_memory(LARGE_BODY)
-    refined = await workshop.refine(answer, PLAIN, None)
+    refined = await pool.refine(answer, PLAIN, None)
     assert isinstance(refined, Refined)
     assert refined.content.body is answer.body
     assert refined.representation.identity is answer.body
 
 
 @pytest.mark.parametrize("body", [SMALL_BODY, LARGE_BODY])
-async def test_what_is_served_already_is_not_made_again(workshop: Workshop, body: bytes) -> None:
-    refined = await workshop.refine(in_a_file(body), PLAIN, None)
+async def test_what_is_served_already_is_not_made_again(pool: WorkerPool, body: bytes) -> None:
+    refined = await pool.refine(in_a_file(body), PLAIN, None)
     assert isinstance(refined, Refined)
     served = snapshot(refined)
-    assert await workshop.refine(in_a_file(body), PLAIN, served) is None
-    assert await workshop.refine(in_a_file(body + b" "), PLAIN, served) is not None
+    assert await pool.refine(in_a_file(body), PLAIN, served) is None
+    assert await pool.refine(in_a_file(body + b" "), PLAIN, served) is not None
 
 
-async def test_what_is_served_counts_for_the_guard(workshop: Workshop) -> None:
+async def test_what_is_served_counts_for_the_guard(pool: WorkerPool) -> None:
     content = Content(body=b"[]", content_type="application/json", format=Format.JSON, items=10**9)
-    first = await workshop.refine(in_a_file(LARGE_BODY), PLAIN, None)
+    first = await pool.refine(in_a_file(LARGE_BODY), PLAIN, None)
     assert isinstance(first, Refined)
     served = snapshot(replace(first, content=content))
     rules = Rules(guard=GuardRules(max_shrink=0.5))
-    refused = await workshop.refine(in_a_file(LARGE_BODY), rules, served)
+    refused = await pool.refine(in_a_file(LARGE_BODY), rules, served)
     assert isinstance(refused, Refused)
     assert "1,000,000,000 items served" in refused.reason
 
 
 @pytest.mark.parametrize("make", [in_memory, in_a_file])
 async def test_what_the_guard_refuses_comes_back_whole_from_a_worker(
-    workshop: Workshop, make: Callable[[bytes], Payload | Spooled]
+    pool: WorkerPool, make: Callable[[bytes], Payload | Spooled]
 ) -> None:
-    refused = await workshop.refine(make(LARGE_BODY), CROWDED, None)
+    refused = await pool.refine(make(LARGE_BODY), CROWDED, None)
     assert isinstance(refused, Refused)
     assert refused == refined_here(LARGE_BODY, CROWDED)
     assert refused.content.body == LARGE_BODY
-    assert refused.etag == (await workshop.prepare(refused.content)).identity_etag
+    assert refused.etag == (await pool.prepare(refused.content)).identity_etag
     assert len(children()) == 1
 
 
-async def test_an_answer_in_a_file_can_be_refined_again(workshop: Workshop) -> None:
+async def test_an_answer_in_a_file_can_be_refined_again(pool: WorkerPool) -> None:
     answer = in_a_file(LARGE_BODY)
-    first = await workshop.refine(answer, PLAIN, None)
-    assert await workshop.refine(answer, PLAIN, None) == first
+    first = await pool.refine(answer, PLAIN, None)
+    assert await pool.refine(answer, PLAIN, None) == first
 
 
 @pytest.mark.parametrize(
@@ -167,7 +167,7 @@ async def test_an_answer_in_a_file_can_be_refined_again(workshop: Workshop) -> N
     ],
 )
 async def test_what_is_slow_to_be_made_json_is_large_sooner(
-    workshop: Workshop, content_type: str, body: bytes
+    pool: WorkerPool, content_type: str, body: bytes
 ) -> None:
     def here(rules: Rules) -> Verdict:
         return Refining(content_type=content_type, rules=rules, served=None, etag=None).carry_out(
@@ -175,17 +175,17 @@ async def test_what_is_slow_to_be_made_json_is_large_sooner(
         )
 
     for rules in (PLAIN, RAW):
-        assert await workshop.refine(in_memory(body, content_type), rules, None) == here(rules)
+        assert await pool.refine(in_memory(body, content_type), rules, None) == here(rules)
     assert len(children()) == 1
 
 
 async def test_a_format_that_is_configured_counts_whatever_the_media_type_says(
-    workshop: Workshop,
+    pool: WorkerPool,
 ) -> None:
     body = b"- 1.50\n" * 1280
-    await workshop.refine(in_memory(body), Rules(format="yaml"), None)
+    await pool.refine(in_memory(body), Rules(format="yaml"), None)
     assert len(children()) == 1
-    await workshop.refine(in_memory(body, "application/yaml"), Rules(format="text"), None)
+    await pool.refine(in_memory(body, "application/yaml"), Rules(format="text"), None)
     assert len(children()) == 1
 
 
@@ -197,65 +197,63 @@ async def test_a_format_that_is_configured_counts_whatever_the_media_type_says(
     ],
 )
 async def test_a_little_of_another_format_starts_no_process(
-    workshop: Workshop, content_type: str, body: bytes
+    pool: WorkerPool, content_type: str, body: bytes
 ) -> None:
-    assert await workshop.refine(in_memory(body, content_type), PLAIN, None)
+    assert await pool.refine(in_memory(body, content_type), PLAIN, None)
     assert not children()
 
 
 @pytest.mark.parametrize("body", [SMALL_BODY, LARGE_BODY])
 async def test_what_is_made_ready_later_is_what_would_have_been_at_once(
-    workshop: Workshop, body: bytes
+    pool: WorkerPool, body: bytes
 ) -> None:
     refined = refined_here(body, PLAIN)
     assert isinstance(refined, Refined)
-    assert await workshop.prepare(refined.content) == refined.representation
+    assert await pool.prepare(refined.content) == refined.representation
 
 
 @pytest.mark.parametrize("body", [SMALL_BODY[:-1], LARGE_BODY[:-1]])
-async def test_a_refusal_is_the_same_from_wherever_it_comes(
-    workshop: Workshop, body: bytes
-) -> None:
+async def test_a_refusal_is_the_same_from_wherever_it_comes(pool: WorkerPool, body: bytes) -> None:
     with pytest.raises(RefreshFailed) as refused:
-        await workshop.refine(in_a_file(body), PLAIN, None)
+        await pool.refine(in_a_file(body), PLAIN, None)
     with pytest.raises(RefreshFailed) as here:
         refined_here(body, PLAIN)
     assert vars(refused.value) == vars(here.value)
     assert refused.value.failure.stage is Stage.DECODE
 
 
-async def test_what_nobody_foresaw_is_a_failure_and_the_worker_goes_on(workshop: Workshop) -> None:
+async def test_what_nobody_foresaw_is_a_failure_and_the_worker_goes_on(pool: WorkerPool) -> None:
     with pytest.raises(RefreshFailed, match="broke: ValueError: 'what'") as broken:
-        await workshop.refine(in_a_file(LARGE_BODY), Rules(format="what"), None)  # type: ignore[arg-type]
+        await pool.refine(in_a_file(LARGE_BODY), Rules(format="what"), None)  # type: ignore[arg-type]
     assert broken.value.failure.stage is Stage.SOURCE
     before = children()
-    assert await workshop.refine(in_a_file(LARGE_BODY), PLAIN, None)
+    assert await pool.refine(in_a_file(LARGE_BODY), PLAIN, None)
     assert children() == before
 
 
-async def test_a_worker_that_dies_is_a_failed_attempt_and_replaced(workshop: Workshop) -> None:
+async def test_a_worker_that_dies_is_a_failed_attempt_and_replaced(pool: WorkerPool) -> None:
     async def die() -> None:
         os.kill(await a_busy_worker(), signal.SIGKILL)
 
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(die)
         with pytest.raises(RefreshFailed, match=r"worker process died .*SIGKILL") as died:
-            await workshop.refine(in_a_file(LARGE_BODY), ENDLESS, None)
+            await pool.refine(in_a_file(LARGE_BODY), ENDLESS, None)
     assert died.value.failure.stage is Stage.SOURCE
     assert died.value.transient
-    assert await workshop.refine(in_a_file(LARGE_BODY), PLAIN, None)
+    assert await pool.refine(in_a_file(LARGE_BODY), PLAIN, None)
 
 
-async def test_a_worker_that_died_at_rest_is_replaced_unnoticed(workshop: Workshop) -> None:
-    await workshop.refine(in_a_file(LARGE_BODY), PLAIN, None)
+async def test_a_worker_that_died_at_rest_is_replaced_unnoticed(pool: WorkerPool) -> None:
+    await pool.refine(in_a_file(LARGE_BODY), PLAIN, None)
     (pid,) = children()
     os.kill(pid, signal.SIGKILL)
     await until(lambda: os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT))
-    assert await workshop.refine(in_a_file(LARGE_BODY), PLAIN, None)
+    assert await pool.refine(in_a_file(LARGE_BODY), PLAIN, None)
     assert pid not in children()
 
 
-async def test_a_worker_whose_time_is_over_is_killed_and_replaced(workshop: Workshop) -> None:
+async def test_a_worker_whose_time_is_over_is_killed_and_replaced(pool: WorkerPool) -> None:
     async def give_up(scope: anyio.CancelScope) -> None:
         await a_busy_worker()
         scope.cancel()
@@ -263,17 +261,17 @@ async def test_a_worker_whose_time_is_over_is_killed_and_replaced(workshop: Work
     async with anyio.create_task_group() as tasks:
         with anyio.CancelScope() as scope:
             tasks.start_soon(give_up, scope)
-            await workshop.refine(in_a_file(LARGE_BODY), ENDLESS, None)
+            await pool.refine(in_a_file(LARGE_BODY), ENDLESS, None)
     assert scope.cancelled_caught
-    assert await workshop.refine(in_a_file(LARGE_BODY), PLAIN, None)
+    assert await pool.refine(in_a_file(LARGE_BODY), PLAIN, None)
     assert len(children()) == 1
 
 
 async def test_what_is_given_up_before_it_began_takes_nobody_elses_worker(
-    workshop: Workshop,
+    pool: WorkerPool,
 ) -> None:
     tasks = [
-        asyncio.ensure_future(workshop.refine(in_a_file(LARGE_BODY), rules, None))
+        asyncio.ensure_future(pool.refine(in_a_file(LARGE_BODY), rules, None))
         for rules in [PLAIN] * 4 + [ENDLESS] * 4 + [PLAIN] * 4
     ]
     await asyncio.sleep(0)
@@ -284,27 +282,27 @@ async def test_what_is_given_up_before_it_began_takes_nobody_elses_worker(
     assert [isinstance(one, Refined) for one in done] == [True] * 4 + [False] * 4 + [True] * 4
 
 
-async def test_there_are_only_so_many_workers(workshop: Workshop) -> None:
-    await asyncio.gather(*(workshop.refine(in_a_file(LARGE_BODY), PLAIN, None) for _ in range(20)))
+async def test_there_are_only_so_many_workers(pool: WorkerPool) -> None:
+    await asyncio.gather(*(pool.refine(in_a_file(LARGE_BODY), PLAIN, None) for _ in range(20)))
     assert 1 <= len(children()) <= 4
 
 
 async def test_large_texts_are_compared_by_a_worker_one_pair_at_a_time(
-    workshop: Workshop,
+    pool: WorkerPool,
 ) -> None:
     other = LARGE_BODY.replace(b'"id":7,', b'"id":8,')
-    patches = await asyncio.gather(*(workshop.compare(LARGE_BODY, other) for _ in range(4)))
+    patches = await asyncio.gather(*(pool.compare(LARGE_BODY, other) for _ in range(4)))
     assert patches == [patch.patch(LARGE_BODY, other)] * 4
     assert b'"/7/id"' in patches[0]
     assert len(children()) == 1
 
 
-async def test_small_texts_are_compared_here(workshop: Workshop) -> None:
-    assert await workshop.compare(b"[1]", b"[1,2]") == b'[{"op":"add","path":"/1","value":2}]'
+async def test_small_texts_are_compared_here(pool: WorkerPool) -> None:
+    assert await pool.compare(b"[1]", b"[1,2]") == b'[{"op":"add","path":"/1","value":2}]'
     assert not children()
 
 
-async def test_a_worker_that_dies_over_a_comparison_is_replaced(workshop: Workshop) -> None:
+async def test_a_worker_that_dies_over_a_comparison_is_replaced(pool: WorkerPool) -> None:
     async def die() -> None:
         os.kill(await a_busy_worker(), signal.SIGKILL)
 
@@ -312,12 +310,12 @@ async def test_a_worker_that_dies_over_a_comparison_is_replaced(workshop: Worksh
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(die)
         with pytest.raises(RefreshFailed, match=r"worker process died .*SIGKILL"):
-            await workshop.compare(long, longer)
-    assert await workshop.compare(LARGE_BODY, LARGE_BODY) == b"[]"
+            await pool.compare(long, longer)
+    assert await pool.compare(LARGE_BODY, LARGE_BODY) == b"[]"
 
 
-async def test_workers_yield_to_the_service(workshop: Workshop) -> None:
-    await workshop.refine(in_a_file(LARGE_BODY), PLAIN, None)
+async def test_workers_yield_to_the_service(pool: WorkerPool) -> None:
+    await pool.refine(in_a_file(LARGE_BODY), PLAIN, None)
     (pid,) = children()
     ours = os.getpriority(os.PRIO_PROCESS, 0)
     assert os.getpriority(os.PRIO_PROCESS, pid) == min(19, ours + 10)
@@ -325,62 +323,62 @@ async def test_workers_yield_to_the_service(workshop: Workshop) -> None:
 
 
 async def test_a_worker_without_work_goes_and_comes_back_when_there_is_some() -> None:
-    async with Workshop(idle=0.01) as workshop:
+    async with WorkerPool(idle=0.01) as pool:
         for _ in range(3):
-            assert await workshop.refine(in_a_file(LARGE_BODY), PLAIN, None)
+            assert await pool.refine(in_a_file(LARGE_BODY), PLAIN, None)
             await until(lambda: not children())
 
 
 async def test_no_file_is_kept_once_it_has_been_of_use() -> None:
     before = open_files()
-    async with Workshop() as workshop:
+    async with WorkerPool() as pool:
         for make in (in_a_file, in_memory):
-            await workshop.refine(make(LARGE_BODY), PLAIN, None)
+            await pool.refine(make(LARGE_BODY), PLAIN, None)
             with pytest.raises(RefreshFailed):
-                await workshop.refine(make(LARGE_BODY), Rules(select="nothing"), None)
+                await pool.refine(make(LARGE_BODY), Rules(select="nothing"), None)
             with anyio.move_on_after(0.1):
-                await workshop.refine(make(LARGE_BODY), ENDLESS, None)
+                await pool.refine(make(LARGE_BODY), ENDLESS, None)
     assert open_files() <= before
 
 
 @pytest.mark.parametrize("rules", [PLAIN, Rules(select="nothing"), CROWDED, ENDLESS])
-async def test_no_body_is_kept_once_it_has_been_of_use(workshop: Workshop, rules: Rules) -> None:
+async def test_no_body_is_kept_once_it_has_been_of_use(pool: WorkerPool, rules: Rules) -> None:
     gc.disable()
     try:
         before = sys.getrefcount(LARGE_BODY)
         with contextlib.suppress(RefreshFailed), anyio.move_on_after(2):
-            await workshop.refine(in_memory(LARGE_BODY), rules, None)
+            await pool.refine(in_memory(LARGE_BODY), rules, None)
         await until(lambda: sys.getrefcount(LARGE_BODY) == before)
     finally:
         gc.enable()
 
 
-async def test_values_are_found_in_a_large_body(workshop: Workshop) -> None:
+async def test_values_are_found_in_a_large_body(pool: WorkerPool) -> None:
     body = b'{"a": [1.50, {"b": 1e400}], "c": "' + b"x" * 2**21 + b'"}'
-    found = await workshop.look_up("etag", body, [("a", "0"), ("a", "1"), ("a", "2"), ("c",)])
+    found = await pool.look_up("etag", body, [("a", "0"), ("a", "1"), ("a", "2"), ("c",)])
     assert found == [b"1.50", b'{"b": 1e400}', NotThere(1), b'"' + b"x" * 2**21 + b'"']
 
 
 async def test_a_large_body_is_parsed_once_for_all_values_that_are_found_in_it() -> None:
     first, same_etag = (b'{"a": {"b": %d, "c": 3}}' % n + b" " * 2**20 for n in (1, 2))
-    async with Workshop(workers=1) as workshop:
-        assert await workshop.look_up("x", first, [("a", "b")]) == [b"1"]
-        assert await workshop.refine(in_a_file(LARGE_BODY), PLAIN, None), "whatever comes between"
-        found = await workshop.look_up("x", same_etag, [("a", "b"), ("a", "c"), ("d",)])
+    async with WorkerPool(workers=1) as pool:
+        assert await pool.look_up("x", first, [("a", "b")]) == [b"1"]
+        assert await pool.refine(in_a_file(LARGE_BODY), PLAIN, None), "whatever comes between"
+        found = await pool.look_up("x", same_etag, [("a", "b"), ("a", "c"), ("d",)])
         assert found == [b"1", b"3", NotThere(0)], "what was kept is looked into, and nothing sent"
-        assert await workshop.look_up("y", same_etag, [("a", "b")]) == [b"2"]
-        assert await workshop.look_up("x", same_etag, [("a", "b")]) == [b"1"], "both are kept"
+        assert await pool.look_up("y", same_etag, [("a", "b")]) == [b"2"]
+        assert await pool.look_up("x", same_etag, [("a", "b")]) == [b"1"], "both are kept"
 
 
 async def test_what_is_found_after_a_worker_died_is_found_in_what_is_sent_anew() -> None:
     body = b'{"a": 1}' + b" " * 2**20
-    async with Workshop(workers=1) as workshop:
+    async with WorkerPool(workers=1) as pool:
         for _ in range(2):
-            assert await workshop.look_up("x", body, [("a",)]) == [b"1"]
+            assert await pool.look_up("x", body, [("a",)]) == [b"1"]
             (pid,) = children()
             os.kill(pid, signal.SIGKILL)
             try:
-                await workshop.look_up("x", body, [("a",)])
+                await pool.look_up("x", body, [("a",)])
             except RefreshFailed as failure:  # where its end has not been noticed yet
                 assert "worker process died" in str(failure)  # noqa: PT017  it need not be raised
 
@@ -390,11 +388,11 @@ import asyncio, sys
 print("imported", flush=True)
 from tests.offload.workers import ENDLESS, LARGE_BODY, in_a_file
 from refresher.errors import RefreshFailed
-from refresher.offload.pool import Workshop
+from refresher.offload.pool import WorkerPool
 sys.executable = sys.argv[1]
 async def main():
-    async with Workshop() as workshop:
-        await workshop.refine(in_a_file(LARGE_BODY), ENDLESS, None)
+    async with WorkerPool() as pool:
+        await pool.refine(in_a_file(LARGE_BODY), ENDLESS, None)
 try:
     asyncio.run(main())
 except RefreshFailed as error:

@@ -5,7 +5,7 @@ from refresher.fields.retry_after import LONGEST_WAIT
 from refresher.model import Rate
 from refresher.store.backends.memory import MemoryStore
 from refresher.store.store import Store
-from refresher.upstream.limiter import Gate
+from refresher.upstream.limiter import Limiter
 from tests.fakes import START, FakeClock, payload
 from tests.jobs.builder import Scene, down, running
 
@@ -13,32 +13,34 @@ from tests.jobs.builder import Scene, down, running
 class Users:
     """Tasks that come for a place, note when they got it, and keep it as long as they are told."""
 
-    def __init__(self, clock: FakeClock, gate: Gate, *, leaving: bool = True) -> None:
+    def __init__(self, clock: FakeClock, limiter: Limiter, *, leaving: bool = True) -> None:
         self.clock = clock
-        self.gate = gate
+        self.limiter = limiter
         self.starts: list[float] = []
         self.leave = anyio.Event()
         if leaving:
             self.leave.set()
 
     async def come(self) -> None:
-        async with self.gate.place():
+        async with self.limiter.place():
             self.starts.append(self.clock.now() - START)
             await self.leave.wait()
 
     async def come_for_nothing(self) -> None:
-        async with self.gate.place():
-            await self.gate.give_back()
+        async with self.limiter.place():
+            await self.limiter.give_back()
 
 
-def make_gate(clock: FakeClock, *, max_concurrency: int = 100, rate: Rate | None = None) -> Gate:
+def make_limiter(
+    clock: FakeClock, *, max_concurrency: int = 100, rate: Rate | None = None
+) -> Limiter:
     store = Store(MemoryStore(), clock=ShiftedClock(clock))
-    return Gate("up", max_concurrency=max_concurrency, rate=rate, clock=clock, limits=store)
+    return Limiter("up", max_concurrency=max_concurrency, rate=rate, clock=clock, limits=store)
 
 
 async def test_no_more_pass_at_once_than_there_are_places() -> None:
     clock = FakeClock()
-    users = Users(clock, make_gate(clock, max_concurrency=4), leaving=False)
+    users = Users(clock, make_limiter(clock, max_concurrency=4), leaving=False)
     async with anyio.create_task_group() as tasks:
         for _ in range(10):
             tasks.start_soon(users.come)
@@ -50,7 +52,7 @@ async def test_no_more_pass_at_once_than_there_are_places() -> None:
 
 async def test_in_no_window_are_there_more_starts_than_the_rate_allows() -> None:
     clock = FakeClock()
-    users = Users(clock, make_gate(clock, rate=Rate(3, 60.0)))
+    users = Users(clock, make_limiter(clock, rate=Rate(3, 60.0)))
     async with anyio.create_task_group() as tasks:
         for _ in range(2):
             tasks.start_soon(users.come)
@@ -63,7 +65,7 @@ async def test_in_no_window_are_there_more_starts_than_the_rate_allows() -> None
 
 async def test_who_has_nothing_to_start_takes_nothing_from_the_rate() -> None:
     clock = FakeClock()
-    users = Users(clock, make_gate(clock, rate=Rate(1, 60.0)))
+    users = Users(clock, make_limiter(clock, rate=Rate(1, 60.0)))
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(users.come)
         for _ in range(20):
@@ -75,7 +77,7 @@ async def test_who_has_nothing_to_start_takes_nothing_from_the_rate() -> None:
 
 async def test_who_leaves_while_waiting_keeps_nobody_back() -> None:
     clock = FakeClock()
-    users = Users(clock, make_gate(clock, max_concurrency=1, rate=Rate(1, 60.0)))
+    users = Users(clock, make_limiter(clock, max_concurrency=1, rate=Rate(1, 60.0)))
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(users.come)
         async with anyio.create_task_group() as leaving:
@@ -88,22 +90,22 @@ async def test_who_leaves_while_waiting_keeps_nobody_back() -> None:
 
 
 async def test_a_hold_is_only_ever_prolonged_and_everyone_is_told() -> None:
-    gate, told = make_gate(FakeClock()), []
-    gate.on_hold(lambda: told.append(gate.held_until))
-    gate.hold(START + 10)
-    gate.hold(START + 5)
-    gate.hold(START + 20)
+    limiter, told = make_limiter(FakeClock()), []
+    limiter.on_hold(lambda: told.append(limiter.held_until))
+    limiter.hold(START + 10)
+    limiter.hold(START + 5)
+    limiter.hold(START + 20)
     assert told == [START + 10, START + 20]
 
 
 async def test_a_clock_that_is_set_back_leaves_nothing_in_a_distant_future() -> None:
     clock = FakeClock()
-    users = Users(clock, gate := make_gate(clock, rate=Rate(1, 60.0)))
+    users = Users(clock, limiter := make_limiter(clock, rate=Rate(1, 60.0)))
     await users.come()
-    gate.hold(START + 100)
+    limiter.hold(START + 100)
     await clock.advance(-86_400)
-    await gate.look_again()
-    assert gate.held_until == START - 86_400 + LONGEST_WAIT
+    await limiter.look_again()
+    assert limiter.held_until == START - 86_400 + LONGEST_WAIT
     async with anyio.create_task_group() as tasks:
         tasks.start_soon(users.come)
         await clock.advance(61)
@@ -112,11 +114,11 @@ async def test_a_clock_that_is_set_back_leaves_nothing_in_a_distant_future() -> 
 
 async def test_who_waits_for_a_place_while_another_meets_a_429_makes_no_attempt() -> None:
     scene = Scene()
-    gate = scene.gate(max_concurrency=1, rate=Rate(2, 60.0))
+    limiter = scene.limiter(max_concurrency=1, rate=Rate(2, 60.0))
     limited, first = scene.job(
-        down(retry_after=500.0, upstream_wide=True), payload(), name="limited", gate=gate
+        down(retry_after=500.0, upstream_wide=True), payload(), name="limited", limiter=limiter
     )
-    waiting, asked = scene.job(name="waiting", gate=gate)
+    waiting, asked = scene.job(name="waiting", limiter=limiter)
     first.hold = anyio.Event()
     async with running(limited, waiting):
         first.hold.set()
