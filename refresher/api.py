@@ -20,7 +20,7 @@ from refresher.clock import Clock, SystemClock
 from refresher.config import Config, load
 from refresher.errors import NoSnapshot, ServiceError, UnknownJob
 from refresher.model import Attempt, Snapshot
-from refresher.observers.counters import Seat
+from refresher.observers.counters import CounterRow
 from refresher.service.service import Service
 from refresher.store.protocols import Backend
 from refresher.values import Values, View, returned_type
@@ -88,9 +88,6 @@ class Options(TypedDict, total=False):
     clock: Clock | None
     admin_token: str | None
     name: str
-    overrides: Mapping[str, object] | None
-    read: Config | None
-    seat: Seat | None
 
 
 class Refresher:
@@ -109,10 +106,6 @@ class Refresher:
         admin_token: Opens the admin endpoints; None takes `admin.token` of the configuration, and
             where that has none either, nothing opens them.
         name: Under which key the lifespan yields this object.
-        overrides: Dotted configuration keys that come before file and environment.
-        read: What `config` and `overrides` have just been read as: the first entry takes it as it
-            is, unless code adds something to it.
-        seat: Its place among the workers of one service; None: there are no others.
     """
 
     def __init__(
@@ -124,18 +117,14 @@ class Refresher:
         clock: Clock | None = None,
         admin_token: str | None = None,
         name: str = "refresher",
-        overrides: Mapping[str, object] | None = None,
-        read: Config | None = None,
-        seat: Seat | None = None,
     ) -> None:
         self.name = name
         self._source = Path(config) if isinstance(config, str | PathLike) else config
-        self._overrides = dict(overrides or {})
-        self._read = read
+        self._overrides: Mapping[str, object] = {}
         if isinstance(store, str):
-            self._overrides["store.url"] = store
-            store = self._read = None
-        self._seat = seat
+            self._overrides, store = {"store.url": store}, None
+        self._loaded: Config | None = None
+        self._row: CounterRow | None = None
         self._store = store
         self._transport = transport
         self._clock = clock or SystemClock()
@@ -208,7 +197,7 @@ class Refresher:
                 transport=self._transport,
                 admin_token=self._admin_token,
                 frozen=self._frozen,
-                seat=self._seat,
+                row=self._row,
             )
             await service.__aenter__()
         except BaseException:
@@ -368,9 +357,9 @@ class Refresher:
             self._service.close_soon()
 
     def _load(self) -> Config:
-        read, self._read = self._read, None
-        if read is not None and not self._jobs:
-            return read
+        loaded, self._loaded = self._loaded, None
+        if loaded is not None:
+            return loaded
         environ: Mapping[str, str] = os.environ
         if not isinstance(self._source, Path):
             # `${NAME}` means the environment here too; an override is meant for somebody's file.
@@ -407,3 +396,27 @@ class Refresher:
             return snapshot
         what = "has no snapshot yet" if snapshot is None else "has only an expired snapshot"
         raise NoSnapshot(name, f"{name} {what}", retry_after=retry_after(entry.record, now))
+
+
+def cache_to_serve(
+    path: Path,
+    config: Config,
+    *,
+    overrides: Mapping[str, object],
+    admin_token: str | None,
+    row: CounterRow | None = None,
+) -> Refresher:
+    """The cache that a process of `refresher serve` enters.
+
+    Args:
+        path: The configuration file; read again when a secret file that it names has changed.
+        config: What `path` and `overrides` have just been read as, for the first entry.
+        overrides: Dotted configuration keys that come before file and environment.
+        admin_token: As for a `Refresher`.
+        row: The row of this process in the counters that workers share; None: it is the only one.
+    """
+    cache = Refresher(path, admin_token=admin_token)
+    cache._overrides = overrides  # noqa: SLF001  no part of what embedders can say
+    cache._loaded = config  # noqa: SLF001  the same
+    cache._row = row  # noqa: SLF001  the same
+    return cache

@@ -32,7 +32,7 @@ from refresher import (
     TooSoon,
     UnknownJob,
 )
-from refresher.api import JobKeys
+from refresher.api import JobKeys, cache_to_serve
 from refresher.config import JobConfig, load
 from refresher.errors import ConfigError
 from refresher.testing import freeze
@@ -803,10 +803,14 @@ def test_importing_a_module_that_defines_one_does_nothing(tmp_path: Path) -> Non
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-async def test_what_has_just_been_read_is_taken_once_and_read_anew_after_that() -> None:
-    then, now = ({"jobs": {name: {"file": "names.json"}}} for name in ("then", "now"))
-    read = await anyio.to_thread.run_sync(partial(load, then, environ={}))
-    cache = Refresher(now, read=read)
+async def test_what_has_just_been_read_is_taken_once_and_read_anew_after_that(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text('store.url = "memory://"\njobs.now.file = "names.json"')
+    then = {"jobs": {"then": {"file": "names.json"}}}
+    loaded = await anyio.to_thread.run_sync(partial(load, then, environ={}))
+    cache = cache_to_serve(path, loaded, overrides={}, admin_token=None)
     async with cache:
         assert [entry.record.job for entry in cache.service.states] == ["then"]
     async with cache:

@@ -20,30 +20,32 @@ _BYTES = 8
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Seat:
-    """A worker's place in its instance, from 0; whoever replaces it has the same."""
+class CounterRow:
+    """Which row is a worker's; the process that replaces it takes over the same."""
 
     number: int
+    """From 0."""
     workers: int
+    """How many rows there are."""
     directory: Path
-    """What the workers share: private to them, and gone with the instance."""
+    """Of the file with the rows: private to the workers of one instance, and removed with it."""
 
 
 class SharedCounters:
     """One process's row of whole numbers, and the sums over the rows of its siblings.
 
     A row has a number for each of `slots`, in that order; one thread of its process writes it, and
-    any may read it. Without a seat there is one row, in memory that nobody shares.
+    any may read it. `row` None: there is one row, in memory that nobody shares.
 
     Raises:
-        ServiceError: there is no room for the rows.
+        ServiceError: the file with the rows cannot be made.
     """
 
-    def __init__(self, slots: Sequence[str], seat: Seat | None = None) -> None:
+    def __init__(self, slots: Sequence[str], row: CounterRow | None = None) -> None:
         self._row_bytes = -(-len(slots) * _BYTES // mmap.PAGESIZE) * mmap.PAGESIZE
-        workers, number = (1, 0) if seat is None else (seat.workers, seat.number)
+        workers, number = (1, 0) if row is None else (row.workers, row.number)
         size = self._row_bytes * workers
-        self._memory = memoryview(mmap.mmap(-1, size) if seat is None else _map(slots, seat, size))
+        self._memory = memoryview(mmap.mmap(-1, size) if row is None else _map(slots, row, size))
         self._rows = [
             self._memory[start : start + self._row_bytes]
             for start in range(0, size, self._row_bytes)
@@ -63,7 +65,7 @@ class SharedCounters:
         return [row.cast("q")[slot] for row in self._rows]
 
 
-def _map(slots: Sequence[str], seat: Seat, size: int) -> mmap.mmap:
+def _map(slots: Sequence[str], row: CounterRow, size: int) -> mmap.mmap:
     """Map the file that all share who have these slots.
 
     One that was started from another configuration has another file: it is told nothing, and
@@ -71,7 +73,7 @@ def _map(slots: Sequence[str], seat: Seat, size: int) -> mmap.mmap:
     give would end the process (SIGBUS), in the middle of a read.
     """
     digest = hashlib.sha256("\n".join(slots).encode()).hexdigest()[:16]
-    path = seat.directory / f"counters-{digest}"
+    path = row.directory / f"counters-{digest}"
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:

@@ -13,7 +13,7 @@ from itertools import accumulate
 
 from refresher import freshness
 from refresher.model import Attempt, Outcome, Record, Snapshot, State
-from refresher.observers.counters import Seat, SharedCounters
+from refresher.observers.counters import CounterRow, SharedCounters
 from refresher.observers.exposition import escaped, head
 from refresher.observers.processes import process_lines, usages
 from refresher.state import Entry
@@ -34,10 +34,10 @@ class Metrics:
 
     Args:
         upstreams: The upstream of every job, as metrics name it.
-        seat: This process's place among its siblings; None: it has none.
+        row: The row of this process in the shared counters; None: it is the only process.
     """
 
-    def __init__(self, upstreams: Mapping[str, str], seat: Seat | None = None) -> None:
+    def __init__(self, upstreams: Mapping[str, str], row: CounterRow | None = None) -> None:
         slots: list[str] = []
 
         def place(name: str, parts: Iterable[object]) -> int:
@@ -54,11 +54,11 @@ class Metrics:
         }
         self._pid = place("process", ["pid"])
         self._histogram_of = {job: self._histograms[each] for job, each in upstreams.items()}
-        self._board = SharedCounters(slots, seat)
-        self._own = self._board.own
+        self._shared = SharedCounters(slots, row)
+        self._own = self._shared.own
         self.reads: memoryview[int] = self._own[reads : reads + _CODES]
         """Answers of the read endpoint at the index of their status: `reads[200] += 1`."""
-        if seat is not None:
+        if row is not None:
             self._own[self._pid] = os.getpid()
 
     def attempted(self, attempt: Attempt, before: Record) -> None:
@@ -83,12 +83,12 @@ class Metrics:
 
     def of_jobs(self, entries: Sequence[Entry], now: float) -> Iterator[str]:
         """The lines of what is counted and known of jobs, in the Prometheus text format."""
-        yield from self._counters(self._board.totals())
+        yield from self._counters(self._shared.totals())
         yield from _gauges(entries, now)
 
     def of_processes(self) -> list[str]:
         """The lines of what the instance's processes use; blocks, from any thread."""
-        return list(process_lines(usages(filter(None, self._board.column(self._pid)))))
+        return list(process_lines(usages(filter(None, self._shared.column(self._pid)))))
 
     def _counters(self, totals: "memoryview[int]") -> Iterator[str]:
         yield from head("refresher_attempts_total", "counter", "Attempts, by how they ended.")

@@ -50,7 +50,8 @@ def usage_of(pid: int) -> Usage | None:
 def usages(workers: Iterable[int]) -> list[Usage]:
     """What every process of this instance uses: its workers and whoever started them.
 
-    `workers` are the processes that have taken a seat; without any, this process is all there is.
+    `workers` are the processes that have a row in the counters; without any, this process is all
+    there is.
     """
     parent = os.getppid()
     found = [each for pid in workers if (each := usage_of(pid)) is not None]

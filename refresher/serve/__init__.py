@@ -14,10 +14,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
-from refresher.api import Refresher
+from refresher.api import cache_to_serve
 from refresher.config import Config, load, state_directory
 from refresher.errors import ServiceError
-from refresher.observers.counters import Seat
+from refresher.observers.counters import CounterRow
 from refresher.security.admin_token import kept_token
 from refresher.security.redaction import Redactor
 from refresher.serve.logs import log_to_stderr
@@ -97,7 +97,7 @@ def serve_config(
             listening(url)
 
         if config.server.workers == 1:
-            cache = Refresher.from_toml(path, overrides=overrides, admin_token=token, read=config)
+            cache = cache_to_serve(path, config, overrides=overrides, admin_token=token)
             log_to_stderr(lambda text: cache.redact(known.redact(text)))
             server = make_server(Server, cache, config)
             server.listening = announce
@@ -110,7 +110,7 @@ def serve_config(
                 # Each is a service of one process, and has a share in this one's numbers.
                 overrides={**overrides, "server.workers": 1},
                 admin_token=token,
-                seat=Seat(number=0, workers=config.server.workers, directory=directory),
+                row=CounterRow(number=0, workers=config.server.workers, directory=directory),
                 search_path=search_path,
             )
             supervisor = Supervisor(

@@ -16,7 +16,7 @@ from typing import Any, Self
 
 import msgspec
 
-from refresher.observers.counters import Seat
+from refresher.observers.counters import CounterRow
 
 _PROGRAM = "refresher.serve.worker"
 _PATH = "PYTHONPATH"
@@ -35,7 +35,7 @@ class Assignment:
     overrides: Mapping[str, Any]
     admin_token: str | None = field(repr=False)
     """The token that the service made for itself; None where the configuration has one."""
-    seat: Seat
+    row: CounterRow
     search_path: tuple[str, ...]
     """Where Python is to look for modules: this package, wherever it was found, is one."""
     python_path: str | None = field(default_factory=lambda: os.environ.get(_PATH))
@@ -43,7 +43,7 @@ class Assignment:
 
     def at(self, number: int) -> Self:
         """The same for the worker of another number."""
-        return replace(self, seat=replace(self.seat, number=number))
+        return replace(self, row=replace(self.row, number=number))
 
 
 @dataclass(slots=True)

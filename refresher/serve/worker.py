@@ -17,7 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 
-from refresher.api import Refresher
+from refresher.api import cache_to_serve
 from refresher.config import load
 from refresher.errors import ConfigError
 from refresher.security.redaction import Redactor
@@ -49,15 +49,13 @@ def _serve(assignment: Assignment, channel: socket.socket, listener: socket.sock
         log_to_stderr(Redactor(filter(None, (token,))).redact)
         logger.error("the configuration cannot be used any more: %s", error)  # noqa: TRY400
         return 1
-    cache = Refresher.from_toml(
-        path, overrides=overrides, admin_token=token, read=config, seat=assignment.seat
-    )
+    cache = cache_to_serve(path, config, overrides=overrides, admin_token=token, row=assignment.row)
     known = Redactor({*config.secrets, *filter(None, (token,))})
     log_to_stderr(lambda text: cache.redact(known.redact(text)))
     server = make_server(WorkerServer, cache, config)
     server.listening = lambda: channel.send(LISTENS)
     server.take_signals()
-    arguments = (server, channel, assignment.seat.directory)
+    arguments = (server, channel, assignment.row.directory)
     threading.Thread(target=_obey, args=arguments, name="refresher orders", daemon=True).start()
     return run(server, listener)
 

@@ -22,7 +22,7 @@ from refresher.jobs.projection import World
 from refresher.jobs.scheduler import Scheduler
 from refresher.jobs.watchdog import Watchdog
 from refresher.model import Attempt, Confirmation, Record, Snapshot, Stage
-from refresher.observers.counters import Seat
+from refresher.observers.counters import CounterRow
 from refresher.observers.log import LogObserver
 from refresher.observers.metrics import Metrics
 from refresher.offload.pool import LARGE, WorkerPool
@@ -64,8 +64,8 @@ class Service:
     """Everything that runs between entry and exit; entered once.
 
     `load` reads the configuration, at entry and whenever a secret file has changed; `backend` is a
-    store to use instead of the one that is configured. `seat` is its place among the workers of an
-    instance; without one it counts alone.
+    store to use instead of the one that is configured. `row` is its row in the counters that the
+    workers of an instance share; without one it counts alone.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class Service:
         transport: httpx.AsyncBaseTransport | None = None,
         admin_token: str | None = None,
         frozen: Mapping[str, object] = MappingProxyType({}),
-        seat: Seat | None = None,
+        row: CounterRow | None = None,
     ) -> None:
         self.clock = ShiftedClock(clock)
         self.states = StateStore()
@@ -87,7 +87,7 @@ class Service:
         self._transport = transport
         self._admin_token = admin_token
         self._frozen = frozen
-        self._seat = seat
+        self._row = row
         self._redactor = Redactor(() if admin_token is None else (admin_token,))
         self._upstreams: dict[str, Upstream] = {}
         self._was_ready = False
@@ -99,7 +99,7 @@ class Service:
             self.config = await anyio.to_thread.run_sync(self._load)
             plans = self.config.jobs.values()
             upstreams = {plan.name: upstream_label(plan) for plan in plans}
-            self.metrics = Metrics(upstreams, self._seat)
+            self.metrics = Metrics(upstreams, self._row)
             self._let_in(self.config)
             stack.enter_context(redacted(self.redact))
             for name, table in self.config.upstreams.items():

@@ -8,13 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from refresher.errors import ServiceError
-from refresher.observers.counters import Seat, SharedCounters
+from refresher.observers.counters import CounterRow, SharedCounters
 
 SLOTS = ("a", "b", "c")
 
 
 def seated(directory: Path, number: int, slots: tuple[str, ...] = SLOTS) -> SharedCounters:
-    return SharedCounters(slots, Seat(number=number, workers=3, directory=directory))
+    return SharedCounters(slots, CounterRow(number=number, workers=3, directory=directory))
 
 
 def totals(board: SharedCounters) -> list[int]:
@@ -35,9 +35,9 @@ def test_another_process_sees_it_too(tmp_path: Path) -> None:
     board = seated(tmp_path, 0)
     board.own[0] += 1
     program = (
-        "import pathlib, sys; from refresher.observers.counters import SharedCounters, Seat\n"
-        "seat = Seat(number=1, workers=3, directory=pathlib.Path(sys.argv[1]))\n"
-        "board = SharedCounters(('a', 'b', 'c'), seat)\n"
+        "import pathlib, sys; from refresher.observers.counters import SharedCounters, CounterRow\n"
+        "row = CounterRow(number=1, workers=3, directory=pathlib.Path(sys.argv[1]))\n"
+        "board = SharedCounters(('a', 'b', 'c'), row)\n"
         "board.own[0] += 41; print(board.totals()[0])"
     )
     tree = str(Path(sys.modules["refresher"].__file__ or "").parent.parent)

@@ -8,7 +8,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from refresher.freshness import Policy
 from refresher.model import Attempt, Due, DueReason, Outcome
-from refresher.observers.counters import Seat
+from refresher.observers.counters import CounterRow
 from refresher.observers.exposition import CONTENT_TYPE
 from refresher.observers.metrics import Metrics
 from refresher.store.protocols import StoreOperation
@@ -55,9 +55,9 @@ def attempt(job: str, outcome: Outcome, duration: float = 0.2) -> Attempt:
 
 
 def observed(
-    shelf: Shelf, *attempts: Attempt, upstream: str = "up", seat: Seat | None = None
+    shelf: Shelf, *attempts: Attempt, upstream: str = "up", row: CounterRow | None = None
 ) -> Metrics:
-    metrics = Metrics({entry.record.job: upstream for entry in shelf.states}, seat)
+    metrics = Metrics({entry.record.job: upstream for entry in shelf.states}, row)
     for each in attempts:
         entry = shelf.states.get(each.job)
         assert entry is not None
@@ -258,7 +258,7 @@ def test_every_worker_shows_what_all_of_them_have_counted(tmp_path: Path) -> Non
         observed(
             shelf,
             attempt("rates", Outcome.CHANGED, 0.3),
-            seat=Seat(number=number, workers=3, directory=tmp_path),
+            row=CounterRow(number=number, workers=3, directory=tmp_path),
         )
         for number in (0, 2)
     )
@@ -281,8 +281,8 @@ def test_every_worker_shows_what_all_of_them_have_counted(tmp_path: Path) -> Non
 def test_a_worker_that_takes_the_place_of_another_counts_on(tmp_path: Path) -> None:
     shelf = Shelf()
     shelf.put()
-    seat = Seat(number=1, workers=2, directory=tmp_path)
+    row = CounterRow(number=1, workers=2, directory=tmp_path)
     for _ in range(2):
-        metrics = observed(shelf, attempt("rates", Outcome.FAILED), seat=seat)
+        metrics = observed(shelf, attempt("rates", Outcome.FAILED), row=row)
     scrape = Scrape(metrics, shelf)
     assert scrape.value("refresher_attempts_total", job="rates", outcome="failed") == 2
