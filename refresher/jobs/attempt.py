@@ -10,9 +10,9 @@ from refresher.jobs import quarantine
 from refresher.jobs.schedule import Retry, Schedule, due_after_attempt
 from refresher.model import Confirmation, Content, Definition, Quarantine, Snapshot, Stage, Stored
 from refresher.offload.pool import WorkerPool
-from refresher.offload.tasks import Refined, Refused, Verdict
+from refresher.offload.tasks import RefusedByGuard, SameAsServed, Verdict
 from refresher.payload import NotModified, Payload, Spooled
-from refresher.pipeline.representation import Representation
+from refresher.pipeline.representation import Representation, Servable
 from refresher.protocols import Source
 from refresher.store.ledger import Confirmed, Published, SetAside
 from refresher.store.store import Store
@@ -106,10 +106,10 @@ class Attempting:
             case _:
                 assert_never(answer)
         match verdict:
-            case None:
+            case SameAsServed():
                 found = Confirmed(confirmation=confirmation)
                 return Fruit(found=found, due=due, http_status=answer.http_status)
-            case Refined(content, ready):
+            case Servable(content, ready):
                 stored = self.store.stage(self.plan.name, content, ready.identity_etag)
                 return Fruit(
                     found=Published(stored=stored, confirmation=confirmation),
@@ -118,7 +118,7 @@ class Attempting:
                     content=content,
                     ready=ready,
                 )
-            case Refused(content, etag, reason):
+            case RefusedByGuard(content, etag, reason):
                 held = occasion.held
                 known = held is not None and held.stored.etag == etag
                 stored = (

@@ -18,7 +18,7 @@ from refresher.offload.parsed import Parsed, Texts
 from refresher.payload import Payload, Spool
 from refresher.pipeline import representation
 from refresher.pipeline.pages import Page, PageRule, read_page
-from refresher.pipeline.representation import Representation
+from refresher.pipeline.representation import Servable
 
 T_co = TypeVar("T_co", covariant=True)
 
@@ -27,24 +27,21 @@ _MOST_FILES = 2
 
 
 @dataclass(frozen=True, slots=True)
-class Refined:
-    """Content that passed every rule, and what readers get of it."""
-
-    content: Content
-    representation: Representation
+class SameAsServed:
+    """The content passed every rule and has the ETag of what is served."""
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
-    """Content that the guard refused, to be kept aside; nothing is made ready of it."""
+class RefusedByGuard:
+    """Content that passed every rule but the guard; a candidate for quarantine."""
 
     content: Content
     etag: str
     reason: str
 
 
-Verdict: TypeAlias = Refined | Refused | None
-"""What comes of an answer that is fit to serve but for the guard; None where it is served."""
+Verdict: TypeAlias = Servable | SameAsServed | RefusedByGuard
+"""What the rules say of an answer's content; where another rule refuses it, they raise."""
 
 
 class Task(Protocol[T_co]):
@@ -81,10 +78,10 @@ class Refining:
         except GuardRefused as refusal:
             content = refusal.content
             etag = representation.etag_of(content.body, content.content_type)
-            return Refused(content, etag, refusal.failure.message)
+            return RefusedByGuard(content, etag, refusal.failure.message)
         if representation.etag_of(content.body, content.content_type) == self.etag:
-            return None
-        return Refined(content, representation.prepare(content.body, content.content_type))
+            return SameAsServed()
+        return Servable(content, representation.prepare(content.body, content.content_type))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,7 +10,7 @@ from hashlib import sha256
 
 import brotli
 
-from refresher.model import Stored
+from refresher.model import Content, Stored
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -64,6 +64,14 @@ class Representation:
         """The same with one more form, or without it (for good) where it saves too little."""
         others = {} if coded is None else {coding: coded}
         return replace(self, coded={**self.coded, **others}, deferred=self.deferred - {coding})
+
+
+@dataclass(frozen=True, slots=True)
+class Servable:
+    """Content that passed every rule, and its representation: all that a swap needs."""
+
+    content: Content
+    representation: Representation
 
 
 def etag_of(body: bytes, content_type: str) -> str:

@@ -19,10 +19,11 @@ from refresher.jsontext import patch
 from refresher.jsontext.pointer import NotThere
 from refresher.model import Confirmation, Content, Definition, Format, Snapshot, Stage
 from refresher.offload.pool import WorkerPool
-from refresher.offload.tasks import Refined, Refining, Refused, Verdict
+from refresher.offload.tasks import Refining, RefusedByGuard, SameAsServed, Verdict
 from refresher.payload import Payload, Spooled
 from refresher.pipeline import GuardRules, Rules
 from refresher.pipeline.pages import PageRule, read_page
+from refresher.pipeline.representation import Servable
 from tests.offload.workers import (
     ENDLESS,
     LARGE_BODY,
@@ -113,7 +114,7 @@ async def test_a_large_page_that_cannot_be_read_is_refused_as_it_would_be_here(
 async def test_a_body_in_memory_that_stays_as_it_is_is_not_kept_twice(pool: WorkerPool) -> None:
     answer = in_memory(LARGE_BODY)
     refined = await pool.refine(answer, PLAIN, None)
-    assert isinstance(refined, Refined)
+    assert isinstance(refined, Servable)
     assert refined.content.body is answer.body
     assert refined.representation.identity is answer.body
 
@@ -121,20 +122,20 @@ async def test_a_body_in_memory_that_stays_as_it_is_is_not_kept_twice(pool: Work
 @pytest.mark.parametrize("body", [SMALL_BODY, LARGE_BODY])
 async def test_what_is_served_already_is_not_made_again(pool: WorkerPool, body: bytes) -> None:
     refined = await pool.refine(in_a_file(body), PLAIN, None)
-    assert isinstance(refined, Refined)
+    assert isinstance(refined, Servable)
     served = snapshot(refined)
-    assert await pool.refine(in_a_file(body), PLAIN, served) is None
-    assert await pool.refine(in_a_file(body + b" "), PLAIN, served) is not None
+    assert await pool.refine(in_a_file(body), PLAIN, served) == SameAsServed()
+    assert isinstance(await pool.refine(in_a_file(body + b" "), PLAIN, served), Servable)
 
 
 async def test_what_is_served_counts_for_the_guard(pool: WorkerPool) -> None:
     content = Content(body=b"[]", content_type="application/json", format=Format.JSON, items=10**9)
     first = await pool.refine(in_a_file(LARGE_BODY), PLAIN, None)
-    assert isinstance(first, Refined)
+    assert isinstance(first, Servable)
     served = snapshot(replace(first, content=content))
     rules = Rules(guard=GuardRules(max_shrink=0.5))
     refused = await pool.refine(in_a_file(LARGE_BODY), rules, served)
-    assert isinstance(refused, Refused)
+    assert isinstance(refused, RefusedByGuard)
     assert "1,000,000,000 items served" in refused.reason
 
 
@@ -143,7 +144,7 @@ async def test_what_the_guard_refuses_comes_back_whole_from_a_worker(
     pool: WorkerPool, make: Callable[[bytes], Payload | Spooled]
 ) -> None:
     refused = await pool.refine(make(LARGE_BODY), CROWDED, None)
-    assert isinstance(refused, Refused)
+    assert isinstance(refused, RefusedByGuard)
     assert refused == refined_here(LARGE_BODY, CROWDED)
     assert refused.content.body == LARGE_BODY
     assert refused.etag == (await pool.prepare(refused.content)).identity_etag
@@ -199,7 +200,7 @@ async def test_a_format_that_is_configured_counts_whatever_the_media_type_says(
 async def test_a_little_of_another_format_starts_no_process(
     pool: WorkerPool, content_type: str, body: bytes
 ) -> None:
-    assert await pool.refine(in_memory(body, content_type), PLAIN, None)
+    assert isinstance(await pool.refine(in_memory(body, content_type), PLAIN, None), Servable)
     assert not children()
 
 
@@ -208,7 +209,7 @@ async def test_what_is_made_ready_later_is_what_would_have_been_at_once(
     pool: WorkerPool, body: bytes
 ) -> None:
     refined = refined_here(body, PLAIN)
-    assert isinstance(refined, Refined)
+    assert isinstance(refined, Servable)
     assert await pool.prepare(refined.content) == refined.representation
 
 
@@ -279,7 +280,7 @@ async def test_what_is_given_up_before_it_began_takes_nobody_elses_worker(
         task.cancel()
     with anyio.fail_after(60):
         done = await asyncio.gather(*tasks, return_exceptions=True)
-    assert [isinstance(one, Refined) for one in done] == [True] * 4 + [False] * 4 + [True] * 4
+    assert [isinstance(one, Servable) for one in done] == [True] * 4 + [False] * 4 + [True] * 4
 
 
 async def test_there_are_only_so_many_workers(pool: WorkerPool) -> None:
@@ -433,7 +434,7 @@ def start(program: Path, executable: str) -> "subprocess.Popen[str]":
     )
 
 
-def snapshot(refined: Refined) -> Snapshot:
+def snapshot(refined: Servable) -> Snapshot:
     return Snapshot(
         job="rates",
         content=refined.content,
