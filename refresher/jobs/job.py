@@ -109,11 +109,11 @@ class Job:
 
     async def enter(self) -> bool:
         """Take up what the store knows of the job, all but the bytes; False: it knows nothing."""
-        is_known = self.world.store.enter(self.name, self.plan.definition)
+        is_known = self.world.store.register(self.name, self.plan.definition)
         if is_known:
             now, history = self._clock.now(), self.world.store.history
-            taken_up = partial(ledger.taken_up, now=now, history=history)
-            await self.world.store.adjust(self.name, taken_up)
+            republished = partial(ledger.republished, now=now, history=history)
+            await self.world.store.adjust(self.name, republished)
             await self.look_again()
         return is_known
 
@@ -345,8 +345,8 @@ class Job:
             return False  # the upstream has said 429 to another, or another process was quicker
         hurry, scheduled = self._hurry, self._standing.due
         on_schedule = quarantine.is_moment(scheduled, now)
-        hurried_at = None if hurry is None else hurry.at
-        grant = await self.world.store.acquire(self.name, hurried_at=hurried_at)
+        due_now_since = None if hurry is None else hurry.at
+        grant = await self.world.store.acquire(self.name, due_now_since=due_now_since)
         if grant is not None:
             self._hurry = None
             await self._attempt(grant, on_schedule=on_schedule)

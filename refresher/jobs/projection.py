@@ -94,7 +94,7 @@ class Reflection:
         """
         now = self.world.clock.now()
         lost = await self.world.store.adjust(
-            self.job, lambda known, key: ledger.bereft(known, key, version.version, now=now)
+            self.job, lambda known, key: ledger.current_lost(known, key, version.version, now=now)
         )
         return lost is not None
 

@@ -42,7 +42,6 @@ from refresher.service.upstreams import (
 )
 from refresher.sources.callable import payload_of
 from refresher.state import StateStore
-from refresher.store.backends.memory import MemoryStore
 from refresher.store.protocols import Backend
 from refresher.store.store import Retention, Store
 
@@ -111,7 +110,6 @@ class Service:
                 stack.enter_context(Watchdog())
             self.pool = await stack.enter_async_context(WorkerPool())
             backend = self._backend or build.backend_of(self.config)
-            self.store_lasts = not isinstance(backend, MemoryStore)
             self.store = Store(
                 backend,
                 clock=self.clock,

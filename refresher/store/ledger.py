@@ -37,7 +37,7 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     """How refreshing a job under one definition stands."""
 
     due: Due
-    """What the schedule says, whatever holds the job up or hurries it."""
+    """What the schedule says, regardless of holds and requests."""
     used_at: float
     """When a process last had to do with it."""
     since: float
@@ -162,11 +162,12 @@ def key_of(definition: Definition) -> str:
     return f"{definition.source}-{definition.rules}"
 
 
-def entered(ledger: Ledger, definition: Definition, *, now: float) -> Ledger:
-    """A process with this definition has started: it has a standing from now on.
+def with_definition(ledger: Ledger, definition: Definition, *, now: float) -> Ledger:
+    """The ledger with a standing for this definition; itself where it has one already.
 
-    Where only the rules have changed it begins with what is served under the old ones, whose
-    validators are not to be sent; where the source has changed, with nothing.
+    Where only the rules have changed, the new standing begins with what is served under the old
+    ones, without the revision: the next request must not be answered by "not modified". Where the
+    source has changed, it begins with nothing.
     """
     key = key_of(definition)
     if key in ledger.standings:
@@ -185,11 +186,11 @@ def entered(ledger: Ledger, definition: Definition, *, now: float) -> Ledger:
     return replace(ledger, standings={**ledger.standings, key: standing})
 
 
-def taken_up(ledger: Ledger, key: str, *, now: float, history: int) -> Ledger | None:
-    """The ledger with what is current above all versions of other definitions; None where it is.
+def republished(ledger: Ledger, key: str, *, now: float, history: int) -> Ledger | None:
+    """What is current under this definition, published once more as the newest version.
 
-    Who goes back to a configuration of before has its data again at once, and no reader sees the
-    version fall.
+    None where it is the newest already. So a process that goes back to an earlier configuration
+    serves the data of that at once, and no reader sees the version number fall.
     """
     standing = ledger.standings[key]
     current = ledger.version(standing.current)
@@ -230,14 +231,14 @@ def acquired(
     *,
     process: str,
     alive: Collection[str],
-    hurried_at: float | None,
+    due_now_since: float | None,
     now: float,
 ) -> Ledger | None:
     """A process begins an attempt; None where there is none to be made, or another makes it.
 
-    `alive` has the processes that are: whoever holds a lease and is not, has lost it. `hurried_at`
-    is since when the process wants an attempt whatever the schedule says, for it has started, or
-    has a new secret; one that anybody has begun since will do.
+    `alive` names the processes that are alive; the lease of any other is free. `due_now_since` is
+    since when the job is due whatever its schedule says, because the process has started or has
+    a new secret; None where it is not. An attempt that any process has begun since then will do.
     """
     standing = ledger.standings[key]
     if standing.holder not in {None, process} and standing.holder in alive:
@@ -247,8 +248,9 @@ def acquired(
             return None
         at, last = standing.due.at, standing.last_attempt
         is_due = at is not None and at <= now
-        is_hurried = hurried_at is not None and (last is None or last.started_at <= hurried_at)
-        if not is_due and not is_hurried:
+        if due_now_since is not None and (last is None or last.started_at <= due_now_since):
+            is_due = True
+        if not is_due:
             return None
     begun = replace(standing, fence=standing.fence + 1, holder=process, running_since=now)
     return with_standing(ledger, key, begun, now)
@@ -388,8 +390,8 @@ def without(ledger: Ledger, number: int) -> Ledger | None:
     return replace(ledger, versions=tuple(kept))
 
 
-def bereft(ledger: Ledger, key: str, number: int, *, now: float) -> Ledger | None:
-    """The bytes of the current version are nowhere: it is forgotten, and to be fetched anew.
+def current_lost(ledger: Ledger, key: str, number: int, *, now: float) -> Ledger | None:
+    """The bytes of the current version are lost: the job has none, and is due at once.
 
     None where another version is current by now.
     """

@@ -118,6 +118,11 @@ class Backend(Documents, Bodies, Presence, Protocol):
     folder, not permitted, written by a newer release) and nothing where it is merely away.
     """
 
+    @property
+    def persistent(self) -> bool:
+        """Whether what it holds outlives the processes that use it."""
+        ...
+
     async def __aenter__(self) -> Self: ...
 
     async def __aexit__(

@@ -152,6 +152,11 @@ class Store:
         """Whether this process goes on by itself, the store being away."""
         return self._link.detached
 
+    @property
+    def persistent(self) -> bool:
+        """Whether what is kept outlives this process."""
+        return self._link.backend.persistent
+
     def ledger(self, job: str) -> Ledger:
         """All that is known of a job."""
         return self._entered(job, self._jobs.get(job).document)
@@ -178,10 +183,10 @@ class Store:
         self._news.clear()
         return news
 
-    def enter(self, job: str, definition: Definition) -> bool:
-        """Keep a job of this process, and say whether anything is known of it.
+    def register(self, job: str, definition: Definition) -> bool:
+        """Add a job of this process; returns whether the store knows anything of it.
 
-        Nothing is written of it before it asks for something.
+        Nothing is written before the job asks for something.
         """
         self._definitions[job] = definition
         self._keys[job] = ledger.key_of(definition)
@@ -213,7 +218,7 @@ class Store:
         after = await self.adjust(job, asked)
         return None if after is None else after.standings[self._keys[job]].requested
 
-    async def acquire(self, job: str, *, hurried_at: float | None = None) -> Grant | None:
+    async def acquire(self, job: str, *, due_now_since: float | None = None) -> Grant | None:
         """Start an attempt; None where there is none to be made, or another process makes it."""
 
         def acquired(known: Ledger, key: str) -> Ledger | None:
@@ -222,7 +227,7 @@ class Store:
                 key,
                 process=self.process,
                 alive=self._alive_as_far_as_known(known.standings[key]),
-                hurried_at=hurried_at,
+                due_now_since=due_now_since,
                 now=self._clock.now(),
             )
 
@@ -496,7 +501,7 @@ class Store:
             return known
         before, entered = self._entries.get(job, (None, known))
         if before is not known:  # made once: until its first attempt a job is asked for it often
-            entered = ledger.entered(known, self._definitions[job], now=self._since)
+            entered = ledger.with_definition(known, self._definitions[job], now=self._since)
             self._entries[job] = known, entered
         return entered
 

@@ -37,7 +37,7 @@ class Endpoints:
                 service.jobs.get,
                 access=service.access,
                 lookups=lookups,
-                lasting=service.store_lasts,
+                lasting=service.store.persistent,
             ),
             clock=service.clock,
             codes=service.metrics.reads,

@@ -82,7 +82,7 @@ class Scene:
             self.observer,
             lambda text: text.replace(SECRET, "***"),
         )
-        self.store.enter(name, plan.definition)
+        self.store.register(name, plan.definition)
         return Job(plan, source, limiter or self.limiter(), world), source
 
     def entry(self, name: str = "rates") -> Entry:

@@ -76,7 +76,7 @@ def published(content: str, at: float, definition: Definition = ONE) -> Publishe
 def began(
     known: Ledger, *, by: str = "me", alive: frozenset[str] = frozenset({"me"}), at: float = 0.0
 ) -> Ledger | None:
-    return ledger.acquired(known, KEY, process=by, alive=alive, hurried_at=at, now=at)
+    return ledger.acquired(known, KEY, process=by, alive=alive, due_now_since=at, now=at)
 
 
 def attempted(
@@ -90,8 +90,10 @@ def attempted(
 ) -> Ledger:
     """A whole attempt by the only process."""
     key = key_of(definition)
-    known = ledger.entered(known, definition, now=at)
-    granted = ledger.acquired(known, key, process="me", alive={"me"}, hurried_at=math.inf, now=at)
+    known = ledger.with_definition(known, definition, now=at)
+    granted = ledger.acquired(
+        known, key, process="me", alive={"me"}, due_now_since=math.inf, now=at
+    )
     assert granted is not None
     fence = granted.standings[key].fence
     after = ledger.settled(

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from types import TracebackType
-from typing import Self
+from typing import ClassVar, Self
 
 from refresher.errors import StoreUnavailable
 from refresher.store.protocols import Beat, Change
@@ -53,6 +53,7 @@ class Place:
 class Handle:
     """One process's way to the store."""
 
+    persistent: ClassVar[bool] = True
     place: Place
     away: bool = False
     """Whether it answers nothing but that it is away."""

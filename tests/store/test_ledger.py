@@ -79,13 +79,13 @@ def test_history_keeps_what_is_current_under_any_definition() -> None:
 
 
 def test_a_lease_that_is_held_is_granted_to_nobody_else() -> None:
-    known = began(ledger.entered(Ledger(), ONE, now=0))
+    known = began(ledger.with_definition(Ledger(), ONE, now=0))
     assert known is not None
     assert began(known, by="other", alive=frozenset({"me", "other"})) is None
 
 
 def test_the_lease_of_a_dead_process_is_granted_to_another() -> None:
-    known = began(ledger.entered(Ledger(), ONE, now=0))
+    known = began(ledger.with_definition(Ledger(), ONE, now=0))
     assert known is not None
     taken = began(known, by="other", alive=frozenset({"other"}))
     assert taken is not None
@@ -94,7 +94,7 @@ def test_the_lease_of_a_dead_process_is_granted_to_another() -> None:
 
 @pytest.mark.parametrize("process", ["me", "other"])
 def test_a_settlement_under_an_old_fence_changes_nothing(process: str) -> None:
-    known = began(ledger.entered(Ledger(), ONE, now=0))
+    known = began(ledger.with_definition(Ledger(), ONE, now=0))
     assert known is not None
     old = known.standings[KEY].fence
     taken = began(known, by="other", alive=frozenset({"other"}))
@@ -104,7 +104,7 @@ def test_a_settlement_under_an_old_fence_changes_nothing(process: str) -> None:
 
 
 def test_a_settlement_of_a_process_without_the_lease_changes_nothing() -> None:
-    known = began(ledger.entered(Ledger(), ONE, now=0))
+    known = began(ledger.with_definition(Ledger(), ONE, now=0))
     assert known is not None
     fence = known.standings[KEY].fence
     same = settlement(published("x", 5), at=5)
@@ -117,29 +117,31 @@ def test_a_settlement_of_a_process_without_the_lease_changes_nothing() -> None:
 def test_nothing_is_begun_before_it_is_due() -> None:
     known = grown("a")
     assert (
-        ledger.acquired(known, KEY, process="me", alive={"me"}, hurried_at=None, now=50.0) is None
+        ledger.acquired(known, KEY, process="me", alive={"me"}, due_now_since=None, now=50.0)
+        is None
     )
-    assert ledger.acquired(known, KEY, process="me", alive={"me"}, hurried_at=None, now=101.0)
+    assert ledger.acquired(known, KEY, process="me", alive={"me"}, due_now_since=None, now=101.0)
 
 
 def test_what_one_process_has_begun_since_is_not_begun_again_in_a_hurry() -> None:
     known = attempted(Ledger(), published("a", 10), at=10)
-    assert ledger.acquired(known, KEY, process="b", alive={"b"}, hurried_at=9.0, now=11) is None
-    assert ledger.acquired(known, KEY, process="b", alive={"b"}, hurried_at=11.0, now=11)
+    assert ledger.acquired(known, KEY, process="b", alive={"b"}, due_now_since=9.0, now=11) is None
+    assert ledger.acquired(known, KEY, process="b", alive={"b"}, due_now_since=11.0, now=11)
 
 
 def test_a_paused_job_begins_what_was_asked_for_and_nothing_else() -> None:
     known = ledger.paused(grown("a"))
     assert (
-        ledger.acquired(known, KEY, process="a", alive={"a"}, hurried_at=math.inf, now=1e9) is None
+        ledger.acquired(known, KEY, process="a", alive={"a"}, due_now_since=math.inf, now=1e9)
+        is None
     )
     asked = ledger.requested(known, KEY, now=5)
-    assert ledger.acquired(asked, KEY, process="a", alive={"a"}, hurried_at=None, now=5)
+    assert ledger.acquired(asked, KEY, process="a", alive={"a"}, due_now_since=None, now=5)
     assert not ledger.resumed(known).paused
 
 
 def test_an_attempt_answers_what_was_asked_before_it_began_and_nothing_after() -> None:
-    known = ledger.requested(ledger.entered(Ledger(), ONE, now=0), KEY, now=0)
+    known = ledger.requested(ledger.with_definition(Ledger(), ONE, now=0), KEY, now=0)
     begun = began(known)
     assert begun is not None
     answers = begun.standings[KEY].requested
@@ -162,7 +164,7 @@ def test_an_attempt_answers_what_was_asked_before_it_began_and_nothing_after() -
 
 
 def test_another_source_begins_with_nothing_and_the_old_data_is_history() -> None:
-    known = ledger.entered(grown("a"), OTHER_SOURCE, now=5)
+    known = ledger.with_definition(grown("a"), OTHER_SOURCE, now=5)
     standing = known.standings[key_of(OTHER_SOURCE)]
     assert (standing.current, standing.confirmation) == (None, None)
     assert standing.due == Due(5, DueReason.STARTUP)
@@ -170,12 +172,12 @@ def test_another_source_begins_with_nothing_and_the_old_data_is_history() -> Non
 
 
 def test_other_rules_begin_with_what_is_served_at_once_and_without_validators() -> None:
-    known = ledger.entered(grown("a", "b"), OTHER_RULES, now=5)
+    known = ledger.with_definition(grown("a", "b"), OTHER_RULES, now=5)
     standing = known.standings[key_of(OTHER_RULES)]
     assert standing.current == 2
     assert standing.due == Due(5, DueReason.DEFINITION)
     assert standing.confirmation == replace(confirmation(2.0), revision=None)
-    assert ledger.entered(known, OTHER_RULES, now=9) is known
+    assert ledger.with_definition(known, OTHER_RULES, now=9) is known
 
 
 def test_two_definitions_never_overwrite_each_others_current_version() -> None:
@@ -202,7 +204,7 @@ def test_what_another_definition_has_published_already_is_no_new_version() -> No
 
 
 def test_a_definition_unused_for_a_day_is_forgotten() -> None:
-    known = ledger.entered(grown("a"), OTHER_SOURCE, now=5)
+    known = ledger.with_definition(grown("a"), OTHER_SOURCE, now=5)
     known = attempted(known, Nothing(), at=80_000.0)
     assert len(known.standings) == 2
     known = attempted(known, Nothing(), at=90_000.0)
@@ -323,8 +325,8 @@ def test_what_is_current_is_never_evicted_and_nothing_is_evicted_twice() -> None
 
 def test_a_version_whose_bytes_are_gone_is_forgotten_and_due_at_once() -> None:
     known = grown("a", "b")
-    assert ledger.bereft(known, KEY, 1, now=50) is None
-    after = ledger.bereft(known, KEY, 2, now=50)
+    assert ledger.current_lost(known, KEY, 1, now=50) is None
+    after = ledger.current_lost(known, KEY, 2, now=50)
     assert after is not None
     assert numbers(after) == [1]
     assert after.standings[KEY].current is None
@@ -342,7 +344,7 @@ def test_no_due_moment_and_no_hold_is_further_away_than_it_can_be() -> None:
 
 def test_a_ledger_reads_as_it_was_written() -> None:
     known = attempted(ledger.forced(grown("a", "b"), KEY, now=2), aside("c", 3), at=3)
-    known = ledger.entered(ledger.paused(known), OTHER_RULES, now=4)
+    known = ledger.with_definition(ledger.paused(known), OTHER_RULES, now=4)
     assert ledger.decoded(ledger.encoded(known)) == known
 
 
@@ -406,7 +408,7 @@ class Sharing(RuleBasedStateMachine):
     def known(self, process: Process) -> Ledger:
         """What it goes by: the store, or its own."""
         known = process.known if process.known is not None else self.store
-        return ledger.entered(known or Ledger(), ONE, now=900.0)
+        return ledger.with_definition(known or Ledger(), ONE, now=900.0)
 
     def keep(self, process: Process, after: Ledger) -> None:
         before = self.known(process)
@@ -445,7 +447,7 @@ class Sharing(RuleBasedStateMachine):
             KEY,
             process=name,
             alive=alive,
-            hurried_at=math.inf,
+            due_now_since=math.inf,
             now=self.now,
         )
         if after is not None:

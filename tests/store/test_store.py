@@ -70,14 +70,14 @@ class Member:
             turned=lambda: self.turns.append(self.store.detached),
         )
         for job in self.jobs:
-            self.store.enter(job, self.definition)
+            self.store.register(job, self.definition)
 
     def _served(self, job: str, etag: str) -> bytes | None:
         body = self.served.get(job)
         return body if body is not None and etag_of(body, JSON) == etag else None
 
     async def begin(self, job: str = "a") -> Grant | None:
-        return await self.store.acquire(job, hurried_at=self.clock.now())
+        return await self.store.acquire(job, due_now_since=self.clock.now())
 
     def confirmation(self) -> Confirmation:
         return Confirmation(
@@ -688,7 +688,7 @@ async def test_processes_go_by_the_time_of_their_store() -> None:
     place, clock = Place(), FakeClock()
     shifted = ShiftedClock(clock)
     store = Store(Clocked(place), clock=shifted)
-    store.enter("a", DEFINITION)
+    store.register("a", DEFINITION)
     async with store:
         assert shifted.now() == START + 60
         assert store.standing("a").due == Due(START + 60, DueReason.STARTUP)
@@ -711,7 +711,7 @@ async def test_whatever_a_store_raises_the_process_goes_on(
     place, clock = Place(), FakeClock()
     handle = Broken(place)
     store = Store(handle, clock=ShiftedClock(clock))
-    store.enter("a", DEFINITION)
+    store.register("a", DEFINITION)
     async with store:
         handle.healthy = False
         await clock.advance(3)
@@ -756,5 +756,5 @@ async def test_entering_a_job_tells_whether_anything_is_known_of_it() -> None:
     backend, definition = MemoryStore(), Definition("source", "rules")
     for is_known in (False, True):
         async with Store(backend, clock=ShiftedClock(FakeClock())) as store:
-            assert store.enter("rates", definition) is is_known
+            assert store.register("rates", definition) is is_known
             await store.request("rates")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import takewhile
 from types import TracebackType
-from typing import Self
+from typing import ClassVar, Self
 from uuid import uuid4
 
 from refresher.errors import StoreUnavailable
@@ -23,6 +23,7 @@ class MemoryStore:
     Several services of a process may be entered with one of it, in one event loop.
     """
 
+    persistent: ClassVar[bool] = False
     _id: str = field(default_factory=lambda: uuid4().hex)
     _last: int = 0
     _documents: dict[str, Change] = field(default_factory=dict)

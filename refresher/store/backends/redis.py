@@ -55,6 +55,8 @@ class RedisStore:
         ServiceError: redis-py is not installed, or the URL is none of a server.
     """
 
+    persistent = True
+
     def __init__(self, url: str, *, prefix: str) -> None:
         try:
             from refresher.store.backends import redis_connection  # noqa: PLC0415  an extra, and slow to import

@@ -12,6 +12,8 @@ from refresher.store.protocols import Backend, Beat, Change
 class FailingStore:
     """Another store, as long as it is not `away`; then every question to it fails at once."""
 
+    persistent = True
+
     def __init__(self, inner: Backend | None = None) -> None:
         self.inner = inner or MemoryStore()
         self.away = False

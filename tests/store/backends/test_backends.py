@@ -289,3 +289,14 @@ async def test_a_store_can_be_entered_again(backend: Opening) -> None:
         async with store, backend() as other:
             await other.beat("other")
             assert await store.write(f"job/{n}", b"", after=0)
+
+
+async def test_what_a_persistent_store_holds_outlives_who_has_it_open(
+    backend: Opening,
+) -> None:
+    async with backend() as store:
+        await written(store, "job/a", b"1")
+    assert store.persistent == (not isinstance(store, MemoryStore))
+    if store.persistent:
+        async with backend() as reopened:
+            assert [change.key for change in await reopened.changes(0)] == ["job/a"]

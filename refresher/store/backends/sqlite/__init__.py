@@ -39,6 +39,8 @@ class SqliteStore:
     numbers of one store mean nothing in the next.
     """
 
+    persistent = True
+
     def __init__(self, path: Path) -> None:
         self._place = Place(path.absolute())
         self._stage = Stage()
