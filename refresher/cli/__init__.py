@@ -25,7 +25,7 @@ _FAILED, _WRONG = 1, 2
 _EXAMPLES = """\b
 Examples:
   refresher demo               see it all at work; needs no network
-  refresher init               write a config.toml to start from
+  refresher init               write a config.toml to start from; or init my.toml
   refresher check              what will run, or all that is wrong
   refresher try rates -v       one attempt of one job, told step by step
   refresher serve              keep every job fresh and serve it
@@ -242,7 +242,8 @@ def init(
 ) -> None:
     """Write a commented configuration to start from.
 
-    A file that is there stays as it is.
+    Where there is a config.toml already, name another file: refresher init my.toml. No file is
+    overwritten, and no folder is made.
     """
     from refresher.cli.starter import write_starter
 

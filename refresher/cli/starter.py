@@ -1,5 +1,6 @@
 """`refresher init`: a commented configuration to start from."""
 
+import os
 from importlib.resources import files
 from pathlib import Path
 from shlex import quote
@@ -8,7 +9,7 @@ from refresher.errors import ServiceError
 
 
 def write_starter(path: Path) -> str:
-    """Write the configuration; the answer says what to do next.
+    """Write the configuration, in a folder that exists; return what to do next, for a person.
 
     Raises:
         ServiceError: something is there already, or nothing can be written there.
@@ -19,11 +20,13 @@ def write_starter(path: Path) -> str:
             file.write(text)
     except FileExistsError as error:
         raise ServiceError(
-            f"{path} is there already and stays as it is; name another file: refresher init PATH"
+            f"{path} is there already and stays as it is; name another file, "
+            "as in: refresher init my.toml"
         ) from error
     except OSError as error:
         raise ServiceError(f"cannot write {path}: {error.strerror}") from error
-    option = "" if path == Path("config.toml") else f" --config {quote(str(path))}"
+    is_default = path == Path("config.toml") and not os.environ.get("REFRESHER_CONFIG")
+    option = "" if is_default else f" --config {quote(str(path))}"
     return f"""{path} is written. See what will run, make one attempt, then serve it:
 
   refresher check{option}

@@ -110,8 +110,15 @@ def test_init_writes_what_check_accepts(tmp_path: Path) -> None:
 def test_init_writes_where_it_is_told_and_says_how_to_go_on(tmp_path: Path) -> None:
     written = refresher("init", "my own.toml", folder=tmp_path)
     assert written.status == 0
-    assert "refresher check --config 'my own.toml'" in written.out
+    option = "--config 'my own.toml'"
+    for step in (f"check {option}", f"try quakes -v {option}", f"serve {option}"):
+        assert f"  refresher {step}\n" in written.out
     assert refresher("check", "--config", "my own.toml", folder=tmp_path).status == 0
+
+
+def test_what_init_says_is_of_its_file_whatever_the_variable_names(tmp_path: Path) -> None:
+    written = refresher("init", folder=tmp_path, REFRESHER_CONFIG="other.toml")
+    assert "  refresher serve --config config.toml\n" in written.out
 
 
 def test_init_never_overwrites(tmp_path: Path) -> None:
@@ -119,7 +126,8 @@ def test_init_never_overwrites(tmp_path: Path) -> None:
     ended = refresher("init", folder=tmp_path)
     assert (ended.status, ended.out) == (1, "")
     assert len(ended.err.splitlines()) == 1
-    assert "config.toml" in ended.err
+    assert "config.toml is there already" in ended.err
+    assert "refresher init my.toml" in ended.err
     assert path.read_text() == "mine"
 
 
@@ -127,3 +135,4 @@ def test_init_says_when_it_cannot_write(tmp_path: Path) -> None:
     ended = refresher("init", "nowhere/config.toml", folder=tmp_path)
     assert (ended.status, ended.out) == (1, "")
     assert "nowhere/config.toml" in ended.err
+    assert list(tmp_path.iterdir()) == []
