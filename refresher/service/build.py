@@ -6,14 +6,13 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
-from typing import TypeVar, assert_never
+from typing import TypeVar
 
 from refresher import freshness
 from refresher.config import (
     Config,
     JobConfig,
     JobPlan,
-    models,
     state_directory,
 )
 from refresher.config.lines import locate
@@ -28,19 +27,7 @@ from refresher.service.upstreams import Upstream, auth_of, client_of, site_of
 from refresher.sources.callable import CallableSource, check_signature, import_callable
 from refresher.sources.file import FileSource
 from refresher.sources.http import Exchange, HttpRequest, HttpSource
-from refresher.sources.pages import (
-    Cursor,
-    LinkHeader,
-    NextUrl,
-    Offset,
-    PagedSource,
-    PageNumber,
-    PageRead,
-    PageReader,
-    Pagination,
-    Style,
-    read_here,
-)
+from refresher.sources.pages import PagedSource, PageRead, PageReader, read_here
 from refresher.store.backends.memory import MemoryStore
 from refresher.store.backends.redis import RedisStore
 from refresher.store.backends.sqlite import SqliteStore
@@ -210,7 +197,9 @@ def source_of(
             return source
         return PagedSource(
             source,
-            _pagination(job.paginate, job),
+            job.paginate,
+            format_rule=job.format,
+            duplicate_keys=job.guard.duplicate_keys,
             read=read_page,
             on_page=on_page,
             spool_from=spool_from,
@@ -219,32 +208,6 @@ def source_of(
         return FileSource(job.file, max_bytes=job.max_bytes, now=now)
     client = client_of(job, upstream, config)
     return CallableSource(_function(job), max_bytes=job.max_bytes, client=client, now=now)
-
-
-def _pagination(given: models.Paginate, job: JobConfig) -> Pagination:
-    style: Style
-    match given:
-        case models.LinkHeaderPages():
-            style = LinkHeader()
-        case models.NextUrlPages(path=path):
-            style = NextUrl(path)
-        case models.CursorPages(path=path, param=param):
-            style = Cursor(path, param)
-        case models.OffsetPages(param=param, limit_param=str(limit_param), limit=int(limit)):
-            style = Offset(param, (limit_param, limit))
-        case models.OffsetPages(param=param):
-            style = Offset(param, None)
-        case models.NumberedPages(param=param, start=start):
-            style = PageNumber(param, start)
-        case _:
-            assert_never(given)
-    return Pagination(
-        style=style,
-        items=given.items,
-        max_pages=given.max_pages,
-        format=job.format,
-        duplicate_keys=job.guard.duplicate_keys,
-    )
 
 
 def _headers(job: JobConfig) -> dict[str, str]:

@@ -9,7 +9,7 @@ are of the body, and a 304 need not repeat the link that has come to be there si
 """
 
 import math
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias, assert_never
@@ -17,6 +17,14 @@ from typing import Literal, TypeAlias, assert_never
 import anyio.to_thread
 import httpx
 
+from refresher.config.models import (
+    CursorPages,
+    LinkHeaderPages,
+    NextUrlPages,
+    NumberedPages,
+    OffsetPages,
+    Paginate,
+)
 from refresher.errors import RefreshFailed
 from refresher.fields.links import next_link
 from refresher.model import Failure, Stage
@@ -33,63 +41,8 @@ _SMALL = 64 * 1024
 """Bytes of a page that the loop reads, or copies, before a thread would have been handed them."""
 
 
-@dataclass(frozen=True, slots=True)
-class LinkHeader:
-    """The next page is a link in the head of each (RFC 8288)."""
-
-
-@dataclass(frozen=True, slots=True)
-class NextUrl:
-    """The next page's URL stands in each, until it is null, absent or empty."""
-
-    path: str
-    """A JMESPath expression."""
-
-
-@dataclass(frozen=True, slots=True)
-class Cursor:
-    """Each page has what asks for the next one as `param`, until it is null, absent or empty."""
-
-    path: str
-    """A JMESPath expression."""
-    param: str
-
-
-@dataclass(frozen=True, slots=True)
-class Offset:
-    """A page begins after as many items as have come, until one is empty."""
-
-    param: str
-    limit: tuple[str, int] | None
-    """The parameter that asks for that many items a page."""
-
-
-@dataclass(frozen=True, slots=True)
-class PageNumber:
-    """Pages are counted from `start`, until one is empty."""
-
-    param: str
-    start: int
-
-
-Style = LinkHeader | NextUrl | Cursor | Offset | PageNumber
-
 PageReader: TypeAlias = Callable[[Payload | Spooled, PageRule], Awaitable[Page]]
 """Finds in a page what it brings, and leaves it to its owner; raises `RefreshFailed`."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pagination:
-    """How an upstream cuts its data into pages."""
-
-    style: Style
-    items: str
-    """The JMESPath expression of the array of items in a page."""
-    max_pages: int
-    """The most that are asked for; an empty one that ends them is one of them."""
-    format: FormatRule = "auto"
-    duplicate_keys: Literal["accept", "reject"] = "accept"
-    """Whether an object of a page may have a key twice."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,30 +71,31 @@ async def read_here(answer: Payload | Spooled, rule: PageRule) -> Page:
 class PagedSource:
     """Fetches page after page, and makes one JSON array of their items, in order.
 
-    An array of `spool_from` bytes and more is put into a file.
+    Pages are read by `format_rule` and `duplicate_keys`, as of the job and its guard. An array of
+    `spool_from` bytes and more is put into a file.
     """
 
     def __init__(
         self,
         source: HttpSource,
-        pagination: Pagination,
+        paginate: Paginate,
         *,
+        format_rule: FormatRule = "auto",
+        duplicate_keys: Literal["accept", "reject"] = "accept",
         read: PageReader = read_here,
         on_page: Callable[[PageRead], None] | None = None,
         spool_from: int | None = None,
     ) -> None:
         self._source = source
-        self._pagination = pagination
-        self._style = pagination.style
+        self._paginate = paginate
         self._read = read
         self._on_page = on_page
         self._spool_from = spool_from
-        path = self._style.path if isinstance(self._style, NextUrl | Cursor) else None
         self._rule = PageRule(
-            format=pagination.format,
-            items=pagination.items,
-            path=path,
-            duplicate_keys=pagination.duplicate_keys,
+            format=format_rule,
+            items=paginate.items,
+            path=paginate.path if isinstance(paginate, NextUrlPages | CursorPages) else None,
+            duplicate_keys=duplicate_keys,
         )
 
     async def fetch(self, since: str | None) -> Payload | Spooled | NotModified:
@@ -168,7 +122,7 @@ class PagedSource:
         home = None
         taken = items = 0
         fresh = math.inf
-        for number in range(1, self._pagination.max_pages + 1):
+        for number in range(1, self._paginate.max_pages + 1):
             with _on_page(number):
                 answer = await self._source.ask(hop, since, reach, taken=taken)
                 if isinstance(answer, NotModified):
@@ -220,38 +174,38 @@ class PagedSource:
 
     @property
     def _conditional(self) -> bool:
-        return not isinstance(self._style, LinkHeader)
+        return not isinstance(self._paginate, LinkHeaderPages)
 
     def _first(self) -> Hop:
         """The request for the first page."""
-        match self._style:
-            case Offset(param, limit):
-                return self._with(param, 0, limit)
-            case PageNumber(param, start):
-                return self._with(param, start)
+        match self._paginate:
+            case OffsetPages() as offset:
+                return self._with({**_limit(offset), offset.param: 0})
+            case NumberedPages(param=param, start=start):
+                return self._with({param: start})
             case _:
                 return self._source.start
 
     def _following(self, answer: Answer, page: Page, number: int, items: int) -> Hop | None:
         """The request for the page after this one; None where this is the last."""
-        match self._style:
-            case LinkHeader():
+        match self._paginate:
+            case LinkHeaderPages():
                 return _onward(answer.hop, _linked(answer))
-            case NextUrl():
+            case NextUrlPages():
                 return _onward(answer.hop, page.following)
-            case Cursor(param=param):
-                return None if page.following is None else self._with(param, page.following)
-            case Offset(param, limit):
-                return self._with(param, items, limit) if page.count else None
-            case PageNumber(param, start):
-                return self._with(param, start + number) if page.count else None
+            case CursorPages(param=param):
+                return None if page.following is None else self._with({param: page.following})
+            case OffsetPages() as offset:
+                return self._with({**_limit(offset), offset.param: items}) if page.count else None
+            case NumberedPages(param=param, start=start):
+                return self._with({param: start + number}) if page.count else None
             case _:
-                assert_never(self._style)
+                assert_never(self._paginate)
 
-    def _with(self, param: str, value: str | int, limit: tuple[str, int] | None = None) -> Hop:
+    def _with(self, params: Mapping[str, str | int]) -> Hop:
         """The configured request with these parameters in place of those of the same names."""
         url = self._source.start.url
-        for name, given in filter(None, (limit, (param, value))):
+        for name, given in params.items():
             try:
                 url = with_param(url, name, str(given))
             except httpx.InvalidURL as error:
@@ -274,6 +228,15 @@ async def _join(array: Gathering, page: Page, *, first: bool) -> None:
         array.write(page.items)
     else:  # a copy holds up no thread but its own
         await anyio.to_thread.run_sync(array.write, page.items)
+
+
+def _limit(offset: OffsetPages) -> dict[str, str | int]:
+    """The parameter that asks for so many items a page, where one is configured."""
+    match offset:
+        case OffsetPages(limit_param=str(name), limit=int(count)):
+            return {name: count}
+        case _:
+            return {}
 
 
 def _linked(answer: Answer) -> str | None:

@@ -4,25 +4,25 @@ import gzip
 import json
 from collections.abc import Callable
 from contextlib import closing
+from dataclasses import replace
 from urllib.parse import parse_qs, urlsplit
 
 import httpx
 import pytest
 
+from refresher.config.models import (
+    CursorPages,
+    LinkHeaderPages,
+    NextUrlPages,
+    NumberedPages,
+    OffsetPages,
+    Paginate,
+)
 from refresher.model import Stage
 from refresher.payload import NotModified, Payload, Spooled
 from refresher.pipeline.pages import Page, PageRule
 from refresher.sources import HttpRequest, HttpSource, PagedSource, PageRead
-from refresher.sources.pages import (
-    Cursor,
-    LinkHeader,
-    NextUrl,
-    Offset,
-    PageNumber,
-    Pagination,
-    Style,
-    read_here,
-)
+from refresher.sources.pages import read_here
 from refresher.upstream.auth import BearerAuth, QueryAuth
 from refresher.upstream.urls import origin_of
 from tests.faults import (
@@ -39,16 +39,17 @@ from tests.faults import (
 from tests.offload.workers import open_files
 from tests.sources.fetching import not_modified, payload, refusal
 
-NEXT = NextUrl("next")
-CURSOR = Cursor("next", "after")
-OFFSET = Offset("skip", ("take", 2))
-PAGE = PageNumber("page", 1)
+LINKED = LinkHeaderPages()
+NEXT = NextUrlPages(path="next")
+CURSOR = CursorPages(path="next", param="after")
+OFFSET = OffsetPages(param="skip", limit_param="take", limit=2)
+PAGE = NumberedPages(param="page")
 
 
 def paged(
     client: httpx.AsyncClient,
     request: HttpRequest | str,
-    style: Style,
+    paginate: Paginate,
     *,
     items: str = "items",
     max_pages: int = 100,
@@ -56,9 +57,9 @@ def paged(
     spool_from: int | None = None,
 ) -> PagedSource:
     request = HttpRequest(url=request) if isinstance(request, str) else request
-    pagination = Pagination(style=style, items=items, max_pages=max_pages)
+    paginate = replace(paginate, items=items, max_pages=max_pages)
     source = HttpSource(request, client=client, spool_from=spool_from)
-    return PagedSource(source, pagination, on_page=on_page, spool_from=spool_from)
+    return PagedSource(source, paginate, on_page=on_page, spool_from=spool_from)
 
 
 def with_items(*items: object, following: object = None) -> Answer:
@@ -126,15 +127,15 @@ class TestAllPages:
 
         read_by_us: list[int] = []
         url = upstream.script("/x", with_items(1, following="x?1"), with_items(2))
-        pagination = Pagination(style=NEXT, items="items", max_pages=9)
+        paginate = replace(NEXT, items="items", max_pages=9)
         source = HttpSource(HttpRequest(url=url), client=client)
-        found = await payload(PagedSource(source, pagination, read=read))
+        found = await payload(PagedSource(source, paginate, read=read))
         assert (found.body, len(read_by_us)) == (b"[1,2]", 2)
 
     @pytest.mark.parametrize("style", [CURSOR, OFFSET, PAGE])
     @pytest.mark.parametrize("count", [0, 1, 2, 5, 6])
     async def test_are_one_array_in_order(
-        self, style: Style, count: int, upstream: FaultServer, client: httpx.AsyncClient
+        self, style: Paginate, count: int, upstream: FaultServer, client: httpx.AsyncClient
     ) -> None:
         url = upstream.script("/x", shelf(count))
         found = await payload(paged(client, url, style))
@@ -150,7 +151,7 @@ class TestAllPages:
             linked(b'["\\u00e4"\t,2]', '</x?1>; rel="prev"'),
         ]
         url = upstream.script("/x", *pages)
-        found = await payload(paged(client, url, LinkHeader(), items="@"))
+        found = await payload(paged(client, url, LINKED, items="@"))
         assert found.body == b'[{"n": 1.10, "n": 12345678901234567890},"\\u00e4"\t,2]'
         assert targets(upstream) == ["/x", "/x?2", "/x?3"]
 
@@ -181,7 +182,7 @@ class TestAllPages:
             json_answer(b"[2]", {"Cache-Control": last}),
         ]
         url = upstream.script("/x", *pages)
-        found = await payload(paged(client, url, LinkHeader(), items="@"))
+        found = await payload(paged(client, url, LINKED, items="@"))
         assert found.fresh_for == fresh_for
 
     async def test_may_be_large_and_coded(
@@ -284,9 +285,9 @@ class TestTheNextPage:
             "file:///etc/passwd",
         ],
     )
-    @pytest.mark.parametrize("style", [NEXT, LinkHeader()])
+    @pytest.mark.parametrize("style", [NEXT, LINKED])
     async def test_of_another_origin_is_not_asked_for(
-        self, style: Style, following: str, upstream: FaultServer, client: httpx.AsyncClient
+        self, style: Paginate, following: str, upstream: FaultServer, client: httpx.AsyncClient
     ) -> None:
         body = json.dumps({"items": [], "next": following}).encode()
         url = upstream.script("/x", linked(body, f"<{following}>; rel=next"))
@@ -330,7 +331,7 @@ class TestTheNextPage:
 
     @pytest.mark.parametrize("style", [NEXT, CURSOR, PAGE])
     async def test_may_not_be_redirected_to_another_origin(
-        self, style: Style, upstream: FaultServer, client: httpx.AsyncClient
+        self, style: Paginate, upstream: FaultServer, client: httpx.AsyncClient
     ) -> None:
         async with serving() as other:
             other.script("/y", with_items(2))
@@ -387,7 +388,7 @@ class TestTheNextPage:
         self, upstream: FaultServer, client: httpx.AsyncClient
     ) -> None:
         url = upstream.script("/x", linked(b"[1]", "/x?2; rel=next"))
-        failed = await refusal(paged(client, url, LinkHeader(), items="@"))
+        failed = await refusal(paged(client, url, LINKED, items="@"))
         assert failed.failure.stage is Stage.BODY
         assert "the Link header cannot be read" in str(failed)
 
@@ -395,7 +396,7 @@ class TestTheNextPage:
 class TestABound:
     @pytest.mark.parametrize("style", [CURSOR, OFFSET, PAGE])
     async def test_on_the_pages_is_kept_and_makes_no_half_snapshot(
-        self, style: Style, upstream: FaultServer, client: httpx.AsyncClient
+        self, style: Paginate, upstream: FaultServer, client: httpx.AsyncClient
     ) -> None:
         url = upstream.script("/x", shelf(1000))
         failed = await refusal(paged(client, url, style, max_pages=3))
@@ -405,7 +406,7 @@ class TestABound:
 
     @pytest.mark.parametrize(("style", "pages"), [(CURSOR, 3), (OFFSET, 4), (PAGE, 4)])
     async def test_on_the_pages_may_be_met_exactly(
-        self, style: Style, pages: int, upstream: FaultServer, client: httpx.AsyncClient
+        self, style: Paginate, pages: int, upstream: FaultServer, client: httpx.AsyncClient
     ) -> None:
         url = upstream.script("/x", shelf(6))
         found = await payload(paged(client, url, style, max_pages=pages))
@@ -527,7 +528,7 @@ class TestAConditionalRequest:
 
     @pytest.mark.parametrize("style", [NEXT, CURSOR])
     async def test_is_made_where_one_page_was_all(
-        self, style: Style, upstream: FaultServer, client: httpx.AsyncClient
+        self, style: Paginate, upstream: FaultServer, client: httpx.AsyncClient
     ) -> None:
         source = paged(client, upstream.script("/x", self.respond), style)
         first = await payload(source)
@@ -561,7 +562,7 @@ class TestAConditionalRequest:
     async def test_is_not_made_for_links_that_a_304_need_not_repeat(
         self, upstream: FaultServer, client: httpx.AsyncClient
     ) -> None:
-        source = paged(client, upstream.script("/x", self.respond), LinkHeader())
+        source = paged(client, upstream.script("/x", self.respond), LINKED)
         assert (await payload(source)).revision is None
         one_page = await payload(paged(client, upstream.url("/x"), NEXT))
         assert not isinstance(await source.fetch(one_page.revision), NotModified)
