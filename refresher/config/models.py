@@ -3,6 +3,7 @@
 The docstrings below the keys are what an editor shows: `json_schema` takes them up.
 """
 
+from base64 import b64encode
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
@@ -93,6 +94,11 @@ class BearerAuth:
     type: Literal["bearer"] = "bearer"
     token: v.Visible = field(repr=False)
 
+    @property
+    def header(self) -> tuple[str, str]:
+        """The header field that a request has it in (RFC 6750, section 2.1)."""
+        return "Authorization", f"Bearer {self.token}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BasicAuth:
@@ -104,6 +110,12 @@ class BasicAuth:
     username: v.UserName
     password: v.Password = field(repr=False)
 
+    @property
+    def header(self) -> tuple[str, str]:
+        """The header field that a request has them in, as UTF-8 (RFC 7617, section 2.1)."""
+        pair = b64encode(f"{self.username}:{self.password}".encode()).decode("ascii")
+        return "Authorization", f"Basic {pair}"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HeaderAuth:
@@ -114,6 +126,11 @@ class HeaderAuth:
     type: Literal["header"] = "header"
     name: v.FieldName
     value: v.Credential = field(repr=False)
+
+    @property
+    def header(self) -> tuple[str, str]:
+        """The header field that a request has it in."""
+        return self.name, self.value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -42,7 +42,7 @@ class Upstream:
     clock: Clock
     learn: Callable[[str], object]
     """Is told the secrets that come up while it is in use."""
-    tokens: dict[oauth2.ClientCredentials, oauth2.TokenSource] = field(default_factory=dict)
+    tokens: dict[models.OAuth2Auth, oauth2.TokenSource] = field(default_factory=dict)
 
     def held_for(self, seconds: float) -> None:
         """Let no job ask before so many seconds are over."""
@@ -174,34 +174,27 @@ async def _heed(response: httpx.Response, *, origin: Origin, upstream: Upstream)
 
 def auth_of(given: models.Auth, origin: Origin, upstream: Upstream) -> httpx.Auth | None:
     """The credentials as httpx adds them to requests to `origin`; None where there are none."""
-    shown: httpx.Auth | None
+    applied: httpx.Auth | None
     match given:
         case models.NoAuth():
-            shown = None
-        case models.BearerAuth(token=token):
-            shown = auth.BearerAuth(origin, token)
-        case models.BasicAuth(username=username, password=password):
-            shown = auth.BasicAuth(origin, username, password)
-        case models.HeaderAuth(name=name, value=value):
-            shown = auth.HeaderAuth(origin, name, value)
-        case models.QueryAuth(name=name, value=value):
-            shown = auth.QueryAuth(origin, name, value)
+            applied = None
+        case models.BearerAuth() | models.BasicAuth() | models.HeaderAuth():
+            applied = auth.OriginHeader(origin, given)
+        case models.QueryAuth():
+            applied = auth.OriginParameter(origin, given)
         case models.OAuth2Auth():
-            shown = oauth2.OAuth2Auth(origin, _tokens(given, upstream))
+            applied = oauth2.TokenAuth(origin, _tokens(given, upstream))
         case models.CustomAuth(auth=custom):
-            shown = auth.BoundAuth(origin, cast("httpx.Auth", custom))
+            applied = auth.OriginAuth(origin, cast("httpx.Auth", custom))
         case _:
             assert_never(given)
-    return shown
+    return applied
 
 
 def _tokens(given: models.OAuth2Auth, upstream: Upstream) -> oauth2.TokenSource:
     """The one token source for all jobs of the upstream that have the same credentials."""
-    credentials = oauth2.ClientCredentials(
-        given.token_url, given.client_id, given.client_secret, given.scope, given.audience
-    )
-    if credentials not in upstream.tokens:
-        upstream.tokens[credentials] = oauth2.TokenSource(
-            credentials, client=upstream.client, now=upstream.clock.now, learn=upstream.learn
+    if given not in upstream.tokens:
+        upstream.tokens[given] = oauth2.TokenSource(
+            given, client=upstream.client, now=upstream.clock.now, learn=upstream.learn
         )
-    return upstream.tokens[credentials]
+    return upstream.tokens[given]

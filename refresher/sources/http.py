@@ -9,6 +9,7 @@ from typing import cast
 
 import httpx
 
+from refresher.config.models import BasicAuth
 from refresher.errors import RefreshFailed
 from refresher.fields.cache_control import fresh_for
 from refresher.fields.rate_limits import exhausted_for
@@ -16,7 +17,7 @@ from refresher.model import Stage
 from refresher.payload import NotModified, Payload, Spooled, answer_of
 from refresher.sources.validators import Validators
 from refresher.upstream.addresses import EXTENSION, ForbiddenAddress, Reach
-from refresher.upstream.auth import BasicAuth
+from refresher.upstream.auth import OriginHeader
 from refresher.upstream.body import read_body
 from refresher.upstream.failures import broken_body, causes, no_answer, status_failure
 from refresher.upstream.headers import plain_fields, utf8_fields
@@ -283,7 +284,8 @@ class HttpSource:
 def _auth_of(url: httpx.URL) -> httpx.Auth:
     if not url.userinfo:
         return _NO_AUTH
-    return BasicAuth(origin_of(url), url.username, url.password)
+    credentials = BasicAuth(username=url.username, password=url.password)
+    return OriginHeader(origin_of(url), credentials)
 
 
 @lru_cache(maxsize=64)

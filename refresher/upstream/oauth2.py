@@ -14,6 +14,7 @@ from urllib.parse import quote_plus
 
 import httpx
 
+from refresher.config.models import OAuth2Auth
 from refresher.errors import RefreshFailed
 from refresher.model import Stage
 from refresher.security.excerpts import clipped
@@ -36,18 +37,7 @@ _SAID, _TYPE = 200, 40
 
 
 @dataclass(frozen=True, slots=True)
-class ClientCredentials:
-    """What a token is asked for with."""
-
-    token_url: str
-    client_id: str
-    client_secret: str = field(repr=False)
-    scope: str | None = None
-    audience: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Token:
+class AccessToken:
     """An access token, and how long it is good; instants in seconds since the epoch."""
 
     value: str = field(repr=False)
@@ -72,7 +62,7 @@ class TokenSource:
 
     def __init__(
         self,
-        credentials: ClientCredentials,
+        credentials: OAuth2Auth,
         *,
         client: httpx.AsyncClient,
         now: Callable[[], float],
@@ -83,7 +73,7 @@ class TokenSource:
         self._now = now
         self._learn = learn
         self._lock = asyncio.Lock()
-        self._token: Token | None = None
+        self._token: AccessToken | None = None
         self._failure: RefreshFailed | None = None
         self._failed_until = 0.0
 
@@ -101,13 +91,13 @@ class TokenSource:
         async with self._lock:  # who has waited finds what the first one fetched, or met
             return (self._usable(refused) or await self._fetched()).value
 
-    def _usable(self, refused: str | None) -> Token | None:
+    def _usable(self, refused: str | None) -> AccessToken | None:
         token = self._token
         if token is None or token.value == refused or self._now() >= token.expires_at:
             return None
         return token
 
-    async def _renewed(self, token: Token) -> Token:
+    async def _renewed(self, token: AccessToken) -> AccessToken:
         """A new token in place of one that is still good, which nobody else waits for."""
         life = (token.expires_at - token.issued_at) * _TRIED_EVERY
         # First: should this try hang, others go on with what there is.
@@ -117,7 +107,7 @@ class TokenSource:
         except RefreshFailed:
             return token
 
-    async def _fetched(self) -> Token:
+    async def _fetched(self) -> AccessToken:
         if self._failure is not None and self._now() < self._failed_until:
             raise self._told(self._failure)
         try:
@@ -139,7 +129,7 @@ class TokenSource:
             retry_after=left,
         )
 
-    async def _fetch(self) -> Token:
+    async def _fetch(self) -> AccessToken:
         asked_at = self._now()
         try:
             token = _token_in(await self._answer(), asked_at)
@@ -199,7 +189,7 @@ class TokenSource:
         )
 
 
-class OAuth2Auth(httpx.Auth):
+class TokenAuth(httpx.Auth):
     """Shows a token to one origin as a bearer; where that is refused, a new one, once."""
 
     def __init__(self, origin: Origin, tokens: TokenSource) -> None:
@@ -246,7 +236,7 @@ async def _body_of(response: httpx.Response) -> bytes:
         raise broken_body(error, http_status=response.status_code) from error
 
 
-def _token_in(body: bytes, asked_at: float) -> Token:
+def _token_in(body: bytes, asked_at: float) -> AccessToken:
     """The token of a successful answer (RFC 6749, section 5.1)."""
     match _json(body):
         case {"token_type": str(kind)} if kind.lower() != "bearer":
@@ -255,7 +245,7 @@ def _token_in(body: bytes, asked_at: float) -> Token:
             raise RefreshFailed(Stage.DECODE, message)
         case {"access_token": str(value), **rest} if _TOKEN.fullmatch(value):
             life = _seconds(rest.get("expires_in"))
-            return Token(value, asked_at, asked_at + life * _RENEWED_AT, asked_at + life)
+            return AccessToken(value, asked_at, asked_at + life * _RENEWED_AT, asked_at + life)
         case {"access_token": _}:
             raise RefreshFailed(Stage.DECODE, "its access_token is not one word of visible ASCII")
         case dict():

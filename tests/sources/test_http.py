@@ -8,11 +8,12 @@ from collections.abc import Mapping
 import httpx
 import pytest
 
+from refresher.config.models import BearerAuth, QueryAuth
 from refresher.errors import RefreshFailed
 from refresher.model import Stage
 from refresher.payload import Spooled
 from refresher.sources import Exchange, HttpRequest, HttpSource
-from refresher.upstream.auth import BearerAuth, QueryAuth
+from refresher.upstream.auth import OriginHeader, OriginParameter
 from refresher.upstream.client import open_client
 from refresher.upstream.urls import origin_of
 from tests.faults import (
@@ -150,7 +151,7 @@ class TestARequest:
                 params={"base": "EUR", "to": ["USD", "CHF"]},
                 headers={"X-Name": "Zoë", "User-Agent": "mine/1", "Content-Type": "text/plain"},
                 content=b"hello",
-                auth=BearerAuth(origin_of(httpx.URL(url)), "token"),
+                auth=OriginHeader(origin_of(httpx.URL(url)), BearerAuth(token="token")),
             ),
             client=client,
         )
@@ -628,7 +629,7 @@ class TestARedirect:
             method="POST",
             content=b"body",
             headers={"X-Key": "SECRET"},
-            auth=QueryAuth(origin_of(httpx.URL(url)), "key", "SECRET"),
+            auth=OriginParameter(origin_of(httpx.URL(url)), QueryAuth(name="key", value="SECRET")),
         )
         assert (await payload(HttpSource(request, client=client))).body == b"[1]"
         last = upstream.requests[1]
@@ -648,7 +649,7 @@ class TestARedirect:
                 method="POST",
                 content=b"SECRET",
                 headers={"X-Key": "SECRET", "Cookie": "id=SECRET", "User-Agent": "SECRET"},
-                auth=BearerAuth(origin_of(httpx.URL(url)), "SECRET"),
+                auth=OriginHeader(origin_of(httpx.URL(url)), BearerAuth(token="SECRET")),
             )
             assert (await payload(HttpSource(request, client=client))).body == b"[1]"
             assert b"SECRET" in upstream.requests[0].raw

@@ -11,19 +11,21 @@ import httpx
 import pytest
 
 from refresher.config.models import (
+    BearerAuth,
     CursorPages,
     LinkHeaderPages,
     NextUrlPages,
     NumberedPages,
     OffsetPages,
     Paginate,
+    QueryAuth,
 )
 from refresher.model import Stage
 from refresher.payload import NotModified, Payload, Spooled
 from refresher.pipeline.pages import Page, PageRule
 from refresher.sources import HttpRequest, HttpSource, PagedSource, PageRead
 from refresher.sources.pages import read_here
-from refresher.upstream.auth import BearerAuth, QueryAuth
+from refresher.upstream.auth import OriginHeader, OriginParameter
 from refresher.upstream.urls import origin_of
 from tests.faults import (
     HANG_UP,
@@ -205,7 +207,7 @@ class TestAllPages:
             params={"sort": "id"},
             headers={"X-Key": "1"},
             content=b"{}",
-            auth=BearerAuth(origin_of(httpx.URL(url)), "token"),
+            auth=OriginHeader(origin_of(httpx.URL(url)), BearerAuth(token="token")),
         )
         await payload(paged(client, request, CURSOR))
         assert targets(upstream) == [
@@ -269,7 +271,8 @@ class TestTheNextPage:
             return with_items(number, following=onward)
 
         url = upstream.script("/x", respond)
-        request = HttpRequest(url=url, auth=QueryAuth(origin_of(httpx.URL(url)), "key", "a b"))
+        auth = OriginParameter(origin_of(httpx.URL(url)), QueryAuth(name="key", value="a b"))
+        request = HttpRequest(url=url, auth=auth)
         await payload(paged(client, request, NEXT))
         assert targets(upstream) == ["/x?key=a+b", "/x?key=a+b&p=1", "/x?key=a+b&p=1&p=2"]
 
@@ -323,7 +326,7 @@ class TestTheNextPage:
             request = HttpRequest(
                 url=url,
                 headers={"X-Key": "SECRET"},
-                auth=BearerAuth(origin_of(httpx.URL(url)), "SECRET"),
+                auth=OriginHeader(origin_of(httpx.URL(url)), BearerAuth(token="SECRET")),
             )
             assert (await payload(paged(client, request, NEXT))).body == b"[1,2]"
             assert targets(other) == ["/x", "/y"]

@@ -3,17 +3,20 @@ from base64 import b64decode
 import httpx
 import pytest
 
-from refresher.upstream.auth import BasicAuth, BearerAuth, HeaderAuth, QueryAuth
+from refresher.config.models import BasicAuth, BearerAuth, HeaderAuth, QueryAuth
+from refresher.upstream.auth import OriginHeader, OriginParameter
 from refresher.upstream.urls import origin_of
 
 URL = "https://api.example/rates?sig=a%2Cb+c&sig=2"
 ORIGIN = origin_of(httpx.URL(URL))
 KINDS = [
-    BearerAuth(ORIGIN, "SECRET"),
-    BasicAuth(ORIGIN, "SECRET", "SECRET"),
-    HeaderAuth(ORIGIN, "X-Key", "SECRET"),
-    QueryAuth(ORIGIN, "key", "SECRET"),
+    OriginHeader(ORIGIN, BearerAuth(token="SECRET")),
+    OriginHeader(ORIGIN, BasicAuth(username="SECRET", password="SECRET")),
+    OriginHeader(ORIGIN, HeaderAuth(name="X-Key", value="SECRET")),
+    OriginParameter(ORIGIN, QueryAuth(name="key", value="SECRET")),
 ]
+
+KEY = OriginParameter(ORIGIN, QueryAuth(name="key", value="v"))
 
 
 def applied(auth: httpx.Auth, url: str = URL) -> httpx.Request:
@@ -21,38 +24,37 @@ def applied(auth: httpx.Auth, url: str = URL) -> httpx.Request:
 
 
 def test_bearer_is_the_token_in_authorization() -> None:
-    request = applied(BearerAuth(ORIGIN, "abc"))
+    request = applied(OriginHeader(ORIGIN, BearerAuth(token="abc")))
     assert request.headers["Authorization"] == "Bearer abc"
 
 
 def test_basic_is_utf8() -> None:
-    scheme, _, pair = (
-        applied(BasicAuth(ORIGIN, "jörg", "p:ä")).headers["Authorization"].partition(" ")
-    )
+    request = applied(OriginHeader(ORIGIN, BasicAuth(username="jörg", password="p:ä")))
+    scheme, _, pair = request.headers["Authorization"].partition(" ")
     assert (scheme, b64decode(pair).decode()) == ("Basic", "jörg:p:ä")
 
 
 def test_header_replaces_a_header_of_that_name() -> None:
     request = httpx.Request("GET", URL, headers={"x-key": "old"})
-    next(HeaderAuth(ORIGIN, "X-Key", "näw").auth_flow(request))
+    next(OriginHeader(ORIGIN, HeaderAuth(name="X-Key", value="näw")).auth_flow(request))
     assert [value for name, value in request.headers.raw if name.lower() == b"x-key"] == [
         "näw".encode()
     ]
 
 
 def test_query_adds_a_parameter_and_leaves_the_rest_as_it_is_written() -> None:
-    request = applied(QueryAuth(ORIGIN, "key", "a&b=c"))
+    request = applied(OriginParameter(ORIGIN, QueryAuth(name="key", value="a&b=c")))
     assert request.url.raw_path == b"/rates?sig=a%2Cb+c&sig=2&key=a%26b%3Dc"
 
 
 def test_query_is_the_whole_query_where_there_was_none() -> None:
-    request = applied(QueryAuth(ORIGIN, "key", "v"), "https://api.example/rates")
+    request = applied(KEY, "https://api.example/rates")
     assert request.url.raw_path == b"/rates?key=v"
 
 
 def test_a_query_secret_that_is_there_already_is_not_added_again() -> None:
     for query in ("key=v", "a=1&key=w&key=v"):
-        request = applied(QueryAuth(ORIGIN, "key", "v"), f"https://api.example/rates?{query}")
+        request = applied(KEY, f"https://api.example/rates?{query}")
         assert request.url.query == query.encode()
 
 

@@ -10,10 +10,11 @@ import anyio
 import httpx
 import pytest
 
+from refresher.config.models import OAuth2Auth
 from refresher.errors import RefreshFailed
 from refresher.model import Stage
 from refresher.upstream.client import open_client
-from refresher.upstream.oauth2 import ClientCredentials, OAuth2Auth, TokenSource
+from refresher.upstream.oauth2 import TokenAuth, TokenSource
 from refresher.upstream.urls import origin_of
 from tests.fakes import FakeClock
 from tests.faults import (
@@ -43,10 +44,10 @@ class Bench:
     clock: FakeClock = field(default_factory=FakeClock)
     learned: list[str] = field(default_factory=list)
 
-    def tokens(self, *answers: Script, url: str | None = None, **more: str) -> TokenSource:
+    def tokens(self, *answers: Script, url: str | None = None) -> TokenSource:
         token_url = url or self.upstream.script("/token", *answers)
         return TokenSource(
-            ClientCredentials(token_url, "me", "s3cret", **more),
+            OAuth2Auth(token_url=token_url, client_id="me", client_secret="s3cret"),
             client=self.client,
             now=self.clock.now,
             learn=self.learned.append,
@@ -54,7 +55,7 @@ class Bench:
 
     async def get(self, tokens: TokenSource, path: str = "/data") -> httpx.Response:
         url = self.upstream.url(path)
-        return await self.client.get(url, auth=OAuth2Auth(origin_of(httpx.URL(url)), tokens))
+        return await self.client.get(url, auth=TokenAuth(origin_of(httpx.URL(url)), tokens))
 
     def asked(self, path: str) -> list[Request]:
         return [request for request in self.upstream.requests if request.target == path]
@@ -93,7 +94,13 @@ async def refusal(tokens: TokenSource) -> RefreshFailed:
 async def test_a_token_is_asked_for_as_the_rfc_says(bench: Bench) -> None:
     bench.upstream.script("/token", issue("t1"))
     tokens = TokenSource(
-        ClientCredentials(bench.upstream.url("/token"), "m:e", "s+ ä", "read write", "https://api"),
+        OAuth2Auth(
+            token_url=bench.upstream.url("/token"),
+            client_id="m:e",
+            client_secret="s+ ä",
+            scope="read write",
+            audience="https://api",
+        ),
         client=bench.client,
         now=bench.clock.now,
         learn=bench.learned.append,
@@ -248,7 +255,7 @@ async def test_a_body_that_cannot_be_sent_twice_is_not(bench: Bench) -> None:
 
     tokens = bench.tokens(issue("t1"), issue("t2"))
     url = bench.upstream.script("/data", wanting("t2"))
-    auth = OAuth2Auth(origin_of(httpx.URL(url)), tokens)
+    auth = TokenAuth(origin_of(httpx.URL(url)), tokens)
     found = await bench.client.post(
         url, content=parts(), headers={"Content-Length": "1"}, auth=auth
     )
@@ -257,7 +264,7 @@ async def test_a_body_that_cannot_be_sent_twice_is_not(bench: Bench) -> None:
 
 async def test_another_origin_gets_no_token(bench: Bench) -> None:
     tokens = bench.tokens(issue("t1"))
-    auth = OAuth2Auth(("https", "api.example", 443), tokens)
+    auth = TokenAuth(("https", "api.example", 443), tokens)
     await bench.client.get(bench.upstream.url("/data"), auth=auth)
     [request] = bench.upstream.requests
     assert request.header("authorization") is None
@@ -343,4 +350,6 @@ async def test_a_coded_answer_is_read(bench: Bench) -> None:
 
 
 def test_no_repr_shows_a_secret() -> None:
-    assert "s3cret" not in repr(ClientCredentials("https://idp.example/token", "me", "s3cret"))
+    assert "s3cret" not in repr(
+        OAuth2Auth(token_url="https://idp.example/token", client_id="me", client_secret="s3cret")
+    )
