@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import ClassVar, TypeAlias
 
 
 class Outcome(StrEnum):
@@ -112,15 +113,6 @@ class Confirmation:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Candidate:
-    """Content that passed every rule and asks to become the job's snapshot."""
-
-    content: Content
-    etag: str
-    confirmation: Confirmation
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Stored:
     """Content that a store keeps: what is known of it, and the name of its bytes there."""
 
@@ -204,6 +196,56 @@ class Failure:
 
     stage: Stage
     message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changed:
+    """The result of an attempt that found content to publish."""
+
+    outcome: ClassVar[Outcome] = Outcome.CHANGED
+    failure: ClassVar[None] = None
+    stored: Stored
+    confirmation: Confirmation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unchanged:
+    """The result of an attempt that confirmed what is served."""
+
+    outcome: ClassVar[Outcome] = Outcome.UNCHANGED
+    failure: ClassVar[None] = None
+    confirmation: Confirmation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quarantined:
+    """The result of an attempt whose content the guard refused."""
+
+    outcome: ClassVar[Outcome] = Outcome.REJECTED
+    quarantine: Quarantine
+
+    @property
+    def failure(self) -> Failure:
+        """The guard's reason."""
+        return Failure(Stage.GUARD, self.quarantine.reason)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Failed:
+    """The result of an attempt without a complete answer, or whose content another rule refused."""
+
+    failure: Failure
+    missed: bool = False
+    """Whether a scheduled moment has passed without the candidate: its count begins anew."""
+
+    @property
+    def outcome(self) -> Outcome:
+        """`rejected` where there was a complete answer, else `failed`."""
+        return self.failure.stage.outcome
+
+
+Result: TypeAlias = Changed | Unchanged | Quarantined | Failed
+"""What an attempt comes to; settling the attempt writes it into the job's ledger."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,13 +8,23 @@ from refresher import freshness, pipeline
 from refresher.errors import RefreshFailed, StoreUnavailable
 from refresher.jobs import quarantine
 from refresher.jobs.schedule import Retry, Schedule, due_after_attempt
-from refresher.model import Confirmation, Content, Definition, Quarantine, Snapshot, Stage, Stored
+from refresher.model import (
+    Changed,
+    Confirmation,
+    Content,
+    Definition,
+    Quarantine,
+    Quarantined,
+    Snapshot,
+    Stage,
+    Stored,
+    Unchanged,
+)
 from refresher.offload.pool import WorkerPool
 from refresher.offload.tasks import RefusedByGuard, SameAsServed, Verdict
 from refresher.payload import NotModified, Payload, Spooled
 from refresher.pipeline.representation import Representation, Servable
 from refresher.protocols import Source
-from refresher.store.ledger import Confirmed, Published, SetAside
 from refresher.store.store import Store
 
 
@@ -60,7 +70,7 @@ class Occasion:
 class Fruit:
     """What comes of an attempt that was answered."""
 
-    found: Published | Confirmed | SetAside
+    result: Changed | Unchanged | Quarantined
     due: float
     """The next scheduled moment, as of the check."""
     http_status: int | None
@@ -107,12 +117,12 @@ class Attempting:
                 assert_never(answer)
         match verdict:
             case SameAsServed():
-                found = Confirmed(confirmation=confirmation)
-                return Fruit(found=found, due=due, http_status=answer.http_status)
+                result = Unchanged(confirmation=confirmation)
+                return Fruit(result=result, due=due, http_status=answer.http_status)
             case Servable(content, ready):
                 stored = self.store.stage(self.plan.name, content, ready.identity_etag)
                 return Fruit(
-                    found=Published(stored=stored, confirmation=confirmation),
+                    result=Changed(stored=stored, confirmation=confirmation),
                     due=due,
                     http_status=answer.http_status,
                     content=content,
@@ -141,8 +151,8 @@ class Attempting:
         if occasion.served is None:
             message = "the source says that nothing changed, but there is nothing yet"
             raise RefreshFailed(Stage.STATUS, message, http_status=answer.http_status)
-        found = Confirmed(confirmation=confirmation)
-        return Fruit(found=found, due=due, http_status=answer.http_status)
+        result = Unchanged(confirmation=confirmation)
+        return Fruit(result=result, due=due, http_status=answer.http_status)
 
     def _aside(
         self, occasion: Occasion, stored: Stored, confirmation: Confirmation, reason: str
@@ -166,11 +176,11 @@ class Attempting:
     ) -> Fruit:
         """The candidate in quarantine, or published when it has come often enough."""
         if not quarantine.is_accepted(aside, self.plan.accept_after):
-            return Fruit(found=SetAside(quarantine=aside), due=due, http_status=http_status)
+            return Fruit(result=Quarantined(quarantine=aside), due=due, http_status=http_status)
         if content is None:
             content = await self._candidate(aside.stored, http_status)
         return Fruit(
-            found=Published(stored=aside.stored, confirmation=aside.confirmation),
+            result=Changed(stored=aside.stored, confirmation=aside.confirmation),
             due=due,
             http_status=http_status,
             content=content,

@@ -25,14 +25,17 @@ from refresher.jobs.schedule import held_until, next_due
 from refresher.jobs.waiters import Requests
 from refresher.model import (
     Attempt,
+    Changed,
     Content,
     Due,
     DueReason,
-    Failure,
-    Outcome,
+    Failed,
+    Quarantined,
     Record,
+    Result,
     Stage,
     State,
+    Unchanged,
     Version,
 )
 from refresher.pipeline.representation import Representation
@@ -40,11 +43,7 @@ from refresher.protocols import Grant, Source
 from refresher.state import Entry
 from refresher.store import ledger
 from refresher.store.ledger import (
-    Confirmed,
     Ledger,
-    Nothing,
-    Published,
-    SetAside,
     Settlement,
     Standing,
 )
@@ -391,17 +390,17 @@ class Job:
     async def _succeed(self, running: "_Running", fruit: Fruit) -> None:
         now = self._clock.now()
         due = Due(max(fruit.due, self.plan.due_after(running.started, now)), DueReason.SCHEDULE)
-        match fruit.found:
-            case SetAside(quarantine=aside):
-                trouble = RefreshFailed(Stage.GUARD, aside.reason, http_status=fruit.http_status)
-                await self._fail(running, trouble, fruit.found)
-            case Published():
-                await self._settle(running, fruit.found, Outcome.CHANGED, due, fruit=fruit)
-            case Confirmed():
-                await self._settle(running, fruit.found, Outcome.UNCHANGED, due, fruit=fruit)
+        match fruit.result:
+            case Quarantined() as result:
+                trouble = RefreshFailed(
+                    Stage.GUARD, result.quarantine.reason, http_status=fruit.http_status
+                )
+                await self._fail(running, trouble, result)
+            case Changed() | Unchanged() as result:
+                await self._settle(running, result, due, fruit=fruit)
 
     async def _fail(
-        self, running: "_Running", trouble: RefreshFailed, aside: SetAside | None = None
+        self, running: "_Running", trouble: RefreshFailed, aside: Quarantined | None = None
     ) -> None:
         now = self._clock.now()
         scheduled = self.plan.due_after(running.started, now)
@@ -420,39 +419,35 @@ class Job:
         failure = replace(trouble.failure, message=self.world.redact(trouble.failure.message))
         await self._settle(
             running,
-            aside or Nothing(went_without=missed),
-            failure.stage.outcome,
+            aside or Failed(failure=failure, missed=missed),
             due,
             held=until,
             http_status=trouble.http_status,
-            failure=failure,
         )
 
     async def _settle(
         self,
         running: "_Running",
-        found: Published | Confirmed | SetAside | Nothing,
-        outcome: Outcome,
+        result: Result,
         due: Due,
         *,
         held: float = 0.0,
         http_status: int | None = None,
-        failure: Failure | None = None,
         fruit: Fruit | None = None,
     ) -> None:
         """Write down what the attempt comes to, then let readers have it."""
         before, now = self.record, self._clock.now()
         fresh = state_of(before, self.plan.freshness, now) is State.FRESH
         settlement = Settlement(
-            found=found,
+            result=result,
             attempt=Attempt(
                 job=self.name,
                 started_at=running.started,
                 duration=now - running.started,
-                outcome=outcome,
+                outcome=result.outcome,
                 version=None,
                 http_status=http_status if fruit is None else fruit.http_status,
-                failure=failure,
+                failure=result.failure,
             ),
             due=due,
             held_until=held,

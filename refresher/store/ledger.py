@@ -18,13 +18,18 @@ from msgspec.structs import replace
 
 from refresher.model import (
     Attempt,
+    Changed,
     Confirmation,
     Counts,
     Definition,
     Due,
     DueReason,
+    Failed,
     Quarantine,
+    Quarantined,
+    Result,
     Stored,
+    Unchanged,
     Version,
 )
 
@@ -94,40 +99,10 @@ class Ledger(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Published:
-    """An attempt brought new content."""
-
-    stored: Stored
-    confirmation: Confirmation
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Confirmed:
-    """An attempt confirmed what is served."""
-
-    confirmation: Confirmation
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SetAside:
-    """An attempt brought content that the guard refused."""
-
-    quarantine: Quarantine
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Nothing:
-    """An attempt brought nothing, but for what the failure says."""
-
-    went_without: bool = False
-    """Whether a due moment is over without the candidate in quarantine: its row begins anew."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Settlement:
-    """What an attempt comes to."""
+    """How an attempt ended, and what follows from it."""
 
-    found: Published | Confirmed | SetAside | Nothing
+    result: Result
     attempt: Attempt
     """Without the version, which is issued with the settlement."""
     due: Due
@@ -275,18 +250,18 @@ def settled(
     if (standing.fence, standing.holder) != (fence, process):
         return None
     now = settlement.ended
-    match settlement.found:
-        case Published(stored=stored, confirmation=confirmation):
+    match settlement.result:
+        case Changed(stored=stored, confirmation=confirmation):
             at = confirmation.checked_at
             ledger, version = _published(ledger, standing, stored, now=at, served=served)
             standing = _renewed(standing, confirmation, version, settlement.fresh_since)
-        case Confirmed(confirmation=confirmation):
+        case Unchanged(confirmation=confirmation):
             standing = _renewed(standing, confirmation, standing.current, settlement.fresh_since)
-        case SetAside(quarantine=quarantine):
+        case Quarantined(quarantine=quarantine):
             standing = replace(_failed(standing, now), quarantine=quarantine)
-        case Nothing(went_without=went_without):
+        case Failed(missed=missed):
             standing = _failed(standing, now)
-            if went_without and standing.quarantine is not None:
+            if missed and standing.quarantine is not None:
                 begun_anew = dataclasses.replace(standing.quarantine, seen=0)
                 standing = replace(standing, quarantine=begun_anew)
     attempt = dataclasses.replace(settlement.attempt, version=standing.current)

@@ -4,24 +4,26 @@ import math
 
 from refresher.model import (
     Attempt,
+    Changed,
     Confirmation,
     Definition,
     Due,
     DueReason,
+    Failed,
+    Failure,
     Format,
-    Outcome,
+    Result,
+    Stage,
     Stored,
 )
 from refresher.store import ledger
 from refresher.store.ledger import (
-    Confirmed,
     Ledger,
-    Nothing,
-    Published,
-    SetAside,
     Settlement,
     key_of,
 )
+
+FAILED = Failed(failure=Failure(Stage.CONNECT, "refused"))
 
 ONE = Definition("source", "rules")
 OTHER_RULES = Definition("source", "other rules")
@@ -45,22 +47,14 @@ def confirmation(at: float, definition: Definition = ONE) -> Confirmation:
 
 
 def settlement(
-    found: Published | Confirmed | SetAside | Nothing,
+    result: Result,
     *,
     at: float,
     answers: int = 0,
 ) -> Settlement:
-    outcomes = {
-        Published: Outcome.CHANGED,
-        Confirmed: Outcome.UNCHANGED,
-        SetAside: Outcome.REJECTED,
-        Nothing: Outcome.FAILED,
-    }
     return Settlement(
-        found=found,
-        attempt=Attempt(
-            job="a", started_at=at, duration=0.0, outcome=outcomes[type(found)], version=None
-        ),
+        result=result,
+        attempt=Attempt(job="a", started_at=at, duration=0.0, outcome=result.outcome, version=None),
         due=Due(at + 100.0, DueReason.SCHEDULE),
         held_until=0.0,
         answers=answers,
@@ -69,8 +63,8 @@ def settlement(
     )
 
 
-def published(content: str, at: float, definition: Definition = ONE) -> Published:
-    return Published(stored=stored(content), confirmation=confirmation(at, definition))
+def published(content: str, at: float, definition: Definition = ONE) -> Changed:
+    return Changed(stored=stored(content), confirmation=confirmation(at, definition))
 
 
 def began(
@@ -81,7 +75,7 @@ def began(
 
 def attempted(
     known: Ledger,
-    found: Published | Confirmed | SetAside | Nothing,
+    result: Result,
     *,
     at: float,
     definition: Definition = ONE,
@@ -100,7 +94,7 @@ def attempted(
         granted,
         key,
         fence,
-        settlement(found, at=at, answers=granted.standings[key].requested),
+        settlement(result, at=at, answers=granted.standings[key].requested),
         process="me",
         served=served,
         history=history,
@@ -121,5 +115,5 @@ def numbers(known: Ledger) -> list[int]:
 
 
 def rolled_back(known: Ledger, number: int) -> Ledger | None:
-    discarded = settlement(Nothing(), at=50).attempt
+    discarded = settlement(FAILED, at=50).attempt
     return ledger.rolled_back(known, ONE, number, discarded=discarded, served=0, now=50, history=10)

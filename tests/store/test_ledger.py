@@ -13,17 +13,17 @@ from refresher.model import (
     Due,
     DueReason,
     Quarantine,
+    Quarantined,
+    Unchanged,
 )
 from refresher.store import ledger, merge
 from refresher.store.ledger import (
-    Confirmed,
     Ledger,
-    Nothing,
-    SetAside,
     Standing,
     key_of,
 )
 from tests.store.ledgers import (
+    FAILED,
     KEY,
     ONE,
     OTHER_RULES,
@@ -150,7 +150,7 @@ def test_an_attempt_answers_what_was_asked_before_it_began_and_nothing_after() -
         later,
         KEY,
         begun.standings[KEY].fence,
-        settlement(Nothing(), at=2, answers=answers),
+        settlement(FAILED, at=2, answers=answers),
         process="me",
         served=0,
         history=10,
@@ -158,7 +158,7 @@ def test_an_attempt_answers_what_was_asked_before_it_began_and_nothing_after() -
     assert after is not None
     assert ledger.is_pending(after.standings[KEY])
     assert ledger.is_forced(after.standings[KEY])
-    last = attempted(after, Nothing(), at=3).standings[KEY]
+    last = attempted(after, FAILED, at=3).standings[KEY]
     assert not ledger.is_pending(last)
     assert not ledger.is_forced(last)
 
@@ -205,9 +205,9 @@ def test_what_another_definition_has_published_already_is_no_new_version() -> No
 
 def test_a_definition_unused_for_a_day_is_forgotten() -> None:
     known = ledger.with_definition(grown("a"), OTHER_SOURCE, now=5)
-    known = attempted(known, Nothing(), at=80_000.0)
+    known = attempted(known, FAILED, at=80_000.0)
     assert len(known.standings) == 2
-    known = attempted(known, Nothing(), at=90_000.0)
+    known = attempted(known, FAILED, at=90_000.0)
     assert list(known.standings) == [KEY]
 
 
@@ -262,8 +262,8 @@ def test_a_rollback_is_undone_neither_by_what_runs_nor_by_what_was_asked_for() -
     assert ledger.is_pending(asked.standings[KEY])
 
 
-def aside(content: str, at: float) -> SetAside:
-    return SetAside(
+def aside(content: str, at: float) -> Quarantined:
+    return Quarantined(
         quarantine=Quarantine(
             stored=stored(content),
             confirmation=confirmation(at),
@@ -301,10 +301,10 @@ def test_what_is_rejected_is_gone_and_no_attempt_under_way_brings_it_back() -> N
 
 
 def test_good_data_ends_the_quarantine_and_a_run_of_failures() -> None:
-    known = attempted(attempted(grown("a"), aside("b", 2), at=2), Nothing(), at=3)
+    known = attempted(attempted(grown("a"), aside("b", 2), at=2), FAILED, at=3)
     assert known.standings[KEY].consecutive_failures == 2
     assert known.standings[KEY].failing_since == 2
-    known = attempted(known, Confirmed(confirmation=confirmation(4)), at=4)
+    known = attempted(known, Unchanged(confirmation=confirmation(4)), at=4)
     standing = known.standings[KEY]
     assert (standing.quarantine, standing.failing_since, standing.consecutive_failures) == (
         None,

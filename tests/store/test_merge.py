@@ -1,10 +1,10 @@
+from refresher.model import Unchanged
 from refresher.store import ledger, merge
 from refresher.store.ledger import (
-    Confirmed,
     Ledger,
-    Nothing,
 )
 from tests.store.ledgers import (
+    FAILED,
     KEY,
     attempted,
     began,
@@ -67,7 +67,7 @@ def test_a_newer_store_is_left_as_it_is() -> None:
 
 
 def test_what_was_confirmed_last_is_current_again_under_a_new_number() -> None:
-    ours = attempted(grown("a"), Confirmed(confirmation=confirmation(9)), at=9)
+    ours = attempted(grown("a"), Unchanged(confirmation=confirmation(9)), at=9)
     theirs = attempted(grown("a"), published("b", 5), at=5)
     after = reunited(theirs, ours)
     assert numbers(after) == [3, 2, 1]
@@ -98,7 +98,7 @@ def test_a_version_whose_bytes_nobody_has_is_not_current() -> None:
 
 
 def test_bytes_that_the_store_has_need_not_be_at_hand() -> None:
-    ours = attempted(grown("a"), Confirmed(confirmation=confirmation(9)), at=9)
+    ours = attempted(grown("a"), Unchanged(confirmation=confirmation(9)), at=9)
     after = reunited(grown("a"), ours, at_hand=False)
     assert after.standings[KEY].current == 1
     assert after.standings[KEY].confirmation == confirmation(9)
@@ -106,8 +106,8 @@ def test_bytes_that_the_store_has_need_not_be_at_hand() -> None:
 
 def test_counters_are_taken_by_maximum() -> None:
     base = grown("a")
-    ours = attempted(attempted(base, Nothing(), at=5), Nothing(), at=6)
-    theirs = attempted(base, Confirmed(confirmation=confirmation(5)), at=5)
+    ours = attempted(attempted(base, FAILED, at=5), FAILED, at=6)
+    theirs = attempted(base, Unchanged(confirmation=confirmation(5)), at=5)
     counts = reunited(theirs, ours).counts
     assert (counts.changed, counts.unchanged, counts.failed) == (1, 1, 2)
 
@@ -154,7 +154,7 @@ def test_a_lease_that_was_revoked_meanwhile_is_lost() -> None:
 def test_an_answer_on_one_side_is_none_to_what_was_asked_on_the_other() -> None:
     base = grown("a")
     theirs = ledger.requested(base, KEY, now=5)
-    ours = attempted(ledger.requested(base, KEY, now=3), Nothing(), at=4)
+    ours = attempted(ledger.requested(base, KEY, now=3), FAILED, at=4)
     for mine, its in ((ours, theirs), (theirs, ours)):
         standing = reunited(its, mine).standings[KEY]
         assert ledger.is_pending(standing)

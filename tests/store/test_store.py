@@ -12,15 +12,17 @@ from refresher.clock import ShiftedClock
 from refresher.errors import StoreUnavailable
 from refresher.model import (
     Attempt,
+    Changed,
     Confirmation,
     Content,
     Definition,
     Due,
     DueReason,
     Format,
-    Outcome,
     Quarantine,
+    Quarantined,
     Rate,
+    Result,
 )
 from refresher.pipeline.representation import etag_of
 from refresher.protocols import Grant
@@ -28,17 +30,14 @@ from refresher.store import ledger
 from refresher.store.availability import StoreSilent
 from refresher.store.backends.memory import MemoryStore
 from refresher.store.ledger import (
-    Confirmed,
     Ledger,
-    Nothing,
-    Published,
-    SetAside,
     Settlement,
     Standing,
 )
 from refresher.store.protocols import Beat
 from refresher.store.store import Retention, Store
 from tests.fakes import START, FakeClock, settled
+from tests.store.ledgers import FAILED
 from tests.store.shared import Handle, Place
 
 DEFINITION = Definition("source", "rules")
@@ -87,11 +86,11 @@ class Member:
     def content(self, body: bytes) -> Content:
         return Content(body=body, content_type=JSON, format=Format.JSON, items=1)
 
-    def published(self, body: bytes, job: str = "a") -> Published:
+    def published(self, body: bytes, job: str = "a") -> Changed:
         stored = self.store.stage(job, self.content(body), etag_of(body, JSON))
-        return Published(stored=stored, confirmation=self.confirmation())
+        return Changed(stored=stored, confirmation=self.confirmation())
 
-    def aside(self, body: bytes, job: str = "a") -> SetAside:
+    def aside(self, body: bytes, job: str = "a") -> Quarantined:
         now = self.clock.now()
         quarantine = Quarantine(
             stored=self.store.stage(job, self.content(body), etag_of(body, JSON)),
@@ -101,16 +100,14 @@ class Member:
             seen=1,
             next_moment=now,
         )
-        return SetAside(quarantine=quarantine)
+        return Quarantined(quarantine=quarantine)
 
-    async def end(
-        self, grant: Grant, found: Published | Confirmed | SetAside | Nothing
-    ) -> Ledger | None:
+    async def end(self, grant: Grant, result: Result) -> Ledger | None:
         now = self.clock.now()
         settlement = Settlement(
-            found=found,
+            result=result,
             attempt=Attempt(
-                job=grant.job, started_at=now, duration=0.0, outcome=Outcome.CHANGED, version=None
+                job=grant.job, started_at=now, duration=0.0, outcome=result.outcome, version=None
             ),
             due=Due(now + 100, DueReason.SCHEDULE),
             held_until=0.0,
@@ -511,7 +508,7 @@ async def test_nothing_stays_in_memory_of_attempts_that_come_to_nothing() -> Non
         grant = await one.begin()
         assert grant is not None
         one.published(b"[2]")  # and then its deadline is over
-        assert await one.end(grant, Nothing())
+        assert await one.end(grant, FAILED)
         assert one.unwritten == 0
         grant = await one.begin()
         assert grant is not None
