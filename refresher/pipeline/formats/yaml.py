@@ -19,6 +19,9 @@ from refresher.security.excerpts import clipped, shown
 _SHOWN = 160
 _MOST_DIRECTIVES = 64
 """libyaml compares each with all before it; who needs them has two or three."""
+_LIBYAML_TOO_DEEP = "maximum nesting depth"
+"""What libyaml, from 0.2.6 (PyYAML 6.0.4) on, says of more than 1,000 levels of flow or of block
+collections. It scans ahead, so this may come before any event that tells how deep they are."""
 
 _Value: TypeAlias = "str | bool | msgspec.Raw | list[_Value] | dict[str, _Value] | None"
 
@@ -40,6 +43,8 @@ def convert(body: bytes) -> Converted:
             composer.take(event)
         text = msgspec.json.encode(composer.document())
     except yaml.MarkedYAMLError as error:
+        if _LIBYAML_TOO_DEEP in (error.problem or ""):
+            refuse(jsontext.TOO_DEEP)
         place = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
         refuse(f"the body is not YAML: {place}{error.problem}")
     except yaml.reader.ReaderError as error:
