@@ -100,7 +100,7 @@ class _Bench:
         self._redactor = redactor
         self._stack = stack
         self._clock = SystemClock()
-        self._limits = Store(MemoryStore(), clock=ShiftedClock(self._clock))
+        self._limits = Store(MemoryStore(), clock=ShiftedClock(self._clock)).limits
         self._places = asyncio.Semaphore(_AT_ONCE)
         self._upstreams: dict[str, Upstream] = {}
 

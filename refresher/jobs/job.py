@@ -330,7 +330,7 @@ class Job:
 
     def _start_over(self) -> None:
         """Want an attempt at once if this process starts alone, and has nothing or old data."""
-        if self._started_over or not self.world.store.alone:
+        if self._started_over or not self.world.store.presence.is_first:
             return
         self._started_over = True
         record, now = self.record, self._clock.now()

@@ -43,7 +43,8 @@ from refresher.service.upstreams import (
 from refresher.sources.callable import payload_of
 from refresher.state import StateStore
 from refresher.store.protocols import Backend
-from refresher.store.store import Retention, Store
+from refresher.store.retention import Retention
+from refresher.store.store import Store
 
 logger = logging.getLogger("refresher")
 
@@ -116,9 +117,9 @@ class Service:
                 retention=Retention(
                     versions=self.config.store.history, bytes=self.config.store.history_max_bytes
                 ),
-                served=self._served,
+                served_body=self._served_body,
                 failed=self.metrics.store_failed,
-                turned=self._turned,
+                availability_changed=self._show_availability,
             )
             await stack.enter_async_context(self.store)
             world = World(
@@ -167,7 +168,7 @@ class Service:
             await upstream.limiter.look_again()
         known = [job for job in jobs if await job.enter()]
         if self.store.detached:  # which it was found to be before there were any jobs
-            self._turned()
+            self._show_availability()
         await restore(known, self.store)
         for name, value in self._frozen.items():
             self._publish_frozen(name, value)
@@ -257,7 +258,7 @@ class Service:
                     key,
                     self.config,
                     clock=self.clock,
-                    limits=self.store,
+                    limits=self.store.limits,
                     transport=self._transport,
                     learn=self._redactor.learn,
                 ),
@@ -278,13 +279,13 @@ class Service:
             spool_from=LARGE,
         )
 
-    def _served(self, job: str, etag: str) -> bytes | None:
+    def _served_body(self, job: str, etag: str) -> bytes | None:
         entry = self.states.get(job)
         snapshot = None if entry is None else entry.record.snapshot
         return snapshot.content.body if snapshot and snapshot.etag == etag else None
 
-    def _turned(self) -> None:
-        """Let every reader know that the store is away, or there again."""
+    def _show_availability(self) -> None:
+        """Show in every record whether the store is available."""
         detached = self.store.detached
         for entry in self.states:
             self.states.update(entry.record.job, partial(replace, detached=detached))

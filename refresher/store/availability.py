@@ -1,8 +1,9 @@
-"""The way to a store: asked with patience, and known to be there or away."""
+"""Whether a store is available: it is asked with a time limit, and the first failure detaches."""
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 from refresher.errors import StoreUnavailable
@@ -10,23 +11,24 @@ from refresher.store.protocols import Backend, StoreOperation
 
 logger = logging.getLogger("refresher")
 
-_PATIENCE = 2.0
-"""Seconds of silence after which a store counts as away."""
+_TIMEOUT = 2.0
+"""Seconds that a store may take for an answer without bodies."""
 _BYTES_A_SECOND = 20_000_000
-"""How fast bodies are carried at the least, beyond that."""
+"""How fast bodies are read and written at the least; what has more of them may take longer."""
 
 T = TypeVar("T")
 
 
 class StoreSilent(StoreUnavailable):
-    """The store has not answered in time, and who asks again waits again."""
+    """The store has not answered in time; the next question would wait as long."""
 
 
-class Link:
-    """Asks the backend; the first question that it fails detaches the process from it.
+class Availability:
+    """Asks a backend, and tells whether this process is attached to it or detached from it.
 
-    `failed` is told the operation whenever the backend fails, `turned` whenever the process gets
-    detached or attached again.
+    Detached, the process goes on with what it knows, and nothing that it does is in the store yet.
+    The first question that the backend fails detaches, `attach` ends that. `failed` is called with
+    each operation that fails, `changed` whenever the process has been detached or attached.
     """
 
     def __init__(
@@ -34,45 +36,56 @@ class Link:
         backend: Backend,
         *,
         failed: Callable[[StoreOperation], object] = lambda _: None,
-        turned: Callable[[], object] = lambda: None,
+        changed: Callable[[], object] = lambda: None,
     ) -> None:
         self.backend = backend
         self.detached = False
-        """Whether this process goes on by itself, the store being away."""
         self._failed = failed
-        self._turned = turned
+        self._changed = changed
 
-    async def ask(self, operation: StoreOperation, answer: Awaitable[T], *, carrying: int = 0) -> T:
-        """The backend's answer, for which it has two seconds, and more for a body of that size.
+    async def ask(self, operation: StoreOperation, answer: Awaitable[T], *, size: int = 0) -> T:
+        """The backend's answer, within two seconds and what `size` bytes of bodies take.
 
         Raises:
-            StoreSilent: it has been silent; the process is detached from now on.
-            StoreUnavailable: it has failed; so it is then.
+            StoreSilent: it has not answered in time; the process is detached.
+            StoreUnavailable: it has failed; the process is detached.
         """
-        patience = _PATIENCE + carrying / _BYTES_A_SECOND
+        timeout = _TIMEOUT + size / _BYTES_A_SECOND
         try:
-            async with asyncio.timeout(patience):
+            async with asyncio.timeout(timeout):
                 return await answer
         except TimeoutError:
-            message = f"the store has been silent for {patience:.0f} s, asked to {operation}"
+            message = f"the store has been silent for {timeout:.0f} s, asked to {operation}"
             error: StoreUnavailable = StoreSilent(message)
-        except StoreUnavailable as trouble:
-            error = trouble
+        except StoreUnavailable as failure:
+            error = failure
         self._failed(operation)
-        self.lose(str(error))
+        self.detach(str(error))
         raise error
 
-    def lose(self, why: str, failed: StoreOperation | None = None) -> None:
-        """Go on without the store; `failed` is what it failed, where that is yet to be counted."""
+    def detach(self, why: str, *, failed: StoreOperation | None = None) -> None:
+        """Go on without the store; `failed` is the operation to count as failed, if any."""
         if failed is not None:
             self._failed(failed)
         if not self.detached:
             self.detached = True
             logger.error("%s; this process goes on by itself, and tries again each second", why)
-            self._turned()
+            self._changed()
 
     def attach(self) -> None:
-        """The store is there again, and has all that is known here."""
+        """Go on with the store: it is available, and has all that is known here."""
         self.detached = False
         logger.info("the store is there again")
-        self._turned()
+        self._changed()
+
+    @contextmanager
+    def surviving(self) -> Iterator[None]:
+        """Let no error of the store end a task of the service; detach where it is none foreseen."""
+        try:
+            yield
+        except StoreUnavailable:
+            pass  # `ask` has logged and counted it
+        # A task that dies in the lifespan's group does not stop uvicorn, which would go on
+        # answering with a store that is neither read nor written any more.
+        except Exception as error:  # noqa: BLE001
+            self.detach(f"the store broke: {type(error).__name__}: {error}")

@@ -1,4 +1,4 @@
-"""The two kinds of documents in a store: the ledgers of jobs, and the allowances of upstreams."""
+"""The kinds of documents in a store: the ledgers of jobs, and the allowances of upstreams."""
 
 from collections.abc import Callable, Mapping
 
@@ -9,12 +9,12 @@ from refresher.store.limits import Allowance
 
 
 class Ledgers:
-    """The documents of jobs.
+    """The documents of jobs: a `refresher.store.local.Kind`.
 
     Args:
-        process: Its name in leases.
-        definitions: Of the jobs that this process has, by their names; they come after this.
-        at_hand: Gives a body that the process has, by its job's name and its own.
+        process: The name of this process in leases.
+        definitions: Those of this process's jobs, by name; jobs may be added later.
+        pending: Gives a body that this process has, by the name of its job and its own.
         history: How many versions of a job are kept.
     """
 
@@ -27,12 +27,12 @@ class Ledgers:
         self,
         process: str,
         definitions: Mapping[str, Definition],
-        at_hand: Callable[[str, str], bytes | None],
+        pending: Callable[[str, str], bytes | None],
         history: int,
     ) -> None:
         self._process = process
         self._definitions = definitions
-        self._at_hand = at_hand
+        self._pending = pending
         self._history = history
 
     def bodies(self, document: Ledger) -> set[str]:
@@ -43,22 +43,22 @@ class Ledgers:
         """Whether readers see another version after this change."""
         return after.issued != before.issued
 
-    def reunited(
+    def merged(
         self, name: str, theirs: Ledger | None, ours: Ledger, *, provisional: bool, lost: bool
     ) -> Ledger | None:
-        """What store and process know of the job together; None where the process knows nothing."""
+        """The store's ledger and the local one merged; None where the local one adds nothing."""
         if name not in self._definitions:
             return None
         key = ledger.key_of(self._definitions[name])
         if key not in ours.standings:
             return None  # nothing has been asked of it yet
         current = ours.version(ours.standings[key].current)
-        return merge.reunited(
+        return merge.merged(
             theirs,
             ours,
             key,
             process=self._process,
-            at_hand=bool(current and self._at_hand(name, current.stored.body) is not None),
+            has_body=bool(current and self._pending(name, current.stored.body) is not None),
             provisional=provisional,
             lost=lost,
             history=self._history,
@@ -66,7 +66,7 @@ class Ledgers:
 
 
 class Allowances:
-    """The documents of upstreams, which refer to no bodies."""
+    """The documents of upstreams, which refer to no bodies: a `refresher.store.local.Kind`."""
 
     prefix = "upstream/"
     empty = Allowance()
@@ -83,9 +83,9 @@ class Allowances:
         del before, after
         return False
 
-    def reunited(
+    def merged(
         self, name: str, theirs: Allowance | None, ours: Allowance, *, provisional: bool, lost: bool
     ) -> Allowance:
-        """What store and process know of the upstream together."""
+        """The store's allowance and the local one merged."""
         del name, provisional, lost
         return limits.merged(theirs, ours)

@@ -60,9 +60,12 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     holder: str | None = None
     """The process that makes an attempt now."""
     running_since: float | None = None
-    apart: int = 0
-    """The fence of an attempt that answers nobody: when it was under way, requests came in that
-    had been numbered apart from those that it knows."""
+    unanswering: int = msgspec.field(default=0, name="apart")
+    """The fence of an attempt that answers no request.
+
+    It was under way when its ledger was merged with a diverged one that has later requests, whose
+    numbers do not tell that they are later: each of the two had numbered its requests by itself.
+    """
     consecutive_failures: int = 0
     failing_since: float | None = None
     fresh_since: float | None = None
@@ -269,7 +272,7 @@ def settled(
         standing,
         due=settlement.due,
         held_until=settlement.held_until,
-        answered=max(standing.answered, 0 if fence == standing.apart else settlement.answers),
+        answered=max(standing.answered, 0 if fence == standing.unanswering else settlement.answers),
         holder=None,
         running_since=None,
         last_attempt=attempt,

@@ -1,8 +1,8 @@
-"""The documents of one kind as this process knows them, and how they are changed.
+"""The local copy of the documents of one kind, and how they are changed.
 
-A change is made by compare-and-set on what is known here; where another process was quicker, the
-store is read and the change decided again. While the store is away changes are made to what is
-known here, and both are reunited when it is back.
+A change is a compare-and-set against the local copy: where another process has written the document
+meanwhile, the copy is brought up to date and the change decided again. Detached from the store, a
+process changes its local copy alone, and merges it with the store once that is available again.
 """
 
 import asyncio
@@ -14,7 +14,7 @@ from typing import Generic, Protocol, TypeVar
 from weakref import WeakValueDictionary
 
 from refresher.errors import StoreUnavailable
-from refresher.store.availability import Link
+from refresher.store.availability import Availability
 from refresher.store.protocols import Change, StoreOperation
 
 logger = logging.getLogger("refresher")
@@ -26,7 +26,7 @@ D = TypeVar("D")
 
 @dataclass(frozen=True, slots=True)
 class Kept(Generic[D]):
-    """A document as it is known here; the numbers are those of a `Change`."""
+    """A document of the local copy; the numbers are those of a `Change`."""
 
     document: D
     number: int = 0
@@ -34,7 +34,7 @@ class Kept(Generic[D]):
 
 
 class Kind(Protocol[D]):
-    """What a kind of document is like."""
+    """What the local copy has to know of a kind of document."""
 
     prefix: str
     empty: D
@@ -59,47 +59,47 @@ class Kind(Protocol[D]):
         """Whether readers see another version after this change."""
         ...
 
-    def reunited(
+    def merged(
         self, name: str, theirs: D | None, ours: D, *, provisional: bool, lost: bool
     ) -> D | None:
-        """The store's document, if it has one, and ours, after they have gone separate ways.
+        """One document of the store's (`theirs`, None: it has none) and the local one (`ours`).
 
-        `provisional` says that what we publish has been published here alone, `lost` that the store
-        has lost changes to it. None where it need not have the document from us.
+        `provisional` says that this process has published while it was detached, `lost` that the
+        store has lost changes of the document. None: the store's is to be taken as it is.
         """
         ...
 
 
-class Mirror(Generic[D]):
-    """All documents of a kind.
+class LocalCopy(Generic[D]):
+    """All documents of a kind, as far as this process knows them.
 
-    `catch_up` reads what others have changed; `staged` gives a body that is yet to be written, by
-    its document's name and its own; `kept` is told of each document that changes here, whoever
-    changed it, by its name and as it was and is.
+    `catch_up` brings the copy up to date with the store. `pending` gives a body that the store does
+    not have yet, by the document's name and its own. `changed` is called whenever a document has
+    changed here, by any process, with its name, and as it was and is.
     """
 
     def __init__(
         self,
         kind: Kind[D],
-        link: Link,
+        availability: Availability,
         *,
         catch_up: Callable[[], Awaitable[None]],
-        staged: Callable[[str, str], bytes | None] = lambda *_: None,
-        kept: Callable[[str, D, D], object] = lambda *_: None,
+        pending: Callable[[str, str], bytes | None] = lambda *_: None,
+        changed: Callable[[str, D, D], object] = lambda *_: None,
     ) -> None:
         self._kind = kind
-        self._link = link
+        self._availability = availability
         self._catch_up = catch_up
-        self._staged = staged
-        self._on_kept = kept
+        self._pending = pending
+        self._changed = changed
         self._documents: dict[str, Kept[D]] = {}
         self._none = Kept(kind.empty)
-        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        """One change of a document at a time: fifty at once would each undo the others' reading."""
-        self._alone: set[str] = set()
-        """Those that have been changed here and not in the store."""
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        """One change of a document at a time: of many at once all but one would fail."""
+        self._diverged: set[str] = set()
+        """The documents with changes here that the store does not have."""
         self._provisional: set[str] = set()
-        """Those of them that have published."""
+        """Those of them that publish a version by such a change."""
         self._lost: set[str] = set()
         """Those of them of which the store has lost changes."""
 
@@ -114,34 +114,34 @@ class Mirror(Generic[D]):
         return self._documents.get(name, self._none)
 
     @property
-    def is_reunited(self) -> bool:
-        """Whether the store has been told of every change."""
-        return not self._alone
+    def is_merged(self) -> bool:
+        """Whether the store has every change that was made here."""
+        return not self._diverged
 
     async def change(self, name: str, change: Callable[[D], D | None]) -> D | None:
-        """Change a document, if need be here alone; None where it is not to be changed."""
-        if not self._link.detached:
-            with suppress(StoreUnavailable):  # detached then
+        """Change a document, detached in the local copy alone; None: it is not to be changed."""
+        if not self._availability.detached:
+            with suppress(StoreUnavailable):  # then it is detached
                 return await self.write(name, change)
         before = self.get(name)
         after = change(before.document)
         if after is not None and after is not before.document:
             self._keep(name, replace(before, document=after))
-            self._alone.add(name)
+            self._diverged.add(name)
             if self._kind.publishes(before.document, after):
                 self._provisional.add(name)
         return after
 
     async def write(self, name: str, change: Callable[[D], D | None]) -> D | None:
-        """Change a document in the store; None where it is not to be changed.
+        """Change a document in the store; None: it is not to be changed.
 
         Raises:
             StoreUnavailable: it cannot be written, and nothing has changed.
         """
         put: set[str] = set()
-        async with self._turns.setdefault(name, asyncio.Lock()):
+        async with self._locks.setdefault(name, asyncio.Lock()):
             while True:
-                if self._link.detached:  # found by whoever had the turn before
+                if self._availability.detached:  # since the change before this one
                     raise StoreUnavailable("the store is away; nothing has been changed")
                 before = self.get(name)
                 after = change(before.document)
@@ -153,65 +153,68 @@ class Mirror(Generic[D]):
                         self._keep(name, written)
                     return after
                 await self._catch_up()
-                if self.get(name).number == before.number:  # nobody was quicker, then
-                    self._link.lose(LOSS)
+                if self.get(name).number == before.number:  # then no other process has written it
+                    self._availability.detach(LOSS)
 
     def take(self, change: Change) -> str | None:
-        """Note what the store has; the document's name, where it is of this kind and news."""
+        """Take over a change in the store; the document's name, None: of another kind, or known."""
         name = self._name_of(change)
         if name is None or change.number <= self.get(name).number:
             return None
         self._keep(name, self._read(change))
         return name
 
-    def mistrust(self) -> None:
-        """The store is another, or has lost changes: it is to be told of everything again."""
+    def mark_untrusted(self) -> None:
+        """The store is another one, or has lost changes: every document is to be merged."""
         self._lost.update(self._documents)
 
-    async def reunite(self, theirs: list[Change]) -> list[str]:
-        """Tell the store what is known here, and learn what it knows; names of what has changed.
+    async def merge(self, theirs: list[Change]) -> list[str]:
+        """Merge the local copy with all that the store has; returns the names of what has changed.
 
-        What somebody else changes meanwhile, here or there, is left for the next time.
+        A document that is changed meanwhile, here or there, is left for the next call.
 
         Raises:
-            StoreUnavailable: it went away again.
+            StoreUnavailable: the store is not available again.
         """
         known = {name: change for change in theirs if (name := self._name_of(change)) is not None}
         for name, kept in self._documents.items():
             if kept.number > (known[name].number if name in known else 0):
                 self._lost.add(name)
-        self._alone |= self._lost
-        changed = [name for name in known if name not in self._alone and self.take(known[name])]
-        for name in list(self._alone):
+        self._diverged |= self._lost
+        changed = [name for name in known if name not in self._diverged and self.take(known[name])]
+        for name in list(self._diverged):
             ours, change = self.get(name), known.get(name)
             before = self._none if change is None else self._read(change)
-            after = self._kind.reunited(
+            after = self._kind.merged(
                 name,
                 None if change is None else before.document,
                 ours.document,
                 provisional=name in self._provisional,
                 lost=name in self._lost,
             )
-            reunited = before if after is None else await self._commit(name, before, after, set())
-            if reunited is None or self.get(name) is not ours:
+            merged = before if after is None else await self._commit(name, before, after, set())
+            if merged is None or self.get(name) is not ours:
                 continue
-            for names in (self._alone, self._provisional, self._lost):
+            for names in (self._diverged, self._provisional, self._lost):
                 names.discard(name)
-            self._keep(name, reunited)
+            self._keep(name, merged)
             changed.append(name)
         return changed
 
     async def _commit(self, name: str, before: Kept[D], after: D, put: set[str]) -> Kept[D] | None:
-        """Write a document and the bodies that it needs; None where somebody was quicker."""
+        """Write a document and the bodies that it refers to; None: `before` is no longer current.
+
+        `put` has the bodies that are written already, and gets those that are written here.
+        """
         had, has = self._kind.bodies(before.document), self._kind.bodies(after)
         for body in sorted(has - had - put):
-            content = self._staged(name, body)
+            content = self._pending(name, body)
             if content is not None:
-                writing = self._link.backend.put(body, content)
-                await self._link.ask(StoreOperation.WRITE, writing, carrying=len(content))
+                writing = self._availability.backend.put(body, content)
+                await self._availability.ask(StoreOperation.WRITE, writing, size=len(content))
                 put.add(body)
         publishes = self._kind.publishes(before.document, after)
-        writing_document = self._link.backend.write(
+        writing_document = self._availability.backend.write(
             self._kind.prefix + name,
             self._kind.encoded(after),
             after=before.number,
@@ -219,7 +222,7 @@ class Mirror(Generic[D]):
             keeps=sorted(has - had),
             drops=sorted(had - has),
         )
-        number = await self._link.ask(StoreOperation.WRITE, writing_document)
+        number = await self._availability.ask(StoreOperation.WRITE, writing_document)
         if number is None:
             return None
         return Kept(after, number, number if publishes else before.published)
@@ -239,4 +242,4 @@ class Mirror(Generic[D]):
     def _keep(self, name: str, kept: Kept[D]) -> None:
         before = self.get(name).document
         self._documents[name] = kept
-        self._on_kept(name, before, kept.document)
+        self._changed(name, before, kept.document)

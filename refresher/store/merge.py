@@ -1,4 +1,4 @@
-"""Two ledgers of one job that went apart while a store was away, made one again."""
+"""Two ledgers of one job that diverged while a process was detached from its store, merged."""
 
 from msgspec.structs import replace
 
@@ -6,24 +6,31 @@ from refresher.model import Confirmation, Counts, Due, DueReason, Version
 from refresher.store.ledger import Ledger, Standing, is_pending, pruned, with_standing, with_version
 
 
-def reunited(
+def merged(
     theirs: Ledger | None,
     ours: Ledger,
     key: str,
     *,
     process: str,
-    at_hand: bool,
+    has_body: bool,
     provisional: bool,
     lost: bool,
     history: int,
 ) -> Ledger:
-    """The ledger of a store that was away, with what this process has come to know meanwhile.
+    """The ledger of a store that is available again, with what has happened here while it was not.
 
-    `theirs` is None where the store came back without the job, and `lost` says that it came back
-    with less than it had. Counters, and pauses that it has lost, are taken by maximum. The newest
-    content is current, under a number above all that this process has served, `provisional`
-    numbers being those that it has issued by itself. `at_hand` says whether the process has the
-    bytes of what it served last.
+    Counters are taken by maximum, and a pause that the store has lost is set again. The content
+    that was confirmed last is current, under a number above all that this process has served.
+
+    Args:
+        theirs: The store's ledger; None where the store has none of this job.
+        ours: The ledger of the local copy.
+        key: Of this process's definition of the job.
+        process: The name of this process in leases.
+        has_body: Whether this process has the bytes of the version that it served last.
+        provisional: Whether this process has issued version numbers while it was detached.
+        lost: Whether the store has lost changes of the ledger.
+        history: How many versions are kept.
     """
     mine = ours.standings[key]
     other = None if theirs is None else theirs.standings.get(key)
@@ -31,7 +38,7 @@ def reunited(
         theirs = Ledger(paused=ours.paused)
     own = ours.version(mine.current)
     known = None if other is None else theirs.version(other.current)
-    has_own = own is not None and (at_hand or own.stored.body in theirs.bodies)
+    has_own = own is not None and (has_body or own.stored.body in theirs.bodies)
     newest, confirmation = _newest(own if has_own else None, mine, known, other)
     ledger = replace(
         theirs,
@@ -63,10 +70,10 @@ def _renumbered(
     may_keep: bool,
     last: int,
 ) -> tuple[Ledger, int]:
-    """The ledger with that content, and its number: none that had other content here.
+    """The ledger with that content, and its version: a number that this process served no other by.
 
-    `own` is what was served here last, `known` what the store has; where `may_keep`, the number of
-    the one is as good as the store's, whose own have come to `last`.
+    `own` is the version that this process served last, `known` that of the store. `may_keep` says
+    that the number of `own` was issued by the store; `last` is the highest that the store knows of.
     """
     served = 0 if own is None else own.version
     if known is not None and _same(known, newest):
@@ -79,7 +86,7 @@ def _renumbered(
 
 
 def _reconciled(base: Standing, mine: Standing, other: Standing | None, process: str) -> Standing:
-    """How it stands, but for what is served: no request is lost, no lease that is still good."""
+    """Both standings in one, but for the version: no request is lost, and no lease in force."""
     both = [mine] if other is None else [mine, other]
     fence = max(each.fence for each in both)
     leased = replace(base, fence=fence + 1, holder=None, running_since=None)
@@ -94,8 +101,8 @@ def _reconciled(base: Standing, mine: Standing, other: Standing | None, process:
     asks = other if leased.holder == process else mine
     if leased.running_since is not None and asks is not None:
         is_late = is_pending(asks) and asks.requested_at >= leased.running_since
-        leased = replace(leased, apart=fence if is_late else leased.apart)
-    # Where they are numbered apart, one side's answer is none to what was asked on the other.
+        leased = replace(leased, unanswering=fence if is_late else leased.unanswering)
+    # Each side numbers its requests itself: the answer on one does not answer those on the other.
     pending = [each for each in both if is_pending(each)]
     answered = [each.answered for each in pending] or [max(each.answered for each in both)]
     aside = None if other is None else other.quarantine
@@ -113,7 +120,7 @@ def _reconciled(base: Standing, mine: Standing, other: Standing | None, process:
 
 
 def _is_later(one: Standing, other: Standing) -> bool:
-    """Whether the last attempt of the one came after that of the other."""
+    """Whether the last attempt of `one` started after that of `other`."""
     if one.last_attempt is None:
         return False
     return other.last_attempt is None or one.last_attempt.started_at > other.last_attempt.started_at
@@ -131,7 +138,7 @@ def _most(one: Counts, other: Counts) -> Counts:
 def _newest(
     own: Version | None, mine: Standing, known: Version | None, other: Standing | None
 ) -> tuple[Version | None, Confirmation | None]:
-    """The content that its source confirmed last, the store's where both did at the same time."""
+    """The content that its source confirmed last, in doubt that of the store."""
     ours = mine.confirmation if own is not None else None
     theirs = other.confirmation if other is not None and known is not None else None
     if ours is None or (theirs is not None and theirs.checked_at >= ours.checked_at):

@@ -40,11 +40,15 @@ class Scene:
 
     def __post_init__(self) -> None:
         self.store = Store(self.backend, clock=ShiftedClock(self.clock))
-        self.store.alone = True
+        self.store.presence.is_first = True
 
     def limiter(self, *, max_concurrency: int = 4, rate: Rate | None = None) -> Limiter:
         return Limiter(
-            "up", max_concurrency=max_concurrency, rate=rate, clock=self.clock, limits=self.store
+            "up",
+            max_concurrency=max_concurrency,
+            rate=rate,
+            clock=self.clock,
+            limits=self.store.limits,
         )
 
     def job(

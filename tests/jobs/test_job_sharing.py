@@ -78,7 +78,7 @@ class Process:
     def kill(self, place: Place) -> None:
         """Have it do nothing any more, without a word."""
         self.cache.service.jobs.stop("a")
-        place.alive.discard(self.cache.service.store.process)
+        place.alive.discard(self.cache.service.store.presence.process)
 
         async def still(process: str) -> None:
             del process
@@ -263,7 +263,7 @@ async def test_a_late_holders_answer_is_discarded() -> None:
         world.up.hold = late = asyncio.Event()
         await world.clock.advance(150)
         holder, heir = (one, other) if one.job._running else (other, one)  # noqa: SLF001
-        world.place.alive.discard(holder.cache.service.store.process)
+        world.place.alive.discard(holder.cache.service.store.presence.process)
         holder.handle.broken = frozenset({"beat"})
         beat = holder.handle.beat
         world.up.hold = None
@@ -273,7 +273,7 @@ async def test_a_late_holders_answer_is_discarded() -> None:
         served = heir.body
         assert heir.version == 2
         holder.handle.broken = frozenset()
-        await beat(holder.cache.service.store.process)
+        await beat(holder.cache.service.store.presence.process)
         late.set()
         await world.clock.advance(3)
         assert one.body == other.body == served

@@ -40,7 +40,7 @@ def three_numbers(request: Request) -> Answer:
 
 def opened(name: str, config: Config) -> Upstream:
     clock = ShiftedClock(SystemClock())
-    limits = Store(MemoryStore(), clock=clock)
+    limits = Store(MemoryStore(), clock=clock).limits
     return open_upstream(name, config, clock=clock, limits=limits, transport=None, learn=str)
 
 

@@ -183,7 +183,7 @@ async def test_a_rotation_that_is_read_half_way_ends_nothing(
 async def test_a_hold_of_a_clock_that_has_been_set_back_is_no_longer_than_any_other() -> None:
     clock, backend = FakeClock(), MemoryStore()
     async with Store(backend, clock=ShiftedClock(clock)) as store:
-        await store.hold("up", clock.now() + 86_400)
+        await store.limits.hold("up", clock.now() + 86_400)
     config = {
         "upstreams": {"up": {}},
         "jobs": {"a": {"url": "https://b.example", "upstream": "up"}},

@@ -4,7 +4,7 @@ import logging
 import pytest
 
 from refresher.errors import StoreUnavailable
-from refresher.store.availability import Link
+from refresher.store.availability import Availability
 from refresher.store.protocols import StoreOperation
 from tests.store.shared import Place
 
@@ -14,11 +14,11 @@ class Watcher:
 
     def __init__(self) -> None:
         self.failed: list[StoreOperation] = []
-        self.turned: list[bool] = []
-        self.link = Link(
+        self.changed: list[bool] = []
+        self.availability = Availability(
             Place().handle(),
             failed=self.failed.append,
-            turned=lambda: self.turned.append(self.link.detached),
+            changed=lambda: self.changed.append(self.availability.detached),
         )
 
 
@@ -37,8 +37,8 @@ async def silence() -> str:
 
 async def test_an_answer_is_handed_on() -> None:
     seen = Watcher()
-    assert await seen.link.ask(StoreOperation.READ, answer()) == "answer"
-    assert (seen.failed, seen.turned) == ([], [])
+    assert await seen.availability.ask(StoreOperation.READ, answer()) == "answer"
+    assert (seen.failed, seen.changed) == ([], [])
 
 
 async def test_every_failure_is_counted_and_the_edge_is_told_and_logged_once(
@@ -48,11 +48,11 @@ async def test_every_failure_is_counted_and_the_edge_is_told_and_logged_once(
     with caplog.at_level(logging.INFO, "refresher"):
         for operation in (StoreOperation.WRITE, StoreOperation.READ, StoreOperation.WRITE):
             with pytest.raises(StoreUnavailable, match="no route to it"):
-                await seen.link.ask(operation, away())
-        assert seen.link.detached
-        seen.link.attach()
+                await seen.availability.ask(operation, away())
+        assert seen.availability.detached
+        seen.availability.attach()
     assert seen.failed == ["write", "read", "write"]
-    assert seen.turned == [True, False]
+    assert seen.changed == [True, False]
     assert [record.getMessage() for record in caplog.records] == [
         "no route to it; this process goes on by itself, and tries again each second",
         "the store is there again",
@@ -62,30 +62,30 @@ async def test_every_failure_is_counted_and_the_edge_is_told_and_logged_once(
 async def test_a_store_that_is_silent_for_two_seconds_is_away() -> None:
     seen = Watcher()
     with pytest.raises(StoreUnavailable, match="silent for 2 s, asked to write"):
-        await seen.link.ask(StoreOperation.WRITE, silence())
-    assert seen.link.detached
+        await seen.availability.ask(StoreOperation.WRITE, silence())
+    assert seen.availability.detached
     assert seen.failed == ["write"]
 
 
 async def test_a_large_body_has_longer() -> None:
     seen = Watcher()
     with pytest.raises(StoreUnavailable, match="silent for 3 s"):
-        await seen.link.ask(StoreOperation.WRITE, silence(), carrying=20_000_000)
+        await seen.availability.ask(StoreOperation.WRITE, silence(), size=20_000_000)
 
 
 async def test_cancelling_a_question_says_nothing_of_the_store() -> None:
     seen = Watcher()
-    asking = asyncio.ensure_future(seen.link.ask(StoreOperation.READ, silence()))
+    asking = asyncio.ensure_future(seen.availability.ask(StoreOperation.READ, silence()))
     await asyncio.sleep(0)
     asking.cancel()
     with pytest.raises(asyncio.CancelledError):
         await asking
-    assert not seen.link.detached
+    assert not seen.availability.detached
 
 
 async def test_the_patience_of_whoever_asks_is_his_own() -> None:
     seen = Watcher()
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.01):
-            await seen.link.ask(StoreOperation.READ, silence())
-    assert not seen.link.detached
+            await seen.availability.ask(StoreOperation.READ, silence())
+    assert not seen.availability.detached

@@ -494,12 +494,12 @@ class Sharing(RuleBasedStateMachine):
         process = self.processes[name]
         if process.known is None:
             return
-        self.store = merge.reunited(
+        self.store = merge.merged(
             self.store,
             process.known,
             KEY,
             process=name,
-            at_hand=True,
+            has_body=True,
             provisional=process.provisional,
             lost=self.store is None,
             history=3,

@@ -4,8 +4,8 @@ from dataclasses import dataclass, field
 import pytest
 
 from refresher.errors import StoreUnavailable
-from refresher.store.availability import Link
-from refresher.store.local import Mirror
+from refresher.store.availability import Availability
+from refresher.store.local import LocalCopy
 from tests.fakes import settled
 from tests.store.shared import Handle, Place
 
@@ -17,7 +17,7 @@ class Words:
     empty: tuple[str, ...] = ()
 
     def __init__(self) -> None:
-        self.reunions: list[tuple[str, bool, bool]] = []
+        self.merges: list[tuple[str, bool, bool]] = []
 
     def encoded(self, document: tuple[str, ...]) -> bytes:
         return " ".join(document).encode()
@@ -31,7 +31,7 @@ class Words:
     def publishes(self, before: tuple[str, ...], after: tuple[str, ...]) -> bool:
         return any(word.isupper() for word in set(after) - set(before))
 
-    def reunited(
+    def merged(
         self,
         name: str,
         theirs: tuple[str, ...] | None,
@@ -40,7 +40,7 @@ class Words:
         provisional: bool,
         lost: bool,
     ) -> tuple[str, ...] | None:
-        self.reunions.append((name, provisional, lost))
+        self.merges.append((name, provisional, lost))
         if name == "others":
             return None
         return (*(theirs or ()), *(word for word in ours if word not in (theirs or ())))
@@ -48,40 +48,40 @@ class Words:
 
 @dataclass
 class Peer:
-    """A process with a mirror, which it brings up to date as a store does."""
+    """A process with a local copy, which it brings up to date as a store does."""
 
     place: Place = field(default_factory=Place)
     kept: list[tuple[tuple[str, ...], tuple[str, ...]]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.handle: Handle = self.place.handle()
-        self.link = Link(self.handle)
+        self.availability = Availability(self.handle)
         self.kind = Words()
         self.last = 0
-        self.mirror = Mirror(
+        self.copy = LocalCopy(
             self.kind,
-            self.link,
+            self.availability,
             catch_up=self.catch_up,
-            staged=lambda _, body: body.encode(),
-            kept=lambda _, before, after: self.kept.append((before, after)),
+            pending=lambda _, body: body.encode(),
+            changed=lambda _, before, after: self.kept.append((before, after)),
         )
 
     async def catch_up(self) -> None:
         for change in await self.handle.changes(self.last):
-            self.mirror.take(change)
+            self.copy.take(change)
             self.last = max(self.last, change.number)
 
     async def add(self, name: str, word: str) -> tuple[str, ...] | None:
-        return await self.mirror.change(name, lambda known: (*known, word))
+        return await self.copy.change(name, lambda known: (*known, word))
 
-    async def reunite(self) -> list[str]:
-        changed = await self.mirror.reunite(await self.handle.changes(0))
-        if self.mirror.is_reunited:
-            self.link.attach()
+    async def merge(self) -> list[str]:
+        changed = await self.copy.merge(await self.handle.changes(0))
+        if self.copy.is_merged:
+            self.availability.attach()
         return changed
 
     def lines(self, name: str = "a") -> tuple[str, ...]:
-        return self.mirror.get(name).document
+        return self.copy.get(name).document
 
 
 def stored(place: Place, name: str = "a") -> str:
@@ -100,14 +100,14 @@ async def test_a_change_is_written_with_the_bodies_that_it_needs() -> None:
 async def test_bodies_that_nothing_refers_to_any_more_are_dropped() -> None:
     peer = Peer()
     await peer.add("a", "one")
-    await peer.mirror.change("a", lambda _: ("two",))
+    await peer.copy.change("a", lambda _: ("two",))
     assert peer.place.bodies == {"two": b"two"}
 
 
 async def test_a_change_that_changes_nothing_is_not_written() -> None:
     peer = Peer()
-    assert await peer.mirror.change("a", lambda _: None) is None
-    assert await peer.mirror.change("a", lambda known: known) == ()
+    assert await peer.copy.change("a", lambda _: None) is None
+    assert await peer.copy.change("a", lambda known: known) == ()
     assert peer.handle.asked == []
 
 
@@ -133,7 +133,7 @@ async def test_what_has_published_keeps_the_number_of_that_write() -> None:
     peer = Peer()
     await peer.add("a", "ONE")
     await peer.add("a", "two")
-    assert (peer.mirror.get("a").number, peer.mirror.get("a").published) == (2, 1)
+    assert (peer.copy.get("a").number, peer.copy.get("a").published) == (2, 1)
 
 
 async def test_while_the_store_is_away_changes_are_made_here() -> None:
@@ -142,8 +142,8 @@ async def test_while_the_store_is_away_changes_are_made_here() -> None:
     peer.handle.away = True
     assert await peer.add("a", "two") == ("one", "two")
     assert await peer.add("a", "three") == ("one", "two", "three")
-    assert peer.link.detached
-    assert not peer.mirror.is_reunited
+    assert peer.availability.detached
+    assert not peer.copy.is_merged
     assert stored(peer.place) == "one"
 
 
@@ -153,9 +153,9 @@ async def test_a_write_changes_nothing_while_the_store_is_away() -> None:
     for away in (True, False):  # at first it is found to be so; then it is known
         peer.handle.away = away
         with pytest.raises(StoreUnavailable):
-            await peer.mirror.write("a", lambda known: (*known, "two"))
+            await peer.copy.write("a", lambda known: (*known, "two"))
         assert peer.lines() == ("one",)
-    assert peer.mirror.is_reunited
+    assert peer.copy.is_merged
 
 
 async def test_whoever_waits_for_a_store_that_goes_away_does_not_ask_it_again() -> None:
@@ -175,12 +175,12 @@ async def test_a_reunion_tells_the_store_and_learns_from_it() -> None:
     await theirs.add("a", "theirs")
     await theirs.add("b", "other")
     mine.handle.away = False
-    assert sorted(await mine.reunite()) == ["a", "b"]
+    assert sorted(await mine.merge()) == ["a", "b"]
     assert mine.lines() == ("one", "theirs", "mine")
     assert mine.lines("b") == ("other",)
     assert stored(place) == "one theirs mine"
     assert place.bodies.keys() == {"one", "theirs", "mine", "other"}
-    assert mine.kind.reunions == [("a", False, False)]
+    assert mine.kind.merges == [("a", False, False)]
 
 
 async def test_what_was_published_alone_is_called_provisional() -> None:
@@ -189,14 +189,14 @@ async def test_what_was_published_alone_is_called_provisional() -> None:
     await peer.add("a", "ALONE")
     await peer.add("b", "alone")
     peer.handle.away = False
-    await peer.reunite()
-    assert sorted(peer.kind.reunions) == [("a", True, False), ("b", False, False)]
+    await peer.merge()
+    assert sorted(peer.kind.merges) == [("a", True, False), ("b", False, False)]
     await peer.add("a", "LATER")
     peer.handle.away = True
     await peer.add("a", "later")
     peer.handle.away = False
-    await peer.reunite()
-    assert peer.kind.reunions[2:] == [("a", False, False)]
+    await peer.merge()
+    assert peer.kind.merges[2:] == [("a", False, False)]
 
 
 async def test_changes_that_the_store_has_lost_are_told_it_again() -> None:
@@ -207,9 +207,9 @@ async def test_changes_that_the_store_has_lost_are_told_it_again() -> None:
     then = place.copy()
     await peer.add("a", "two")
     place.go_back(then)
-    peer.link.lose("as was noticed")
-    await peer.reunite()
-    assert peer.kind.reunions == [("a", False, True)]
+    peer.availability.detach("as was noticed")
+    await peer.merge()
+    assert peer.kind.merges == [("a", False, True)]
     assert stored(place) == "one two"
     assert await peer.add("b", "more") == ("kept", "more")
 
@@ -220,8 +220,8 @@ async def test_a_document_that_is_gone_is_found_out_by_the_write_of_it() -> None
     await peer.add("a", "one")
     place.empty()
     assert await peer.add("a", "two") == ("one", "two")
-    assert peer.link.detached
-    await peer.reunite()
+    assert peer.availability.detached
+    await peer.merge()
     assert stored(place) == "one two"
     assert place.orphans == set()
 
@@ -234,13 +234,13 @@ async def test_a_document_that_is_none_of_ours_is_as_the_store_has_it() -> None:
     await peer.catch_up()
     assert peer.lines("others") == ("one", "two", "three")
     place.empty()
-    peer.mirror.mistrust()
-    peer.link.lose("another one")
+    peer.copy.mark_untrusted()
+    peer.availability.detach("another one")
     await Peer(place).add("others", "new")
-    await peer.reunite()
+    await peer.merge()
     assert peer.lines("others") == ("new",)
     assert await peer.add("others", "more") == ("new", "more")
-    assert not peer.link.detached
+    assert not peer.availability.detached
 
 
 async def test_what_is_changed_during_a_reunion_is_told_the_next_time() -> None:
@@ -249,12 +249,12 @@ async def test_what_is_changed_during_a_reunion_is_told_the_next_time() -> None:
     await peer.add("a", "one")
     peer.handle.away = False
     peer.handle.on_write = asyncio.Event()
-    reuniting = asyncio.ensure_future(peer.reunite())
+    merging = asyncio.ensure_future(peer.merge())
     await peer.handle.on_write.wait()
     await peer.add("a", "two")
-    await reuniting
-    assert not peer.mirror.is_reunited
-    await peer.reunite()
+    await merging
+    assert not peer.copy.is_merged
+    await peer.merge()
     assert stored(peer.place) == "one two"
     assert peer.lines() == ("one", "two")
 
@@ -266,9 +266,9 @@ async def test_a_reunion_that_is_cut_short_is_made_again() -> None:
         await peer.add(name, "one")
     peer.handle.away, peer.handle.broken = False, frozenset({"put"})
     with pytest.raises(StoreUnavailable):
-        await peer.reunite()
+        await peer.merge()
     peer.handle.broken = frozenset()
-    assert sorted(await peer.reunite()) == ["a", "b", "c"]
+    assert sorted(await peer.merge()) == ["a", "b", "c"]
     assert [stored(peer.place, name) for name in "abc"] == ["one"] * 3
 
 
@@ -279,9 +279,9 @@ async def test_a_write_that_comes_through_unheard_is_no_trouble() -> None:
     await settled()
     assert stored(peer.place) == "one"
     await changing  # once its patience is over
-    assert peer.link.detached
+    assert peer.availability.detached
     peer.handle.silent = frozenset()
-    await peer.reunite()
+    await peer.merge()
     assert stored(peer.place) == "one"
     assert await peer.add("a", "two") == ("one", "two")
 
@@ -305,5 +305,5 @@ async def test_older_news_is_none() -> None:
     old = (await place.handle().changes(0))[0]
     await other.add("a", "two")
     await peer.catch_up()
-    assert peer.mirror.take(old) is None
+    assert peer.copy.take(old) is None
     assert peer.lines() == ("one", "two")

@@ -18,21 +18,21 @@ from tests.store.ledgers import (
 )
 
 
-def reunited(
+def merged(
     theirs: Ledger | None,
     ours: Ledger,
     *,
     process: str = "me",
-    at_hand: bool = True,
+    has_body: bool = True,
     provisional: bool = False,
     lost: bool = False,
 ) -> Ledger:
-    return merge.reunited(
+    return merge.merged(
         theirs,
         ours,
         KEY,
         process=process,
-        at_hand=at_hand,
+        has_body=has_body,
         provisional=provisional,
         lost=lost,
         history=10,
@@ -41,7 +41,7 @@ def reunited(
 
 def test_a_store_that_comes_back_empty_is_given_what_is_served_under_its_number() -> None:
     ours = ledger.paused(grown("a", "b", "c"))
-    after = reunited(None, ours, lost=True)
+    after = merged(None, ours, lost=True)
     assert numbers(after) == [3]
     assert after.standings[KEY].current == 3
     assert after.standings[KEY].confirmation == confirmation(3)
@@ -53,7 +53,7 @@ def test_provisional_versions_are_in_no_history_and_the_newest_is_above_them() -
     ours = theirs
     for at, content in enumerate("bcd", 2):
         ours = attempted(ours, published(content, at), at=at)
-    after = reunited(theirs, ours, provisional=True)
+    after = merged(theirs, ours, provisional=True)
     assert numbers(after) == [5, 1]
     assert after.versions[0].stored == stored("d")
 
@@ -61,7 +61,7 @@ def test_provisional_versions_are_in_no_history_and_the_newest_is_above_them() -
 def test_a_newer_store_is_left_as_it_is() -> None:
     ours = grown("a")
     theirs = attempted(ours, published("b", 5), at=5)
-    after = reunited(theirs, ours)
+    after = merged(theirs, ours)
     assert after.versions == theirs.versions
     assert after.standings[KEY].current == 2
 
@@ -69,7 +69,7 @@ def test_a_newer_store_is_left_as_it_is() -> None:
 def test_what_was_confirmed_last_is_current_again_under_a_new_number() -> None:
     ours = attempted(grown("a"), Unchanged(confirmation=confirmation(9)), at=9)
     theirs = attempted(grown("a"), published("b", 5), at=5)
-    after = reunited(theirs, ours)
+    after = merged(theirs, ours)
     assert numbers(after) == [3, 2, 1]
     assert after.versions[0].stored == stored("a")
 
@@ -78,18 +78,18 @@ def test_one_number_never_has_two_contents_for_one_process() -> None:
     base = grown("a")
     ours = attempted(base, published("mine", 5), at=5)
     theirs = attempted(base, published("newer", 6), at=6)
-    after = reunited(theirs, ours, provisional=True)
+    after = merged(theirs, ours, provisional=True)
     assert after.standings[KEY].current == 3
     assert after.versions[0].stored == stored("newer")
 
 
 def test_a_write_that_has_come_through_after_all_makes_no_version_twice() -> None:
     ours = theirs = attempted(grown("a"), published("b", 5), at=5)
-    assert reunited(theirs, ours, provisional=True).versions == theirs.versions
+    assert merged(theirs, ours, provisional=True).versions == theirs.versions
 
 
 def test_a_version_whose_bytes_nobody_has_is_not_current() -> None:
-    after = reunited(None, grown("a"), at_hand=False, lost=True)
+    after = merged(None, grown("a"), has_body=False, lost=True)
     standing = after.standings[KEY]
     assert (standing.current, standing.confirmation, after.versions) == (None, None, ())
     assert standing.due.at is not None
@@ -99,7 +99,7 @@ def test_a_version_whose_bytes_nobody_has_is_not_current() -> None:
 
 def test_bytes_that_the_store_has_need_not_be_at_hand() -> None:
     ours = attempted(grown("a"), Unchanged(confirmation=confirmation(9)), at=9)
-    after = reunited(grown("a"), ours, at_hand=False)
+    after = merged(grown("a"), ours, has_body=False)
     assert after.standings[KEY].current == 1
     assert after.standings[KEY].confirmation == confirmation(9)
 
@@ -108,22 +108,22 @@ def test_counters_are_taken_by_maximum() -> None:
     base = grown("a")
     ours = attempted(attempted(base, FAILED, at=5), FAILED, at=6)
     theirs = attempted(base, Unchanged(confirmation=confirmation(5)), at=5)
-    counts = reunited(theirs, ours).counts
+    counts = merged(theirs, ours).counts
     assert (counts.changed, counts.unchanged, counts.failed) == (1, 1, 2)
 
 
 def test_a_job_resumed_by_others_stays_so_and_a_pause_that_the_store_lost_does_too() -> None:
     ours, theirs = ledger.paused(grown("a")), grown("a")
-    assert not reunited(theirs, ours).paused
-    assert reunited(theirs, ours, lost=True).paused
-    assert reunited(ledger.paused(theirs), theirs).paused
+    assert not merged(theirs, ours).paused
+    assert merged(theirs, ours, lost=True).paused
+    assert merged(ledger.paused(theirs), theirs).paused
 
 
 def test_an_attempt_under_way_keeps_its_lease() -> None:
     base = grown("a")
     ours = began(base, at=5)
     assert ours is not None
-    standing = reunited(base, ours).standings[KEY]
+    standing = merged(base, ours).standings[KEY]
     assert (standing.holder, standing.fence) == ("me", ours.standings[KEY].fence)
 
 
@@ -133,7 +133,7 @@ def test_an_attempt_that_another_process_has_under_way_keeps_its_lease_and_ours_
     theirs = began(base, by="other", alive=frozenset({"other"}), at=5)
     assert ours is not None
     assert theirs is not None
-    after = reunited(theirs, ours)
+    after = merged(theirs, ours)
     assert after.standings[KEY].holder == "other"
     fence = ours.standings[KEY].fence
     done = settlement(published("b", 6), at=6)
@@ -146,7 +146,7 @@ def test_a_lease_that_was_revoked_meanwhile_is_lost() -> None:
     assert ours is not None
     theirs = rolled_back(ours, 1)
     assert theirs is not None
-    after = reunited(theirs, ours)
+    after = merged(theirs, ours)
     assert after.standings[KEY].holder is None
     assert after.standings[KEY].fence > ours.standings[KEY].fence
 
@@ -156,10 +156,10 @@ def test_an_answer_on_one_side_is_none_to_what_was_asked_on_the_other() -> None:
     theirs = ledger.requested(base, KEY, now=5)
     ours = attempted(ledger.requested(base, KEY, now=3), FAILED, at=4)
     for mine, its in ((ours, theirs), (theirs, ours)):
-        standing = reunited(its, mine).standings[KEY]
+        standing = merged(its, mine).standings[KEY]
         assert ledger.is_pending(standing)
         assert standing.requested == 1
-    both = reunited(ours, ours).standings[KEY]
+    both = merged(ours, ours).standings[KEY]
     assert not ledger.is_pending(both)
 
 
@@ -170,7 +170,7 @@ def test_an_attempt_under_way_is_no_answer_to_what_was_asked_elsewhere_since_it_
         begun = began(ledger.requested(base, KEY, now=4), at=5)
         assert begun is not None
         for mine, its in ((begun, alone), (alone, begun)):
-            after = reunited(its, mine, process="me" if mine is begun else "other")
+            after = merged(its, mine, process="me" if mine is begun else "other")
             fence = after.standings[KEY].fence
             done = settlement(published("b", 7), at=7, answers=1)
             ended = ledger.settled(after, KEY, fence, done, process="me", served=0, history=10)

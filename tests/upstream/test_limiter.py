@@ -35,7 +35,9 @@ def make_limiter(
     clock: FakeClock, *, max_concurrency: int = 100, rate: Rate | None = None
 ) -> Limiter:
     store = Store(MemoryStore(), clock=ShiftedClock(clock))
-    return Limiter("up", max_concurrency=max_concurrency, rate=rate, clock=clock, limits=store)
+    return Limiter(
+        "up", max_concurrency=max_concurrency, rate=rate, clock=clock, limits=store.limits
+    )
 
 
 async def test_no_more_pass_at_once_than_there_are_places() -> None:

@@ -1,0 +1,46 @@
+import asyncio
+
+from tests.store.ledgers import FAILED
+from tests.store.members import Member, current_body, entered
+from tests.store.shared import Place
+
+
+async def test_nothing_stays_in_memory_of_attempts_that_come_to_nothing() -> None:
+    place = Place()
+    one = Member(place)
+    async with entered(one):
+        await one.publish(b"[1]")
+        grant = await one.begin()
+        assert grant is not None
+        one.published(b"[2]")  # and then its deadline is over
+        assert await one.end(grant, FAILED)
+        assert one.unwritten == 0
+        grant = await one.begin()
+        assert grant is not None
+        ending = asyncio.ensure_future(one.end(grant, one.published(b"[3]")))
+        await asyncio.sleep(0)
+        ending.cancel()
+        await asyncio.wait([ending])
+        assert one.unwritten == 0
+
+
+async def test_alone_only_what_is_current_or_in_quarantine_stays_in_memory() -> None:
+    place = Place()
+    one = Member(place)
+    async with entered(one):
+        one.handle.away = True
+        for n in range(5):
+            await one.publish(b"[%d]" % n)
+        grant = await one.begin()
+        assert grant is not None
+        assert await one.end(grant, one.aside(b"[]"))
+        bodies = one.store._pending.of("a")  # noqa: SLF001  what is held shows nowhere else
+        assert sorted(bodies.values()) == [b"[4]", b"[]"]
+        assert await one.body() == b"[4]"
+        held = one.standing().quarantine
+        assert held is not None
+        assert await one.store.body("a", held.stored) == b"[]"
+        one.handle.away = False
+        await one.clock.advance(2)
+        assert one.unwritten == 0
+        assert current_body(place) == b"[4]"
