@@ -1,0 +1,1 @@
+"""The documentation, held to the code: blocks run, and what is named is there, all of it."""

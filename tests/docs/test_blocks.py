@@ -1,0 +1,92 @@
+"""The examples of README and documentation do what they say."""
+
+import json
+import re
+import shlex
+import tomllib
+from itertools import groupby
+from pathlib import Path
+
+import pytest
+import typer
+import typer.main
+import yaml
+
+from refresher.cli import app
+from refresher.config import load
+from tests.docs.pages import PAGES, Block, blocks
+
+PYTHON = {
+    page: list(found) for page, found in groupby(blocks("python"), key=lambda block: block.page)
+}
+COMMAND = re.compile(r"(?:\S*/)?refresher")
+RUNNABLE = typer.main.get_command(app)
+
+
+def test_every_page_is_there() -> None:
+    assert {page.stem for page in PAGES} == {
+        "README",
+        "architecture",
+        "benchmarks",
+        "configuration",
+        "http",
+        "metrics",
+        "production",
+        "python",
+        "tutorial",
+    }
+
+
+@pytest.mark.parametrize("page", PYTHON, ids=lambda page: page.name)
+def test_the_python_of_a_page_runs_in_the_order_it_stands_in(page: Path) -> None:
+    names: dict[str, object] = {"__name__": page.stem}
+    for block in PYTHON[page]:
+        code = "\n" * block.line + block.text  # so that a traceback names the line of the page
+        exec(compile(code, str(page), "exec", dont_inherit=True), names)  # noqa: S102  our own text
+    tests = [each for name, each in names.items() if name.startswith("test_")]
+    assert tests, "a page that shows how to use it shows how to test it"
+    for test in tests:
+        assert callable(test)
+        test()
+
+
+@pytest.mark.parametrize("block", blocks("toml"), ids=str)
+def test_the_configurations_are_accepted(block: Block, tmp_path: Path) -> None:
+    if block.is_excerpt:
+        tomllib.loads(block.text)
+        return
+    file = tmp_path / "config.toml"
+    file.write_text(block.text)
+    load(file, environ=dict.fromkeys(re.findall(r"\$\{(\w+)\}", block.text), "x"))
+
+
+@pytest.mark.parametrize("block", blocks("json", "yaml"), ids=str)
+def test_other_examples_are_well_formed(block: Block) -> None:
+    read = json.loads if block.language == "json" else yaml.safe_load
+    assert read(block.text)
+
+
+@pytest.mark.parametrize("block", blocks("sh", "console"), ids=str)
+def test_the_commands_exist_and_have_these_options(block: Block) -> None:
+    for words in commands(block):
+        assert isinstance(RUNNABLE, typer.core.TyperGroup)
+        command = RUNNABLE.commands[words[0]]
+        options = {option for each in command.params for option in each.opts}
+        given = {word.partition("=")[0] for word in words[1:] if word.startswith("-")}
+        assert given <= options
+
+
+def commands(block: Block) -> list[list[str]]:
+    """What a block has the command line do: the words behind `refresher`."""
+    lines = block.text.splitlines()
+    if block.language == "console":
+        lines = [line.removeprefix("$ ") for line in lines if line.startswith("$ ")]
+    found = []
+    for line in lines:
+        for part in re.split(r"&&|[|;]", line):
+            words = shlex.split(part, comments=True)
+            while words and re.fullmatch(r"\w+=.*", words[0]):
+                del words[0]
+            if words and COMMAND.fullmatch(words[0]):
+                found.append(words[1:])
+    return found
