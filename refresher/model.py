@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import ClassVar, TypeAlias
+from typing import ClassVar, Literal, TypeAlias
 
 
 class Outcome(StrEnum):
@@ -73,6 +73,34 @@ class Format(StrEnum):
     TOML = "toml"
     TEXT = "text"
     BYTES = "bytes"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuardRules:
+    """What content must be like to replace what is served; shares are fractions: 0.5 for 50 %.
+
+    What is configured, what a worker process is sent, and what content is measured by are this one
+    class. How its keys are written is said in `config.models`; their docstrings are what an editor
+    shows.
+    """
+
+    min_items: int | None = None
+    """The least number of items: of a root array, members of a root object, or rows."""
+    max_items: int | None = None
+    """The most items."""
+    max_shrink: float | None = None
+    """How much smaller than the served one it may be, in items, else in bytes."""
+    max_growth: float | None = None
+    """How much larger than the served one it may be, in items, else in bytes: 100% is twice it."""
+    required: tuple[str, ...] = ()
+    """Names that must be members."""
+    allow_empty: bool = False
+    """Whether an empty body is content, published as zero bytes."""
+    duplicate_keys: Literal["accept", "reject"] = "accept"
+    """Whether an object may have the same key twice."""
+    accept_after: int | None = None
+    """At how many scheduled due moments in a row the same refused content comes until it is taken;
+    none: it waits for a person."""
 
 
 @dataclass(frozen=True, slots=True)

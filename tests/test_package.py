@@ -34,7 +34,9 @@ def test_a_cache_takes_what_embedders_may_say_and_nothing_else() -> None:
     assert get_type_hints(Options).keys() == {each.name for each in parameters} - {"config"}
 
 
-def test_importing_loads_no_framework_and_says_nothing() -> None:
-    code = "import sys, refresher.cli; print([m for m in ('fastapi', 'httpx') if m in sys.modules])"
+@pytest.mark.parametrize("module", ["refresher.cli", "refresher.offload.runner"])
+def test_importing_loads_no_framework_and_says_nothing(module: str) -> None:
+    heavy = ("fastapi", "httpx", "pydantic")
+    code = f"import sys, {module}; print([m for m in {heavy} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603  our own words
     assert (done.stdout, done.stderr) == ("[]\n", "")

@@ -6,12 +6,12 @@ from dataclasses import asdict, fields
 from functools import lru_cache
 from hashlib import sha256
 
-from refresher.config.models import GuardConfig, JobConfig, Paginate
+from refresher.config.models import JobConfig, Paginate
 from refresher.config.references import pieces_of, unreplaced
 from refresher.config.tree import Table
-from refresher.model import Definition
+from refresher.model import Definition, GuardRules
 
-_UNGUARDED = asdict(GuardConfig())
+_UNGUARDED = asdict(GuardRules())
 _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 
 
@@ -70,7 +70,7 @@ def _source(config: JobConfig, table: Table, address: str | None) -> dict[str, o
 def _rules(
     format_: str,
     select: str | None,
-    guard: GuardConfig,
+    guard: GuardRules,
     schema: str | None,
     paginate: Paginate | None,
     *,

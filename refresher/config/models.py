@@ -4,14 +4,22 @@ The docstrings below the keys are what an editor shows: `json_schema` takes them
 """
 
 from base64 import b64encode
-from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from dataclasses import dataclass, field, fields, make_dataclass
+from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, ConfigDict, Discriminator, Field
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    GetPydanticSchema,
+)
 from pydantic.json_schema import SkipJsonSchema
 
 from refresher.config import types as v
 from refresher.config.units import Share
+from refresher.model import GuardRules
 
 _FIVE_PERCENT = Share(0.05)
 _STRICT = ConfigDict(extra="forbid")
@@ -228,29 +236,43 @@ class UpstreamConfig:
     """How many attempts may start in a time, such as 60/1m; none: as many as are due."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GuardConfig:
-    """What content must be like to replace what is served."""
+_GUARD_KEYS: dict[str, Any] = {
+    "min_items": Annotated[v.Number, Field(ge=0, le=2**31)] | None,
+    "max_items": Annotated[v.Number, Field(ge=0, le=2**31)] | None,
+    "max_shrink": v.Percentage | None,
+    "max_growth": v.Growth | None,
+    "required": tuple[v.Word, ...],
+    "allow_empty": v.Flag,
+    "duplicate_keys": Literal["accept", "reject"],
+    "accept_after": Annotated[v.Number, Field(ge=1, le=1_000_000)] | None,
+}
+"""How the keys of `GuardRules` are written: that class goes to worker processes, which are to know
+nothing of pydantic."""
 
-    __pydantic_config__ = _STRICT
+GuardConfig = make_dataclass(
+    "GuardConfig",
+    [(key.name, _GUARD_KEYS[key.name], field(default=key.default)) for key in fields(GuardRules)],
+    bases=(GuardRules,),
+    namespace={
+        "__doc__": "What content must be like to replace what is served.",
+        "__pydantic_config__": _STRICT,
+    },
+    frozen=True,
+    kw_only=True,
+)
+"""The table of a guard, as long as it is being validated."""
 
-    min_items: Annotated[v.Number, Field(ge=0, le=2**31)] | None = None
-    """The least number of items: of a root array, members of a root object, or rows."""
-    max_items: Annotated[v.Number, Field(ge=0, le=2**31)] | None = None
-    """The most items."""
-    max_shrink: v.Percentage | None = None
-    """How much smaller than the served one it may be, in items, else in bytes."""
-    max_growth: v.Growth | None = None
-    """How much larger than the served one it may be, in items, else in bytes: 100% is twice it."""
-    required: tuple[v.Word, ...] = ()
-    """Names that must be members."""
-    allow_empty: v.Flag = False
-    """Whether an empty body is content, published as zero bytes."""
-    duplicate_keys: Literal["accept", "reject"] = "accept"
-    """Whether an object may have the same key twice."""
-    accept_after: Annotated[v.Number, Field(ge=1, le=1_000_000)] | None = None
-    """At how many scheduled due moments in a row the same refused content comes until it is taken;
-    none: it waits for a person."""
+
+def _as_rules(table: GuardRules) -> GuardRules:
+    return GuardRules(**{key.name: getattr(table, key.name) for key in fields(GuardRules)})
+
+
+Guard = Annotated[
+    GuardRules,
+    GetPydanticSchema(
+        lambda _, handler: handler(Annotated[GuardConfig, AfterValidator(_as_rules)])
+    ),
+]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -390,7 +412,7 @@ class JobConfig:
     """The part to keep, as a JMESPath expression."""
     schema: v.FilePath | None = None
     """The JSON Schema file that content must satisfy, after select."""
-    guard: GuardConfig = GuardConfig()
+    guard: Guard = field(default=GuardRules())
     """What an answer must be like; any other is rejected."""
     max_age: v.Duration | None = None
     """The longest that readers are told to keep it; none: as long as it is fresh."""

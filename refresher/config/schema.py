@@ -11,6 +11,7 @@ from pydantic import TypeAdapter
 from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
+from refresher import model
 from refresher.config import models
 from refresher.config.names import NAME
 from refresher.config.tree import KeyPath
@@ -85,8 +86,8 @@ def _described(schema: JsonSchemaValue) -> JsonSchemaValue:
 
     def table(name: str, written: JsonSchemaValue) -> JsonSchemaValue:
         of_keys: dict[str, str] = {}
-        for model in reversed(getattr(models, name).__mro__):
-            of_keys.update(meanings.get(model.__name__, {}))
+        for each in reversed(getattr(models, name).__mro__):
+            of_keys.update(meanings.get(each.__name__, {}))
         keys = {
             key: {**value, "description": of_keys[key]} if key in of_keys else value
             for key, value in written["properties"].items()
@@ -100,14 +101,15 @@ def _described(schema: JsonSchemaValue) -> JsonSchemaValue:
 def _meanings() -> dict[str, dict[str, str]]:
     """The docstrings below the keys of the models, by model and key."""
     return {
-        model.name: dict(_keys_with_docstrings(model))
-        for model in ast.parse(inspect.getsource(models)).body
-        if isinstance(model, ast.ClassDef)
+        table.name: dict(_keys_with_docstrings(table))
+        for module in (model, models)
+        for table in ast.parse(inspect.getsource(module)).body
+        if isinstance(table, ast.ClassDef)
     }
 
 
-def _keys_with_docstrings(model: ast.ClassDef) -> Iterator[tuple[str, str]]:
-    for pair in pairwise(model.body):
+def _keys_with_docstrings(table: ast.ClassDef) -> Iterator[tuple[str, str]]:
+    for pair in pairwise(table.body):
         match pair:
             case (
                 ast.AnnAssign(target=ast.Name(id=key)),

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 from refresher.errors import GuardRefused, RefreshFailed
-from refresher.model import Content, Format
+from refresher.model import Content, Format, GuardRules
 from refresher.payload import Payload
 from refresher.pipeline.charsets import is_empty
 from refresher.pipeline.decode import FormatRule, as_it_came, decode, pass_empty
-from refresher.pipeline.guard import GuardRules, Served, guard, guard_keys
+from refresher.pipeline.guard import Served, guard, guard_keys
 from refresher.pipeline.select import select
 from refresher.pipeline.validate import validate
 
@@ -77,7 +77,7 @@ def refine_telling(
             guard_keys(decoded, repeated_key)
     except RefreshFailed as refusal:
         raise GuardRefused(refusal.failure.message, content) from refusal
-    if rules.guard != GuardRules():
+    if replace(rules.guard, accept_after=None) != GuardRules():  # that one is no rule of content
         tell("guard: let through")
     if content.raw:
         tell(f"raw: {content.content_type}, {len(content.body):,} bytes")

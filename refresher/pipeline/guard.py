@@ -1,32 +1,13 @@
 """Guard: content that is well-formed and still wrong, by comparison and by what must be in it."""
 
 from dataclasses import dataclass
-from typing import Literal
 
 import msgspec
 
 from refresher.errors import RefreshFailed
 from refresher.jsontext import text as jsontext
-from refresher.model import Content, Format, Stage
+from refresher.model import Content, Format, GuardRules, Stage
 from refresher.security.excerpts import shown
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GuardRules:
-    """What content must have to replace what is served."""
-
-    min_items: int | None = None
-    max_items: int | None = None
-    max_shrink: float | None = None
-    """The fraction of what is served that may go missing at once: of its items, else its bytes."""
-    max_growth: float | None = None
-    """The fraction of what is served that may come to it at once: of its items, else its bytes."""
-    required: tuple[str, ...] = ()
-    """Members that a root object must have, and every row of a root array."""
-    allow_empty: bool = False
-    """Whether an empty body is published, as zero bytes and without any other check."""
-    duplicate_keys: Literal["accept", "reject"] = "accept"
-    """Whether an object may have a key twice, of which most readers see the last."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from refresher.config.tree import KeyPath, dotted
 from refresher.errors import ConfigError
 from refresher.jobs import schedule
 from refresher.jobs.attempt import Plan
-from refresher.pipeline import GuardRules, Rules
+from refresher.pipeline import Rules
 from refresher.protocols import Source
 from refresher.security.redaction import Redactor
 from refresher.service.upstreams import Upstream, auth_of, client_of, site_of
@@ -134,21 +134,13 @@ def schedule_of(config: JobConfig) -> schedule.Schedule:
 
 def rules_of(plan: JobPlan) -> Rules:
     """What the job asks of its content."""
-    config, guard = plan.config, plan.config.guard
+    config = plan.config
     return Rules(
         format=config.format,
         raw=config.raw,
         select=config.select,
         schema=plan.schema,
-        guard=GuardRules(
-            min_items=guard.min_items,
-            max_items=guard.max_items,
-            max_shrink=guard.max_shrink,
-            max_growth=guard.max_growth,
-            required=guard.required,
-            allow_empty=guard.allow_empty,
-            duplicate_keys=guard.duplicate_keys,
-        ),
+        guard=config.guard,
     )
 
 
