@@ -25,8 +25,8 @@ from refresher.service.service import Service
 from refresher.store.protocols import Backend
 from refresher.values import Values, View, returned_type
 from refresher.web.data.in_front import InFront
-from refresher.web.data.reads import retry_after
 from refresher.web.endpoints import Endpoints
+from refresher.web.problems import retry_after
 from refresher.web.router import make_router
 from refresher.web.waiting import ended
 

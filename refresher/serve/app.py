@@ -9,7 +9,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from refresher.api import Refresher
 from refresher.errors import RefresherError
-from refresher.web.data.in_front import BROKEN
+from refresher.web.data.in_front import INTERNAL_ERROR
 from refresher.web.problems import problem, unknown_path
 from refresher.web.routing import as_response, http_problem
 
@@ -60,7 +60,7 @@ def _answer_errors_with_problems(app: FastAPI) -> None:
 
     def broken(request: Request, error: Exception) -> Response:
         del error  # Starlette raises it again, for the server to log
-        return as_response(request, problem(500, None, BROKEN))
+        return as_response(request, problem(500, None, INTERNAL_ERROR))
 
     app.add_exception_handler(HTTPException, http)
     app.add_exception_handler(404, not_found)

@@ -20,7 +20,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 from uvicorn.server import ServerState
 
 from refresher.api import Refresher
-from refresher.web.data.http1 import Written, write
+from refresher.web.data.http1 import WireAnswer, to_wire
 from refresher.web.data.reads import Decision, Reads
 from refresher.web.problems import problem
 
@@ -147,13 +147,13 @@ class WireProtocol(HttpToolsProtocol):
         if reads is None or not self._is_between:
             self._take_in(data)
             return
-        if self._is_idle() and (written := self._recalled(reads, data)) is not None:
+        if self._is_idle() and (written := self._cached(reads, data)) is not None:
             self._send(written)
             return
         self._begun, self._decision = 0, None
         self._take_in(data)
         if self._decision is not None and self._begun == 1:
-            reads.remember(data, self._decision)
+            reads.cache(data, self._decision)
 
     def on_message_begin(self) -> None:
         """Prepare for a request."""
@@ -173,7 +173,7 @@ class WireProtocol(HttpToolsProtocol):
             if decision is not None:
                 self._is_answered = True
                 self._decision = decision
-                self._send(reads.write(decision))
+                self._send(reads.wire_answer(decision))
                 return
         super().on_headers_complete()
 
@@ -258,7 +258,7 @@ class WireProtocol(HttpToolsProtocol):
 
     def _refuse(self, status: HTTPStatus, detail: str) -> None:
         refusal = problem(status, None, detail, headers={"connection": "close"})
-        self.transport.writelines(write(refusal, time.time())[1:])
+        self.transport.writelines(to_wire(refusal, time.time())[1:])
         self.transport.close()
 
     def _is_for_one_host(self) -> bool:
@@ -273,9 +273,9 @@ class WireProtocol(HttpToolsProtocol):
         cycle = self.cycle
         return (cycle is None or cycle.response_complete) and not self.flow.write_paused
 
-    def _recalled(self, reads: Reads, data: bytes) -> Written | None:
+    def _cached(self, reads: Reads, data: bytes) -> WireAnswer | None:
         try:
-            return reads.recall(data)
+            return reads.cached(data)
         except Exception:
             logger.exception("a read broke, of a request seen before")
             return None  # the long way ends in a 500
@@ -299,7 +299,7 @@ class WireProtocol(HttpToolsProtocol):
             return None  # as above
         return found if isinstance(found, Decision) else None
 
-    def _send(self, written: Written) -> None:
+    def _send(self, written: WireAnswer) -> None:
         if written.body:
             self.transport.writelines((written.head, written.body))
         else:

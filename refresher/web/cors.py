@@ -1,4 +1,4 @@
-"""Which other origins' pages may read, by the Fetch standard's CORS protocol."""
+"""Which other origins' pages may read: the CORS protocol of the Fetch standard."""
 
 from collections.abc import Sequence
 
@@ -16,16 +16,18 @@ class Cors:
     """The header fields for readers from other origins; none at all unless origins are named."""
 
     vary = b"Origin"
-    """What Vary names wherever origins are let in, whether or not this one is."""
+    """What Vary names where any origin is allowed, whether or not the request's own is."""
     preflight_vary = b"Origin, Access-Control-Request-Method, Access-Control-Request-Headers"
 
     def __init__(self, origins: Sequence[str]) -> None:
         self.enabled = bool(origins)
         self._any = "*" in origins
         self._origins = frozenset(origin.encode() for origin in origins)
+        vary = b"Accept-Encoding, " + self.vary if self.enabled else b"Accept-Encoding"
+        self._read_vary: RawHeaders = [(b"vary", vary)]
 
     def fields(self, origin: bytes | None) -> RawHeaders:
-        """What the answer to a request from `origin` (None: not said) carries, besides Vary."""
+        """The fields of an answer to a request with that Origin (None: without), Vary aside."""
         allowed = b"*" if self._any else origin
         if allowed is None or not (self._any or allowed in self._origins):
             return []
@@ -34,8 +36,12 @@ class Cors:
             (b"access-control-expose-headers", _EXPOSED),
         ]
 
+    def read_fields(self, origin: bytes | None) -> RawHeaders:
+        """The fields that every answer to a read has, whatever it is: Vary and those for CORS."""
+        return self._read_vary + self.fields(origin) if self.enabled else self._read_vary
+
     def named(self, origin: bytes | None) -> bytes | None:
-        """The origin, where it is one of those that are let in by name."""
+        """The origin, if it is allowed by name: answers to it differ from those to others."""
         return origin if origin in self._origins else None
 
     def preflight(
@@ -43,8 +49,8 @@ class Cors:
     ) -> Answer | None:
         """The answer to a preflight, Vary excepted; None where the request is none.
 
-        `requested` is its Access-Control-Request-Method. An origin that is not let in gets an
-        answer without any grant: by that its browser knows.
+        `requested` is its Access-Control-Request-Method. An origin that is not allowed gets an
+        answer without the fields that allow it, which its browser takes for a refusal.
         """
         if not self.enabled or method != "OPTIONS" or origin is None or requested is None:
             return None

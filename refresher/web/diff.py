@@ -7,7 +7,7 @@ from refresher.jobs.job import Job
 from refresher.model import Content
 from refresher.service.service import Service
 from refresher.web.answer import Answer
-from refresher.web.data.versions import kept, number_of
+from refresher.web.data.versions import kept_version, version_number
 from refresher.web.problems import no_version, problem, unknown_job
 
 _LARGEST = 8 * 1024 * 1024
@@ -45,7 +45,7 @@ def _numbers(query: bytes) -> tuple[int, int] | Answer:
     asked: dict[str, list[str]] = {"from": [], "to": []}
     for name, value in parse_qsl(query.decode("latin-1"), keep_blank_values=True):
         asked.get(name, []).append(value)
-    before, after = (number_of(",".join(values)) for values in asked.values())
+    before, after = (version_number(",".join(values)) for values in asked.values())
     if before is None or after is None:
         wrong = " and ".join(
             name for name, number in (("from", before), ("to", after)) if number is None
@@ -65,7 +65,7 @@ async def _comparable(job: Job, number: int) -> Content | Answer:
         )
         return problem(413, "too-large-to-compare", detail)
     try:
-        _, content = await kept(job, number)
+        _, content = await kept_version(job, number)
     except (UnknownVersion, GoneVersion, StoreUnavailable) as error:
         return no_version(error)
     if not content.is_json or not content.body:

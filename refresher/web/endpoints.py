@@ -14,7 +14,7 @@ from refresher.web.cors import Cors
 from refresher.web.data.compression import Compression
 from refresher.web.data.lookups import Lookups
 from refresher.web.data.reads import Reads
-from refresher.web.data.versions import Versions
+from refresher.web.data.versions import VersionReads
 from refresher.web.listing import list_jobs, read_listing
 from refresher.web.problems import problem, unauthorized, unknown_job
 from refresher.web.status import history, job_status
@@ -33,7 +33,7 @@ class Endpoints:
             service.states,
             access=service.access,
             cors=self.cors,
-            versions=Versions(
+            versions=VersionReads(
                 service.jobs.get,
                 access=service.access,
                 lookups=lookups,

@@ -1,10 +1,12 @@
 """Every problem that a reader or an operator is told of (RFC 9457)."""
 
 import json
+import math
 from collections.abc import Mapping
 from http.client import responses
 
 from refresher.errors import GoneVersion, ReadError, StoreUnavailable, UnknownVersion
+from refresher.model import Record
 from refresher.web.answer import Answer
 
 _STORE_TRIED_AGAIN = 1
@@ -13,6 +15,10 @@ _STORE_TRIED_AGAIN = 1
 
 _LOOKED_UP_AGAIN = 1
 """Seconds after which a value that could not be looked up had better be asked for again."""
+
+
+_NOTHING_IS_DUE = 60
+"""Seconds after which to ask again for a job that has no next moment: somebody may resume it."""
 
 
 _MOST_SHOWN = 100
@@ -63,6 +69,26 @@ def unknown_job(*names: str) -> Answer:
     """The answer to a request for jobs that are not there."""
     shown = ", ".join(repr(shortened(name)) for name in names)
     return problem(404, "unknown-job", f"no job is called {shown}; GET /jobs has all names")
+
+
+def nothing_to_serve(record: Record, now: float) -> Answer:
+    """The answer to a read of a job that has no snapshot, or none that may be served."""
+    if record.snapshot is None:
+        kind, detail = "pending", f"{record.job} has no snapshot yet"
+    else:
+        kind, detail = "expired", f"the snapshot of {record.job} is too old to be served"
+    if record.last_attempt is not None and record.last_attempt.failure is not None:
+        detail += f"; the last attempt ended at {record.last_attempt.failure.stage}"
+    return problem(503, kind, detail, headers={"retry-after": str(retry_after(record, now))})
+
+
+def retry_after(record: Record, now: float) -> int:
+    """In how many seconds a client that got nothing should ask again (RFC 9110, 10.2.3)."""
+    if record.running_since is not None:
+        return 1
+    if record.due.at is None or math.isinf(record.due.at):
+        return _NOTHING_IS_DUE
+    return max(1, math.ceil(record.due.at - now))
 
 
 def no_json(job: str, content_type: str) -> Answer:

@@ -11,7 +11,7 @@ from refresher.jsontext.difference import difference
 from refresher.model import Content, Quarantine, Snapshot
 from refresher.service.service import Service
 from refresher.web.answer import Answer, json_answer
-from refresher.web.data.headers import HARMLESS
+from refresher.web.data.headers import NEVER_RUN
 from refresher.web.status import rfc3339
 
 logger = logging.getLogger("refresher")
@@ -83,6 +83,6 @@ def _body(held: Quarantine, content: Content) -> Answer:
         (b"content-length", b"%d" % len(content.body)),
         (b"etag", held.stored.etag.encode()),
         (b"cache-control", b"no-store"),
-        *HARMLESS,
+        *NEVER_RUN,
     ]
     return Answer(200, headers, content.body)

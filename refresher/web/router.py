@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from refresher.web import admin, quarantine
 from refresher.web.answer import Answer
 from refresher.web.data.reads import PREFIX
-from refresher.web.data.target import below, with_query
+from refresher.web.data.target import after_prefix, with_query
 from refresher.web.diff import diff
 from refresher.web.endpoints import Endpoints
 from refresher.web.listing import LISTED
@@ -316,7 +316,7 @@ def _target(request: Request, rest: str) -> bytes:
     """The raw target without root path and prefix, where the router matched `/data/` and `rest`."""
     path: str = request.scope["path"]
     raw: bytes = request.scope.get("raw_path") or quote(path).encode()
-    target = PREFIX.encode() + below(path.removesuffix(rest), raw)
+    target = PREFIX.encode() + after_prefix(path.removesuffix(rest), raw)
     return with_query(target, request.scope["query_string"])
 
 

@@ -1,4 +1,4 @@
-"""Large bodies, compressed when somebody asks for them in a coding: off the loop, once for all."""
+"""Content codings of large bodies: made when first asked for, off the loop, once for everybody."""
 
 import asyncio
 import logging
@@ -10,11 +10,11 @@ from refresher.pipeline.representation import Representation
 logger = logging.getLogger("refresher")
 
 Compress = Callable[[bytes, str], bytes | None]
-"""The form of a body in a coding; None where it saves too little."""
+"""Gives a body in a coding; None where that saves too little."""
 
 
 class Compression:
-    """Makes the coded forms that were put off at the swap; `compress` runs in a thread."""
+    """Makes the coded forms that were deferred at the swap; `compress` runs in a thread."""
 
     def __init__(self, compress: Compress = representation.compress) -> None:
         self._compress = compress
@@ -29,7 +29,9 @@ class Compression:
             running = loop.run_in_executor(None, self._coded, job, ready.identity, coding)
             self._running[key] = running
             running.add_done_callback(lambda _: self._running.pop(key, None))
-        return await asyncio.shield(running)  # who leaves does not end it for the others
+        return await asyncio.shield(
+            running
+        )  # a client that leaves must not cancel it for the others
 
     def _coded(self, job: str, body: bytes, coding: str) -> bytes | None:
         try:

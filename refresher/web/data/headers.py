@@ -1,4 +1,4 @@
-"""The header fields of a snapshot: those that stand as long as it does, and those of the moment."""
+"""The header fields of a snapshot: those that stay while it does, and those that tell its age."""
 
 import math
 from collections.abc import Mapping
@@ -6,22 +6,23 @@ from dataclasses import dataclass
 
 from refresher import freshness
 from refresher.fields.dates import http_date
+from refresher.fields.negotiation import IDENTITY
 from refresher.freshness import Policy
 from refresher.model import Record, Snapshot, State
 from refresher.pipeline.representation import Representation
 from refresher.state import Entry
 from refresher.web.answer import RawHeaders
 
-HARMLESS: RawHeaders = [
+NEVER_RUN: RawHeaders = [
     (b"x-content-type-options", b"nosniff"),
     (b"content-security-policy", b"default-src 'none'; style-src 'unsafe-inline'; sandbox"),
 ]
-"""Upstream bytes never run as a page of ours, whatever media type they claim."""
+"""A browser runs nothing that an upstream sent, whatever media type it claims."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rendering:
-    """One snapshot as it goes over the wire, but for what depends on the moment."""
+    """One snapshot as it goes over the wire, the fields that tell its age aside."""
 
     snapshot: Snapshot
     representation: Representation
@@ -30,12 +31,12 @@ class Rendering:
     etags: Mapping[str, str]
     """By coding."""
     shared: Mapping[str, RawHeaders]
-    """By coding: what a 200 and a 304 both say (RFC 9110, 15.4.5)."""
+    """By coding: what a 200 and a 304 both have (RFC 9110, 15.4.5)."""
     content: Mapping[str, RawHeaders]
-    """By coding that is not deferred: what a 200 says besides."""
+    """By coding that is not deferred: what only a 200 has."""
 
     def is_of(self, entry: Entry) -> bool:
-        """Whether it says what there is to say of an entry, the moment aside."""
+        """Whether it is what `render` would make of an entry."""
         return (
             self.snapshot is entry.record.snapshot
             and self.representation is entry.representation
@@ -47,8 +48,8 @@ def render(
     snapshot: Snapshot, representation: Representation, policy: Policy, *, private: bool
 ) -> Rendering:
     """Write all fields of a snapshot that stay the same until it is checked again."""
-    offered = ("identity", *representation.codings)
-    made = ("identity", *representation.coded)
+    offered = (IDENTITY, *representation.codings)
+    made = (IDENTITY, *representation.coded)
     max_age = freshness.max_age_of(snapshot, policy)
     visibility = "private" if private else "public"
     cache_control = f"{visibility}, max-age={max_age}"
@@ -57,13 +58,13 @@ def render(
     common = [
         (b"cache-control", cache_control.encode()),
         (b"refresher-version", b"%d" % snapshot.version),
-        *HARMLESS,
+        *NEVER_RUN,
     ]
     if snapshot.dated:
         common.append((b"last-modified", http_date(snapshot.changed_at).encode()))
-    # A form that is yet to be made has its tag already: the one that it had before, if it had one.
-    # So a 304 does not wait for bytes that nobody gets, and says what the 200 would. Where the form
-    # turns out to save too little, that tag is on no answer any more, and whoever has it asks anew.
+    # A coded form that has yet to be made has its ETag already, so that a 304 does not wait for
+    # bytes that nobody gets. Where the form turns out to save too little, no further answer has
+    # that ETag, and a client that sends it gets a 200.
     etags = {coding: representation.etag(coding) for coding in offered}
     return Rendering(
         snapshot,
@@ -76,7 +77,7 @@ def render(
     )
 
 
-def of_the_moment(rendering: Rendering, record: Record, state: State, now: float) -> RawHeaders:
+def age_fields(rendering: Rendering, record: Record, state: State, now: float) -> RawHeaders:
     """How old the snapshot is now: Age (RFC 9111, 5.1) and Cache-Status (RFC 9211)."""
     age = math.floor(freshness.age_of(rendering.snapshot, now))
     left = rendering.max_age - age
@@ -87,11 +88,11 @@ def of_the_moment(rendering: Rendering, record: Record, state: State, now: float
 
 
 def content_fields(representation: Representation, coding: str) -> RawHeaders:
-    """What a 200 says of its body, and a 304 does not."""
+    """The fields that a 200 has because of its body, and a 304 does not have."""
     fields = [
         (b"content-type", representation.content_type.encode("latin-1")),
         (b"content-length", b"%d" % len(representation.body(coding))),
     ]
-    if coding != "identity":
+    if coding != IDENTITY:
         fields.append((b"content-encoding", coding.encode()))
     return fields

@@ -8,8 +8,8 @@ from refresher.fields.dates import http_date
 from refresher.web.answer import Answer
 
 
-class Written(NamedTuple):
-    """The bytes of an answer; head and body apart, so that a large body is nowhere copied."""
+class WireAnswer(NamedTuple):
+    """The bytes of an answer; head and body are separate, so that a large body is not copied."""
 
     status: int
     head: bytes
@@ -17,13 +17,13 @@ class Written(NamedTuple):
     body: bytes
 
 
-def write(answer: Answer, now: float) -> Written:
-    """Write an answer down, `now` as its Date (RFC 9110, 6.6.1); the connection stays open."""
+def to_wire(answer: Answer, now: float) -> WireAnswer:
+    """An answer's bytes, with `now` as its Date (RFC 9110, 6.6.1); the connection stays open."""
     lines = [_status_line(answer.status), b"date: ", _date(int(now)), b"\r\n"]
     for name, value in answer.headers:
         lines += (name, b": ", value, b"\r\n")
     lines.append(b"\r\n")
-    return Written(answer.status, b"".join(lines), answer.body)
+    return WireAnswer(answer.status, b"".join(lines), answer.body)
 
 
 @lru_cache

@@ -1,4 +1,4 @@
-"""Values inside JSON texts, looked up once and kept for the next reader."""
+"""Values inside JSON texts by JSON Pointer: found off the loop where that takes long; cached."""
 
 import asyncio
 import logging
@@ -27,41 +27,44 @@ JSON = "application/json"
 
 Found: TypeAlias = Representation | NotThere
 
-_AT_ONCE = 32 * 1024
+_SMALL = 32 * 1024
 """Bytes of a body that the loop itself parses, and of a value that it compresses."""
-_KEPT = 32 * 1024 * 1024
-_KEPT_PARSED = 32 * 1024 * 1024
+_CACHED_VALUES = 32 * 1024 * 1024
+"""Bytes; as estimated by `_size_of`."""
+_CACHED_TEXTS = 32 * 1024 * 1024
+"""Bytes of texts that stay parsed."""
 _OVERHEAD = 512
+"""Bytes of a cached value beside its content and its path."""
 
 LookUp = Callable[[str, bytes, Sequence[Path]], Awaitable[list[bytes | NotThere]]]
-"""Finds values in a body, known by its ETag, that is too large for any thread of this process."""
+"""Finds values in a body, given after its ETag, that is too large to be parsed in this process."""
 
 
-class _Kept(NamedTuple):
-    """A value, and the pointer to it, which its sender makes as long as it likes."""
+class _Cached(NamedTuple):
+    """A value and the pointer to it, whose length only its sender limits: it counts as size."""
 
     path: Path
     found: Found
 
 
 class Text(NamedTuple):
-    """A version of a job that is JSON, to be looked into."""
+    """The content of a version, which is JSON."""
 
     job: str
     etag: str
-    """Of the whole: what tells it from every other text, whatever its number and whosever it is."""
+    """Of the whole content: equal for equal texts, whatever job and version they are of."""
     body: bytes
 
 
 @dataclass(frozen=True, slots=True)
-class Unread:
-    """A text that could not be looked into, for a reason that may be gone the next time."""
+class LookupFailed:
+    """Whether there is such a value could not be found out; another try may succeed."""
 
     why: str
 
 
-def pointed_at(job: str, content: Content, etag: str, pointer: bytes) -> tuple[Text, Path] | Answer:
-    """What a raw pointer such as `/a/0` asks for in a version, or why there is no such thing."""
+def resolve(job: str, content: Content, etag: str, pointer: bytes) -> tuple[Text, Path] | Answer:
+    """Where to look for a raw pointer such as `/a/0`, or the problem that nothing can be there."""
     if not content.is_json:
         return no_json(job, content.content_type)
     path = parse(pointer)
@@ -71,72 +74,76 @@ def pointed_at(job: str, content: Content, etag: str, pointer: bytes) -> tuple[T
 
 
 class Lookups:
-    """Finds values by JSON Pointer; what was found, and what was parsed for it, is kept a while.
+    """Finds values by JSON Pointer, and caches values and parsed texts.
 
-    A large body is parsed elsewhere, by `look_up`, which is asked once for all who ask before it
-    has begun, whatever they ask for, and once more for those who ask meanwhile.
+    A large body is parsed in another process, by `look_up`. One call at a time is made for a text;
+    requests that come meanwhile are answered by the next call, all of them together.
     """
 
     def __init__(self, look_up: LookUp) -> None:
         self._look_up = look_up
-        self._found: LRUCache[tuple[str, Path], _Kept] = LRUCache(_KEPT, getsizeof=_size_of)
-        self._texts = Texts(_KEPT_PARSED)
-        self._desks: dict[str, _Desk] = {}
+        self._found: LRUCache[tuple[str, Path], _Cached] = LRUCache(
+            _CACHED_VALUES, getsizeof=_size_of
+        )
+        self._texts = Texts(_CACHED_TEXTS)
+        self._batches: dict[str, _Batch] = {}
 
-    def at_once(self, text: Text, path: Path) -> Found | None:
+    def find_now(self, text: Text, path: Path) -> Found | None:
         """The value; None where finding it takes longer than the loop may be held up."""
-        kept = self._found.get((text.etag, path))
-        found = None if kept is None else kept.found
+        cached = self._found.get((text.etag, path))
+        found = None if cached is None else cached.found
         parsed = None if found else self._texts.take(text.etag)
-        if parsed is None and found is None and len(text.body) <= _AT_ONCE:
+        if parsed is None and found is None and len(text.body) <= _SMALL:
             parsed = Parsed(text.body)
         if parsed is None:
             return found
-        if parsed.unread(path) > _AT_ONCE:
+        if parsed.unread(path) > _SMALL:
             self._texts.keep(text.etag, parsed)
             return None
         (value,) = parsed.find([path])
         self._texts.keep(text.etag, parsed)
-        if isinstance(value, bytes) and len(value) > _AT_ONCE:
+        if isinstance(value, bytes) and len(value) > _SMALL:
             return None
         found = _prepared(value)
         self.keep(text, path, found)
         return found
 
-    async def later(self, text: Text, path: Path) -> Found | Unread:
+    async def find(self, text: Text, path: Path) -> Found | LookupFailed:
         """The value, however long it takes."""
-        desk = self._desks.setdefault(text.etag, _Desk())
-        desk.waiting += 1
+        batch = self._batches.setdefault(text.etag, _Batch())
+        batch.requests += 1
         try:
-            answer = desk.ask(path)
-            async with desk.lock:
-                if not answer.done():  # nobody's turn before has answered it too
-                    await self._serve(desk, text)
+            answer = batch.answer_to(path)
+            async with batch.lock:
+                if not answer.done():  # the task that had the lock before may have set it
+                    await self._find_all(batch, text)
             return answer.result()
         finally:
-            desk.waiting -= 1
-            if not desk.waiting:
-                self._desks.pop(text.etag, None)
+            batch.requests -= 1
+            if not batch.requests:
+                self._batches.pop(text.etag, None)
 
     def keep(self, text: Text, path: Path, found: Found) -> None:
-        """Keep a value for the next reader."""
-        with suppress(ValueError):  # larger than all that is kept
-            self._found[text.etag, path] = _Kept(path, found)
+        """Cache a value."""
+        with suppress(ValueError):  # larger than the whole cache
+            self._found[text.etag, path] = _Cached(path, found)
 
-    async def _serve(self, desk: "_Desk", text: Text) -> None:
-        """Answer all who ask by now; who is sent away meanwhile leaves them to the next."""
-        paths = list(desk.asked)
+    async def _find_all(self, batch: "_Batch", text: Text) -> None:
+        """Answer all requests made so far; a cancelled call leaves them to the next holder."""
+        paths = list(batch.answers)
         values = await self._values(text, paths)
-        if isinstance(values, Unread):
+        if isinstance(values, LookupFailed):
             for path in paths:
-                desk.asked.pop(path).set_result(values)
+                batch.answers.pop(path).set_result(values)
             return
         for path, value in zip(paths, values, strict=True):
             found = await to_thread.run_sync(_prepared, value)
             self.keep(text, path, found)
-            desk.asked.pop(path).set_result(found)
+            batch.answers.pop(path).set_result(found)
 
-    async def _values(self, text: Text, paths: Sequence[Path]) -> list[bytes | NotThere] | Unread:
+    async def _values(
+        self, text: Text, paths: Sequence[Path]
+    ) -> list[bytes | NotThere] | LookupFailed:
         if len(text.body) >= LARGE:
             return await self._values_elsewhere(text, paths)
         parsed = self._texts.take(text.etag) or Parsed(text.body)
@@ -146,8 +153,8 @@ class Lookups:
 
     async def _values_elsewhere(
         self, text: Text, paths: Sequence[Path]
-    ) -> list[bytes | NotThere] | Unread:
-        """Look them up, and once more if that process dies: it may have been killed for another."""
+    ) -> list[bytes | NotThere] | LookupFailed:
+        """Look them up, once more if the process dies: another text may have been the cause."""
         try:
             return await self._look_up(text.etag, text.body, paths)
         except RefreshFailed as failure:
@@ -155,30 +162,31 @@ class Lookups:
         try:
             return await self._look_up(text.etag, text.body, paths)
         except RefreshFailed as failure:
-            logger.error("%s: %s; who asked for its values gets a 503", text.job, failure)  # noqa: TRY400  ours to tell, not to trace
-            return Unread(str(failure))
+            logger.error("%s: %s; requests for its values get a 503", text.job, failure)  # noqa: TRY400  ours to tell, not to trace
+            return LookupFailed(str(failure))
 
 
-class _Desk:
-    """Those who wait for values of one text; one of them at a time has them looked up."""
+class _Batch:
+    """The requests that wait for values of one text; one at a time looks up all of them."""
 
     def __init__(self) -> None:
         self.lock = asyncio.Lock()
-        self.asked: dict[Path, asyncio.Future[Found | Unread]] = {}
-        self.waiting = 0
+        self.answers: dict[Path, asyncio.Future[Found | LookupFailed]] = {}
+        """Of the paths that have yet to be looked up."""
+        self.requests = 0
 
-    def ask(self, path: Path) -> "asyncio.Future[Found | Unread]":
-        if path not in self.asked:
-            self.asked[path] = asyncio.get_running_loop().create_future()
-        return self.asked[path]
+    def answer_to(self, path: Path) -> "asyncio.Future[Found | LookupFailed]":
+        if path not in self.answers:
+            self.answers[path] = asyncio.get_running_loop().create_future()
+        return self.answers[path]
 
 
 def _prepared(value: bytes | NotThere) -> Found:
     return value if isinstance(value, NotThere) else representation.prepare(value, JSON)
 
 
-def _size_of(kept: _Kept) -> int:
-    path, found = kept
+def _size_of(cached: _Cached) -> int:
+    path, found = cached
     size = _OVERHEAD + sys.getsizeof(path) + sum(map(sys.getsizeof, path))
     if isinstance(found, NotThere):
         return size

@@ -1,4 +1,4 @@
-"""A bounded memo of what was decided: clients ask for the same again and again."""
+"""A bounded memo that costs a dict lookup: clients send the same requests again and again."""
 
 from collections.abc import Hashable
 from typing import TypeVar
@@ -10,10 +10,10 @@ _GENERATION = 1024
 
 
 class Memo(dict[K, T | None]):
-    """Remembers in two generations: what is asked for stays, what is not goes in time.
+    """Keeps two generations of entries: those in use stay, the others are dropped in time.
 
-    `memo[key]` is what is remembered, or None. No order has to be kept up for that: mostly it costs
-    a dict lookup, and nothing else.
+    `memo[key]` is the value, or None. Unlike an LRU cache it maintains no order: a lookup is mostly
+    one of a dict, and nothing else.
     """
 
     def __init__(self, *, generation: int = _GENERATION) -> None:
@@ -21,14 +21,14 @@ class Memo(dict[K, T | None]):
         self._old: dict[K, T | None] = {}
 
     def __missing__(self, key: K) -> T | None:
-        """What the older generation remembers; the younger one takes it over."""
+        """Look in the older generation, and move what is found to the younger one."""
         found = self._old.get(key)
         if found is not None:
             self[key] = found
         return found
 
     def __setitem__(self, key: K, value: T | None) -> None:
-        """Remember."""
+        """Keep a value; a full generation becomes the older one, and that is dropped."""
         if len(self) >= self._size:
             self._old = dict(self)
             self.clear()

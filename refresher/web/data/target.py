@@ -1,13 +1,13 @@
-"""The raw path of a request: what was written, where a framework only knows what it means."""
+"""The raw path of a request, percent-encoding kept, where a framework has decoded it."""
 
 from urllib.parse import unquote_to_bytes
 
 
-def below(prefix: str, raw: bytes) -> bytes:
-    """What follows `prefix`, decoded and ending with `/`, in a raw path whose meaning it begins.
+def after_prefix(prefix: str, raw: bytes) -> bytes:
+    """What follows `prefix`, which is decoded and ends with `/`, in a raw path that begins with it.
 
-    Empty where a `/` of the prefix was written as `%2F`: that is part of a segment and ends none
-    (RFC 3986, 2.2).
+    Empty where a `/` of the prefix was written as `%2F`: that is part of a segment and separates
+    none (RFC 3986, 2.2).
     """
     written = prefix.encode()
     if raw.startswith(written):
@@ -19,5 +19,5 @@ def below(prefix: str, raw: bytes) -> bytes:
 
 
 def with_query(target: bytes, query: bytes) -> bytes:
-    """A raw path and what was asked of it."""
+    """A raw path and its query."""
     return target + b"?" + query if query else target

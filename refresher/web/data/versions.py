@@ -1,4 +1,4 @@
-"""Reads of one version by its number: what a job served then, the one read that asks the store."""
+"""Reads of a version by its number, `/data/{job}?version=41`: the only reads that ask the store."""
 
 import math
 import re
@@ -11,8 +11,9 @@ import anyio
 import anyio.to_thread
 
 from refresher.errors import GoneVersion, StoreUnavailable, UnknownVersion
-from refresher.fields import conditional, negotiation
+from refresher.fields import negotiation
 from refresher.fields.dates import http_date
+from refresher.fields.negotiation import IDENTITY
 from refresher.jobs import actions
 from refresher.jobs.job import Job
 from refresher.jsontext.pointer import NotThere
@@ -21,21 +22,29 @@ from refresher.pipeline import representation
 from refresher.pipeline.representation import Representation
 from refresher.security.tokens import Access
 from refresher.web.answer import Answer
-from refresher.web.data.headers import HARMLESS, content_fields
-from refresher.web.data.lookups import Lookups, Unread, pointed_at
+from refresher.web.data.headers import NEVER_RUN, content_fields
+from refresher.web.data.lookups import LookupFailed, Lookups, resolve
+from refresher.web.data.variants import is_not_modified
 from refresher.web.problems import no_lookup, no_value, no_version, problem, unknown_job
 
-_FOR_EVER = "max-age=31536000, immutable"
-_COMPRESSED_AT_A_TIME = 2
+_IMMUTABLE = "max-age=31536000, immutable"
+"""A year, and no revalidation (RFC 8246)."""
+_CONCURRENT_COMPRESSIONS = 2
 _NUMBER = re.compile(r"0*([1-9][0-9]*)")
-_DIGITS_OF_A_NUMBER = 18
+_MOST_DIGITS = 18
 
 
-class Versions:
+class VersionReads:
     """Answers `/data/{job}?version=…`, and `/data/{job}/{a}/{b}?version=…` with a value in it.
 
-    `find` gives a job by its name. `lasting` says that a version keeps its number for ever; in
-    memory, where a restart counts anew, no cache may rely on it.
+    Vary and CORS are left to the caller.
+
+    Args:
+        find: Gives a job by its name.
+        access: Says whether caches may share the answers.
+        lookups: Finds the values.
+        lasting: Whether a version keeps its number for ever. Of a store in memory, which counts
+            anew after a restart, it does not, and no cache may rely on it.
     """
 
     def __init__(
@@ -50,16 +59,20 @@ class Versions:
         self._access = access
         self._lookups = lookups
         self._lasting = lasting
-        self._compressing = anyio.CapacityLimiter(_COMPRESSED_AT_A_TIME)
+        self._compressing = anyio.CapacityLimiter(_CONCURRENT_COMPRESSIONS)
 
     async def read(
         self, name: str, written: str, pointer: bytes, fields: Mapping[bytes, bytes]
     ) -> Answer:
-        """Answer a request for the version whose number is `written` in the query.
+        """Answer with a version, or with a value in it.
 
-        With a `pointer`, such as `/a/b`, for the value in it at that JSON Pointer.
+        Args:
+            name: The job's.
+            written: The number of the version as the query has it.
+            pointer: A JSON Pointer to the value, such as `/a/b`; empty: the whole version.
+            fields: The header fields of the request that a read looks at.
         """
-        number = number_of(written)
+        number = version_number(written)
         if number is None:
             detail = "version: is no positive integer; write one, as in ?version=41"
             return problem(400, "invalid-version", detail)
@@ -67,7 +80,7 @@ class Versions:
         if job is None:
             return unknown_job(name)
         try:
-            version, content = await kept(job, number)
+            version, content = await kept_version(job, number)
         except (UnknownVersion, GoneVersion, StoreUnavailable) as error:
             return no_version(error)
         if pointer:
@@ -80,13 +93,13 @@ class Versions:
         self, job: str, content: Content, etag: str, pointer: bytes
     ) -> Representation | Answer:
         """A value in a version, ready to be sent."""
-        place = pointed_at(job, content, etag, pointer)
+        place = resolve(job, content, etag, pointer)
         if isinstance(place, Answer):
             return place
         text, path = place
-        found = self._lookups.at_once(text, path) or await self._lookups.later(text, path)
+        found = self._lookups.find_now(text, path) or await self._lookups.find(text, path)
         match found:
-            case Unread(why):
+            case LookupFailed(why):
                 return no_lookup(job, why)
             case NotThere(depth):
                 return no_value(job, pointer, depth)
@@ -99,9 +112,11 @@ class Versions:
         self, version: Version, ready: Representation, fields: Mapping[bytes, bytes]
     ) -> Answer:
         accept = fields.get(b"accept-encoding")
-        is_known = _is_known(version, ready, accept, fields)
+        last_modified = math.floor(version.changed_at) if version.dated else None
+        etags = {coding: ready.etag(coding) for coding in (IDENTITY, *ready.codings)}
+        not_modified = is_not_modified(fields, etags, last_modified)
         coding = negotiation.choose(accept, ready.codings)
-        while coding in ready.deferred and not is_known:  # a 304 has no use for the bytes
+        while coding in ready.deferred and not not_modified:  # a 304 needs no bytes
             coded = await anyio.to_thread.run_sync(
                 representation.compress, ready.identity, coding, limiter=self._compressing
             )
@@ -111,11 +126,11 @@ class Versions:
             (b"etag", ready.etag(coding).encode()),
             (b"cache-control", self._cache_control().encode()),
             (b"refresher-version", b"%d" % version.version),
-            *HARMLESS,
+            *NEVER_RUN,
         ]
         if version.dated:
             headers.append((b"last-modified", http_date(version.changed_at).encode()))
-        if is_known:
+        if not_modified:
             return Answer(304, headers, b"")
         return Answer(200, headers + content_fields(ready, coding), ready.body(coding))
 
@@ -123,46 +138,33 @@ class Versions:
         is_open = self._access.reading_is_open
         if not self._lasting:
             return "no-cache" if is_open else "private, no-cache"
-        return f"{'public' if is_open else 'private'}, {_FOR_EVER}"
+        return f"{'public' if is_open else 'private'}, {_IMMUTABLE}"
 
 
-def asked_for(query: bytes) -> str | None:
-    """What the query of a read says as `version`; None where it asks for none."""
+def requested_version(query: bytes) -> str | None:
+    """What the query of a read has as `version`, as it is written; None where it has none."""
     pairs = parse_qsl(query.decode("latin-1"), keep_blank_values=True)
     values = [value for name, value in pairs if name == "version"]
     return ",".join(values) if values else None
 
 
-async def kept(job: Job, number: int) -> tuple[Version, Content]:
+async def kept_version(job: Job, number: int) -> tuple[Version, Content]:
     """A version that the store keeps, and its content.
 
     Raises:
-        UnknownVersion: the job has not come so far.
+        UnknownVersion: the job has had no such version yet.
         GoneVersion: it is kept no longer.
-        StoreUnavailable: the store does not answer. While it is away there is no version to be had,
-            not even the current one: numbers that a process counts alone are nobody else's.
+        StoreUnavailable: the store does not answer. Then there is not even the current version:
+            without the store, a process numbers versions that no other process knows.
     """
     if job.record.detached:
         raise StoreUnavailable("the store is away")
     return await actions.kept(job, number)
 
 
-def number_of(written: str) -> int | None:
-    """The number of a version as somebody writes it; None where that is no positive integer."""
+def version_number(written: str) -> int | None:
+    """The number of a version in a query; None where that is no positive integer."""
     found = _NUMBER.fullmatch(written)
     if found is None:
         return None
-    return int(found[1]) if len(found[1]) <= _DIGITS_OF_A_NUMBER else sys.maxsize
-
-
-def _is_known(
-    version: Version, ready: Representation, accept: bytes | None, fields: Mapping[bytes, bytes]
-) -> bool:
-    match, since = fields.get(b"if-none-match"), fields.get(b"if-modified-since")
-    codings = (negotiation.IDENTITY, *ready.codings)
-    return conditional.not_modified(
-        None if match is None else match.decode("latin-1"),
-        None if since is None else since.decode("latin-1"),
-        etags=[ready.etag(coding) for coding in codings if negotiation.acceptable(accept, coding)],
-        last_modified=math.floor(version.changed_at) if version.dated else None,
-    )
+    return int(found[1]) if len(found[1]) <= _MOST_DIGITS else sys.maxsize

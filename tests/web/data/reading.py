@@ -15,7 +15,7 @@ from refresher.web.cors import Cors
 from refresher.web.data.compression import Compression
 from refresher.web.data.lookups import LookUp, Lookups
 from refresher.web.data.reads import Reads
-from refresher.web.data.versions import Versions
+from refresher.web.data.versions import VersionReads
 from tests.shelf import Shelf
 
 RATES = "/data/rates"
@@ -74,7 +74,7 @@ class Reader:
             self.shelf.states,
             access=access,
             cors=Cors(origins),
-            versions=Versions(lambda _: None, access=access, lookups=lookups, lasting=True),
+            versions=VersionReads(lambda _: None, access=access, lookups=lookups, lasting=True),
             clock=self.shelf.clock,
             codes=self.codes,
             lookups=lookups,

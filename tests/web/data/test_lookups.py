@@ -10,7 +10,7 @@ from refresher.errors import RefreshFailed
 from refresher.jsontext.pointer import NotThere, Path, find
 from refresher.model import Stage
 from refresher.pipeline.representation import Representation, etag_of
-from refresher.web.data.lookups import Lookups, Text, Unread
+from refresher.web.data.lookups import LookupFailed, Lookups, Text
 
 LARGE = b'{"rows": [' + b", ".join(b'{"n": %d.50}' % n for n in range(100_000)) + b"]}"
 MEDIUM = b'{"rows": [' + b", ".join(b'{"n": %d.50}' % n for n in range(5000)) + b"]}"
@@ -35,7 +35,7 @@ class Elsewhere:
         return [find(body, path, {}) for path in paths]
 
     async def get(self, row: int) -> bytes:
-        found = await self.lookups.later(self.text, ("rows", str(row), "n"))
+        found = await self.lookups.find(self.text, ("rows", str(row), "n"))
         assert isinstance(found, Representation)
         return found.identity
 
@@ -57,7 +57,7 @@ async def test_a_large_body_is_parsed_elsewhere_once_for_all_who_ask_meanwhile()
         elsewhere.go_on.set()
     assert answers == {row: b"%d.50" % row for row in range(40)}
     assert [len(paths) for paths in elsewhere.asked] == [1, 39]
-    assert elsewhere.lookups.at_once(elsewhere.text, ("rows", "7", "n")) is not None
+    assert elsewhere.lookups.find_now(elsewhere.text, ("rows", "7", "n")) is not None
     assert len(elsewhere.asked) == 2, "and it is kept"
 
 
@@ -84,29 +84,29 @@ async def test_who_leaves_takes_nothing_from_those_who_stay() -> None:
 async def test_a_body_of_some_size_is_parsed_in_a_thread_and_what_was_parsed_is_kept() -> None:
     elsewhere = Elsewhere()
     medium = text(MEDIUM)
-    assert elsewhere.lookups.at_once(medium, ("rows", "1", "n")) is None
-    found = await elsewhere.lookups.later(medium, ("rows", "1", "n"))
+    assert elsewhere.lookups.find_now(medium, ("rows", "1", "n")) is None
+    found = await elsewhere.lookups.find(medium, ("rows", "1", "n"))
     assert isinstance(found, Representation)
     assert found.identity == b"1.50"
-    another = elsewhere.lookups.at_once(medium, ("rows", "4999", "n"))
+    another = elsewhere.lookups.find_now(medium, ("rows", "4999", "n"))
     assert isinstance(another, Representation)
     assert another.identity == b"4999.50"
-    assert elsewhere.lookups.at_once(medium, ("rows",)) is None, "it takes long to compress"
+    assert elsewhere.lookups.find_now(medium, ("rows",)) is None, "it takes long to compress"
     assert elsewhere.asked == []
 
 
 async def test_what_was_parsed_does_not_have_the_loop_parse_the_rest() -> None:
     elsewhere = Elsewhere()
     medium = text(b'{"x": 1, "rows": %b}' % MEDIUM)
-    assert isinstance(await elsewhere.lookups.later(medium, ("x",)), Representation)
-    assert isinstance(elsewhere.lookups.at_once(medium, ("x",)), Representation)
-    assert elsewhere.lookups.at_once(medium, ("rows", "rows", "1")) is None
+    assert isinstance(await elsewhere.lookups.find(medium, ("x",)), Representation)
+    assert isinstance(elsewhere.lookups.find_now(medium, ("x",)), Representation)
+    assert elsewhere.lookups.find_now(medium, ("rows", "rows", "1")) is None
 
 
 async def test_a_text_has_its_own_values() -> None:
     lookups = Elsewhere().lookups
     for body, value in ((b'{"a": 1}', b"1"), (b'{"a": 2}', b"2"), (b'{"b": 3}', None)):
-        found = lookups.at_once(text(body), ("a",))
+        found = lookups.find_now(text(body), ("a",))
         match found:
             case Representation():
                 assert found.identity == value
@@ -118,7 +118,7 @@ async def test_a_process_that_dies_over_a_text_is_asked_once_more(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     dying = Dying(1)
-    found = await dying.lookups.later(text(LARGE), ("rows", "1", "n"))
+    found = await dying.lookups.find(text(LARGE), ("rows", "1", "n"))
     assert isinstance(found, Representation)
     assert (found.identity, dying.asked) == (b"1.50", 2)
     assert [each.getMessage() for each in caplog.records] == [
@@ -133,12 +133,12 @@ async def test_who_asks_of_a_text_that_nothing_survives_is_told_and_the_next_may
     answers: list[object] = []
 
     async def ask(row: int) -> None:
-        answers.append(await dying.lookups.later(text(LARGE), ("rows", str(row), "n")))
+        answers.append(await dying.lookups.find(text(LARGE), ("rows", str(row), "n")))
 
     async with anyio.create_task_group() as tasks:
         for row in range(5):
             tasks.start_soon(ask, row)
-    assert answers == [Unread("it died")] * 5, "the first, then all others together"
+    assert answers == [LookupFailed("it died")] * 5, "the first, then all others together"
     assert dying.asked == 4, "and not one death, and another, for each"
     await ask(7)
     assert isinstance(answers[-1], Representation)
@@ -165,7 +165,7 @@ async def test_long_pointers_to_nothing_take_no_more_room_than_values() -> None:
     tracemalloc.start()
     try:
         for number in range(2000):
-            assert lookups.at_once(small, (f"{number}" + "x" * 60_000,)) == NotThere(0)
+            assert lookups.find_now(small, (f"{number}" + "x" * 60_000,)) == NotThere(0)
         kept, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from refresher.web.data.target import below, with_query
+from refresher.web.data.target import after_prefix, with_query
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,7 @@ from refresher.web.data.target import below, with_query
 def test_what_follows_a_prefix_stays_as_it_was_written(
     prefix: str, raw: bytes, rest: bytes
 ) -> None:
-    assert below(prefix, raw) == rest
+    assert after_prefix(prefix, raw) == rest
 
 
 def test_what_was_asked_of_a_path_follows_it() -> None:
@@ -46,4 +46,4 @@ def test_it_finds_the_prefix_however_it_was_encoded(names: list[str], data: st.D
 
     prefix = "/" + "/".join(names) + "/"
     raw = b"/" + b"/".join(map(spelled, names)) + b"/rest%2F/of it"
-    assert below(prefix, raw) == b"rest%2F/of it"
+    assert after_prefix(prefix, raw) == b"rest%2F/of it"

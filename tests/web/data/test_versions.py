@@ -13,7 +13,7 @@ from refresher.fields.dates import http_date
 from refresher.pipeline import representation
 from refresher.store.backends.sqlite import SqliteStore
 from refresher.store.protocols import Backend
-from refresher.web.data.versions import asked_for, number_of
+from refresher.web.data.versions import requested_version, version_number
 from tests.fakes import START, FakeClock, settled
 from tests.store.backends.failing import FailingStore
 from tests.web.serving import ADMIN, Upstream, asking, cache_of, kept_versions, serving
@@ -308,15 +308,15 @@ class TestNumbers:
 
     @given(st.integers())
     def test_are_read_as_they_are_written(self, number: int) -> None:
-        written = asked_for(f"version={number}".encode())
+        written = requested_version(f"version={number}".encode())
         assert written == str(number)
-        read = number_of(written)
+        read = version_number(written)
         assert read == (number if number > 0 else None) or number >= 10**18
 
     @given(st.binary())
     def test_are_none_or_positive_whatever_the_query_says(self, query: bytes) -> None:
-        written = asked_for(query)
-        number = None if written is None else number_of(written)
+        written = requested_version(query)
+        number = None if written is None else version_number(written)
         assert number is None or number > 0
 
 
