@@ -2,10 +2,12 @@ import asyncio
 import gzip
 import json
 import logging
+import tomllib
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -456,6 +458,15 @@ class TestTheVersionOfUvicorn:
         assert http_protocol(version) is HttpToolsProtocol
         (record,) = caplog.records
         assert record.getMessage().startswith(f"uvicorn {version} is none that")
+
+    def test_that_may_be_installed_is_known_and_the_next_is_not(self) -> None:
+        project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())[
+            "project"
+        ]
+        (ours,) = (each for each in project["dependencies"] if each.startswith("uvicorn"))
+        first, end = ours.removeprefix("uvicorn>=").split(",<")
+        assert http_protocol(first) is WireProtocol
+        assert http_protocol(end) is HttpToolsProtocol
 
 
 methods = st.sampled_from(["GET"] * 6 + ["HEAD"] * 3 + ["POST", "OPTIONS", "DELETE"])
