@@ -1,1 +1,1 @@
-"""Where snapshots are kept: one module a kind, all under one contract test."""
+"""Where documents and bodies are kept: one module for each kind of store, one test for them all."""

@@ -1,4 +1,4 @@
-"""The store of a single process: all in dicts, and nothing outlives it."""
+"""The store in memory, for the services of one process; nothing outlives it."""
 
 import asyncio
 import time
@@ -12,22 +12,22 @@ from uuid import uuid4
 from refresher.errors import StoreUnavailable
 from refresher.store.protocols import Beat, Change
 
-_LAPSE = 5.0
-"""Seconds without a beat after which a process is dead."""
+_ALIVE = 5.0
+"""Seconds for which a process counts as alive after a heartbeat."""
 
 
 @dataclass
 class MemoryStore:
-    """Documents and bodies in dicts; implements `Backend`. Kept by whoever keeps the object.
+    """Implements `Backend` in dicts.
 
-    Several services of a process may be entered with one of it, in one event loop.
+    Several services of a process may share one, in one event loop.
     """
 
     persistent: ClassVar[bool] = False
     _id: str = field(default_factory=lambda: uuid4().hex)
     _last: int = 0
     _documents: dict[str, Change] = field(default_factory=dict)
-    """Those written last come last."""
+    """In the order in which they were written last."""
     _bodies: dict[str, bytes] = field(default_factory=dict)
     _beats: dict[str, float] = field(default_factory=dict)
     _entered: int = 0
@@ -61,7 +61,7 @@ class MemoryStore:
         keeps: Sequence[str] = (),
         drops: Sequence[str] = (),
     ) -> int | None:
-        """Replace a document, if nobody has done so since."""
+        """Replace a document, if `after` is still the number of its last write."""
         before = self._documents.get(key)
         if after != (before.number if before else 0):
             return None
@@ -80,7 +80,7 @@ class MemoryStore:
         return self._last
 
     async def changed(self) -> None:
-        """Wait for what another has written; who is alone knows what it has."""
+        """Wait until a document is written; a single service is not notified of its own writes."""
         await self._news.wait()
         self._news.clear()
 
@@ -96,7 +96,7 @@ class MemoryStore:
         """Say that a process is alive."""
         now = time.monotonic()
         self._beats[process] = now
-        self._beats = {each: at for each, at in self._beats.items() if at > now - _LAPSE}
+        self._beats = {each: at for each, at in self._beats.items() if at > now - _ALIVE}
         return Beat(store=self._id, now=None, alive=frozenset(self._beats), last=self._last)
 
     async def leave(self, process: str) -> None:

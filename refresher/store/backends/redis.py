@@ -1,4 +1,4 @@
-"""The store on a Redis or Valkey server: for processes on any number of machines.
+"""The store on a Redis or Valkey server, for processes on any number of machines.
 
 Every key begins with the prefix in braces, so that all of them are in one slot of a cluster:
 
@@ -6,8 +6,8 @@ Every key begins with the prefix in braces, so that all of them are in one slot 
     {prefix}:number        string   the number of the last change
     {prefix}:numbers       zset     the documents' keys, by the number of their last change
     {prefix}:document:KEY  hash     document, number, published
-    {prefix}:body:NAME     string   a body; until a document's write keeps it, it has a time to live
-    {prefix}:draft:ID      string   a body on its way
+    {prefix}:body:NAME     string   a body, with a time to live until a document keeps it
+    {prefix}:draft:ID      string   a body that is being written
     {prefix}:processes     zset     those alive, by their last beat in milliseconds
     {prefix}:changes       channel  a message `NUMBER KEY` for every change
 """
@@ -27,65 +27,65 @@ from refresher.store.backends import redis_scripts as scripts
 from refresher.store.protocols import Beat, Change
 
 if TYPE_CHECKING:  # redis-py is an extra, and takes 0.1 s to import
-    from refresher.store.backends.redis_connection import Line
+    from refresher.store.backends.redis_connections import Connections
 
 logger = logging.getLogger("refresher")
 
-_LAPSE_MS = 5_000
-"""Without a beat for as long, a process is dead."""
+_ALIVE_MS = 5_000
+"""Milliseconds for which a process counts as alive after a heartbeat."""
 _PROVISIONAL_MS = 600_000
-"""How long a body stays that no document keeps: longer than 512 MiB take on a slow line."""
-_PAGE = 500
+"""Milliseconds for which a body is there that no document keeps: 512 MiB take less to write."""
+_BATCH = 500
 """Documents that are read at a time."""
-_TOGETHER = 1 << 20
-"""Bytes of bodies that are asked for at once; one that has more is read in pieces."""
+_MOST_AT_ONCE = 1 << 20
+"""Bytes of bodies that are read by one command; a larger body is read in pieces."""
 _LEAST_LIMIT = 1 << 20
 """The lowest proto-max-bulk-len that a server can have."""
 _RECONNECT = 0.5
-"""Seconds before the next try to hear of changes."""
+"""Seconds before the next attempt to subscribe to changes."""
 
 
 class RedisStore:
     """Implements `Backend` on the server that `url` names, under keys that begin with `prefix`.
 
-    Documents, bodies, beats and notices have connections of their own: 512 MiB on their way hold
-    up no lease, and a thousand leases no beat.
+    Documents, bodies, heartbeats and notices have connections of their own: a body of 512 MiB
+    delays no lease, and a thousand leases delay no heartbeat.
 
     Raises:
-        ServiceError: redis-py is not installed, or the URL is none of a server.
+        ServiceError: redis-py is not installed, or the URL is not that of a server.
     """
 
     persistent = True
 
     def __init__(self, url: str, *, prefix: str) -> None:
         try:
-            from refresher.store.backends import redis_connection  # noqa: PLC0415  an extra, and slow to import
+            from refresher.store.backends import redis_connections  # noqa: PLC0415  an extra, and slow to import
         except ImportError as error:
             raise ServiceError(
                 "store.url is that of a Redis or Valkey server, and redis-py is not installed; "
                 "install it with pip install 'refresher[redis]'"
             ) from error
         self._url = url
-        self._place = redis_connection.place_of(url)
+        self._server = redis_connections.server_of(url)
         self._prefix = prefix
-        self._knows_policy = False
+        self._policy_is_known = False
         self._changed: asyncio.Event
-        self._documents: Line
-        self._bodies: Line
-        self._presence: Line
+        self._documents: Connections
+        self._bodies: Connections
+        self._presence: Connections
         self._open = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        from refresher.store.backends.redis_connection import Line  # noqa: PLC0415
+        from refresher.store.backends.redis_connections import Connections  # noqa: PLC0415
 
-        def line(connections: int) -> Line:
-            opened = Line(self._url, connections=connections)
+        def connect(size: int) -> Connections:
+            opened = Connections(self._url, size=size)
             self._open.push_async_callback(opened.close)
             return opened
 
-        self._documents, self._bodies, self._presence = line(4), line(2), line(1)
+        self._documents, self._bodies, self._presence = connect(4), connect(2), connect(1)
         self._changed = asyncio.Event()
-        notices = line(1)
+        notices = connect(1)
         tasks = await self._open.enter_async_context(anyio.create_task_group())
         self._open.callback(tasks.cancel_scope.cancel)
         tasks.start_soon(self._follow, notices)
@@ -97,7 +97,7 @@ class RedisStore:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        # Not told of the error: the task group would wrap in a group what is none of its own.
+        # Without the error: the task group would wrap it in an exception group.
         await self._open.aclose()
 
     async def changes(self, since: int) -> list[Change]:
@@ -105,18 +105,18 @@ class RedisStore:
         found: dict[str, Change] = {}
         moved = True
         while moved:
-            page = await self._documents.ask(
+            batch = await self._documents.ask(
                 *("ZRANGEBYSCORE", self._key("numbers"), f"({since}", "+inf"),
-                *("WITHSCORES", "LIMIT", 0, _PAGE),
+                *("WITHSCORES", "LIMIT", 0, _BATCH),
             )
-            pairs = zip(page[::2], page[1::2], strict=True)
+            pairs = zip(batch[::2], batch[1::2], strict=True)
             numbers = {key.decode(): int(number) for key, number in pairs}
             read = await self._read(numbers)
             for change in read:
-                found.pop(change.key, None)  # it was written again between two pages
+                found.pop(change.key, None)  # it was written again between two batches
                 found[change.key] = change
-            # What was written between the two looks has a higher number by now, and comes later.
-            moved = len(read) < len(numbers) or len(numbers) == _PAGE
+            # What was written between the two commands has a higher number by now, and comes later.
+            moved = len(read) < len(numbers) or len(numbers) == _BATCH
             since = max(numbers.values(), default=since)
         return list(found.values())
 
@@ -163,7 +163,7 @@ class RedisStore:
                 return number
             case missing:
                 raise StoreUnavailable(
-                    f"{self._place} has no body {keeps[-missing - 1]} for {key} to keep; it was "
+                    f"{self._server} has no body {keeps[-missing - 1]} for {key} to keep; it was "
                     "written over ten minutes ago, or the server was flushed or evicts what it has"
                 )
 
@@ -173,21 +173,21 @@ class RedisStore:
         self._changed.clear()
 
     async def put(self, body: str, content: bytes) -> None:
-        """Write a body; what is not kept within ten minutes goes."""
+        """Write a body; one that is not kept within ten minutes is removed."""
         draft = self._key("draft", secrets.token_hex(8))
         try:
             await self._bodies.ask("SET", draft, content, "PX", _PROVISIONAL_MS)
         except StoreUnavailable as error:
             if len(content) <= _LEAST_LIMIT:
                 raise
-            # A server whose limit is lower says so, and hangs up on us before we come to read it.
+            # A server whose limit is lower says so and disconnects, before its answer is read.
             raise StoreUnavailable(
                 f"{error} (on sending a body of {len(content)} bytes; its proto-max-bulk-len must "
                 "not be lower)"
             ) from error
-        reply = await self._bodies.run(scripts.SETTLE, [draft, self._key("body", body)])
+        reply = await self._bodies.run(scripts.FINISH_DRAFT, [draft, self._key("body", body)])
         if not reply.value:
-            raise StoreUnavailable(f"{self._place} has lost a body at once; it evicts what it has")
+            raise StoreUnavailable(f"{self._server} has lost a body at once; it evicts what it has")
 
     async def get(self, bodies: Sequence[str]) -> dict[str, bytes]:
         """Those of the bodies that are there, whole."""
@@ -196,7 +196,7 @@ class RedisStore:
         found: dict[str, bytes] = {}
         for batch in _batches(list(zip(bodies, lengths, strict=True))):
             keys = [self._key("body", body) for body in batch]
-            if sum(batch.values()) > _TOGETHER:
+            if sum(batch.values()) > _MOST_AT_ONCE:
                 contents = [await self._bodies.read(keys[0], sum(batch.values()))]
             else:
                 contents = await self._bodies.ask("MGET", *keys)
@@ -209,7 +209,7 @@ class RedisStore:
         reply = await self._presence.run(
             scripts.BEAT,
             [self._key("processes"), self._key("store"), self._key("number")],
-            *(process, secrets.token_hex(8), _LAPSE_MS),
+            *(process, secrets.token_hex(8), _ALIVE_MS),
         )
         store, now, last, *alive = reply.value
         return Beat(
@@ -223,28 +223,28 @@ class RedisStore:
         """Say that a process has ended, so that nobody waits for it."""
         await self._presence.ask("ZREM", self._key("processes"), process)
 
-    async def _follow(self, line: "Line") -> None:
-        """Hear of changes for as long as the store is open, from whichever server answers."""
+    async def _follow(self, notices: "Connections") -> None:
+        """Subscribe to changes for as long as the store is open, anew after each failure."""
         while True:
             with suppress(StoreUnavailable):  # INFO may be forbidden
-                await self._look_at_policy(line)
-            with suppress(StoreUnavailable):  # whoever beats is told so
-                await line.listen(self._key("changes"), self._changed.set)
+                await self._check_eviction_policy(notices)
+            with suppress(StoreUnavailable):  # the next heartbeat reports it
+                await notices.listen(self._key("changes"), self._changed.set)
             await anyio.sleep(_RECONNECT)
 
-    async def _look_at_policy(self, line: "Line") -> None:
-        """Warn, once, where the server makes room by forgetting what it was given to keep."""
-        if self._knows_policy:
+    async def _check_eviction_policy(self, notices: "Connections") -> None:
+        """Warn, once, where the server is configured to evict keys when it is full."""
+        if self._policy_is_known:
             return
-        memory = (await line.ask("INFO", "memory")).decode()
-        self._knows_policy = True
+        memory = (await notices.ask("INFO", "memory")).decode()
+        self._policy_is_known = True
         facts = dict(fact.split(":", 1) for fact in memory.splitlines() if ":" in fact)
         policy = facts.get("maxmemory_policy", "noeviction")
         if policy != "noeviction" and facts.get("maxmemory", "0") != "0":
             logger.warning(
                 "the store %s forgets what it was given once it is full (maxmemory-policy %s), "
                 "snapshots too; set its maxmemory-policy to noeviction",
-                self._place,
+                self._server,
                 policy,
             )
 
@@ -253,11 +253,11 @@ class RedisStore:
 
 
 def _batches(lengths: Sequence[tuple[str, int]]) -> Iterator[dict[str, int]]:
-    """Bodies by their lengths, as many together as make up no more than is asked for at once."""
+    """The bodies and their lengths in batches, each small enough for one command if it can be."""
     batch: dict[str, int] = {}
     total = 0
     for body, length in lengths:
-        if batch and total + length > _TOGETHER:
+        if batch and total + length > _MOST_AT_ONCE:
             yield batch
             batch, total = {}, 0
         batch[body] = length

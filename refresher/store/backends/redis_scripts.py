@@ -1,4 +1,4 @@
-"""What a Redis or Valkey server does in one step: Lua, for 6.2 and later, all keys declared."""
+"""The Lua scripts of the Redis store: for Redis 6.2 and Valkey, with all keys declared."""
 
 import hashlib
 from dataclasses import dataclass, field
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """A script, and the digest that the server knows it by once it has seen it."""
+    """A script, and the SHA-1 digest that a server which has seen it runs it by."""
 
     text: str
     digest: str = field(init=False)
@@ -44,9 +44,9 @@ end
 redis.call('PUBLISH', ARGV[6], number .. ' ' .. ARGV[1])
 return number
 """)
-"""The number of the change; nil where somebody was quicker, -n where the n-th to keep is gone."""
+"""The number of the change; nil: the number was not the last, -n: the n-th body to keep is gone."""
 
-SETTLE = Script("""
+FINISH_DRAFT = Script("""
 -- KEYS: a draft, the body that it becomes
 if redis.call('EXISTS', KEYS[1]) == 0 then
     return 0
@@ -57,7 +57,7 @@ end
 redis.call('RENAME', KEYS[1], KEYS[2])
 return 1
 """)
-"""1, or 0 where the draft is gone. What was kept stays kept when it is written once more."""
+"""1, or 0 where the draft is gone. A body that is kept stays so when it is written once more."""
 
 BEAT = Script("""
 -- KEYS: the processes, the store's name, the counter
@@ -78,4 +78,4 @@ return {
     unpack(redis.call('ZRANGE', KEYS[1], 0, -1)),
 }
 """)
-"""The store's name, its time in seconds, the number of the last change, who is alive."""
+"""The store's name, its time in seconds, the number of the last change, the processes alive."""

@@ -18,7 +18,7 @@ import trustme
 
 from refresher.errors import ServiceError, StoreUnavailable
 from refresher.store.backends.redis import RedisStore
-from refresher.store.backends.redis_connection import Line
+from refresher.store.backends.redis_connections import Connections
 from refresher.store.protocols import Change
 from tests.valkey import Valkey, running
 
@@ -417,11 +417,11 @@ async def test_a_body_above_the_servers_own_limit_is_told_from_an_outage(tmp_pat
 async def test_a_server_that_goes_silent_is_given_up_and_so_is_a_quiet_subscription(
     own_valkey: Valkey,
 ) -> None:
-    line = Line(own_valkey.url, connections=1)
+    connections = Connections(own_valkey.url, size=1)
     heard = anyio.Event()
     async with a_store(own_valkey) as store:
         await store.beat("a")
-        listening = asyncio.ensure_future(line.listen("notices", heard.set))
+        listening = asyncio.ensure_future(connections.listen("notices", heard.set))
         await heard.wait()
         info = own_valkey.do("INFO", "server")
         kill(info["process_id"], signal.SIGSTOP)
@@ -431,7 +431,7 @@ async def test_a_server_that_goes_silent_is_given_up_and_so_is_a_quiet_subscript
             kill(info["process_id"], signal.SIGCONT)
         assert all(each.endswith("does not answer within 2 s") for each in said)
         await once_up(partial(store.beat, "a"))
-    await line.close()
+    await connections.close()
 
 
 async def test_a_call_that_is_cancelled_leaves_no_answer_to_the_next(valkey: Valkey) -> None:
@@ -618,9 +618,9 @@ async def test_an_answer_that_was_not_read_is_not_taken_for_the_next_one(valkey:
 
 async def test_a_body_that_goes_while_it_is_read_is_not_there(valkey: Valkey) -> None:
     prefix = secrets.token_hex(4)
-    line = Line(valkey.url, connections=1)
+    connections = Connections(valkey.url, size=1)
     async with a_store(valkey, prefix) as store:
         await store.put("a", bytes(2 * MIB))
-        assert await line.read(f"{{{prefix}}}:body:a", 2 * MIB) == bytes(2 * MIB)
-        assert await line.read(f"{{{prefix}}}:body:a", 3 * MIB) is None
-    await line.close()
+        assert await connections.read(f"{{{prefix}}}:body:a", 2 * MIB) == bytes(2 * MIB)
+        assert await connections.read(f"{{{prefix}}}:body:a", 3 * MIB) is None
+    await connections.close()

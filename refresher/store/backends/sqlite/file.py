@@ -17,8 +17,8 @@ from refresher.store.backends.sqlite import schema
 
 logger = logging.getLogger("refresher")
 
-PATIENCE = 1.5
-"""Seconds to wait for others; below the two after which a service goes on without its store."""
+LOCK_TIMEOUT = 1.5
+"""Seconds to wait for a lock; less than the two after which a service is detached."""
 
 _PRAGMAS = (
     "PRAGMA synchronous = NORMAL",  # in WAL it risks the last writes in a power cut, never the file
@@ -26,7 +26,7 @@ _PRAGMAS = (
     "PRAGMA journal_size_limit = 4194304",  # what a checkpoint comes to by itself
     "PRAGMA secure_delete = OFF",  # Debian builds it in; it doubles what dropping a body writes
 )
-_PASSING = frozenset(
+_TRANSIENT = frozenset(
     {
         errno.ENOSPC,
         errno.EDQUOT,
@@ -38,28 +38,28 @@ _PASSING = frozenset(
         errno.EINTR,
     }
 )
-"""What may be over in a while; any other refusal to make a folder is for good."""
+"""Errors of making a folder that may be over in a while; any other one is permanent."""
 
 Identity = tuple[int, int]
-"""Which file it is, whatever its name: device and inode."""
+"""A file, whatever its name: device and inode."""
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """A connection, for the thread that made it, and the file that it leads to."""
+class FileConnection:
+    """A connection to SQLite, for the thread that made it, and the file that it has open."""
 
     connection: sqlite3.Connection
     identity: Identity
-    beside: frozenset[Identity]
-    """What it has in use beside that file."""
+    side_files: frozenset[Identity]
+    """The -wal and -shm files that it has open, too."""
 
     def close(self) -> None:
-        """End it. Once its file has moved, nothing beside the new one is touched (HAS_MOVED)."""
+        """Close it; SQLite leaves the side files of a replaced file alone (HAS_MOVED)."""
         self.connection.close()
 
 
 def identity(path: Path) -> Identity | None:
-    """Which file lies there now; None: there is none."""
+    """Which file is at the path now; None: there is none."""
     try:
         found = path.stat()
     except (FileNotFoundError, NotADirectoryError):
@@ -67,12 +67,12 @@ def identity(path: Path) -> Identity | None:
     return found.st_dev, found.st_ino
 
 
-def make_usable(path: Path) -> None:
-    """Make its folder, if need be.
+def make_folder(path: Path) -> None:
+    """Make the folder of the file, if need be, and check that both can be written.
 
     Raises:
-        ServiceError: no database can ever be written there as things are.
-        OSError: not at the moment.
+        ServiceError: no database can be written there, and that is permanent.
+        OSError: it cannot be made at the moment.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -82,7 +82,7 @@ def make_usable(path: Path) -> None:
             if not os.access(there, os.R_OK | os.W_OK):
                 raise PermissionError(errno.EACCES, f"{there} is read-only to this process")
     except OSError as error:
-        if error.errno in _PASSING:
+        if error.errno in _TRANSIENT:
             raise
         raise ServiceError(
             f"store: {path} cannot be used: {error.strerror}; check store.url and store.dir"
@@ -90,31 +90,31 @@ def make_usable(path: Path) -> None:
 
 
 @contextlib.contextmanager
-def alone(path: Path) -> Iterator[None]:
-    """No other process opens, migrates or sets aside this file meanwhile.
+def locked(path: Path) -> Iterator[None]:
+    """Keep other processes from opening, migrating or setting aside this file meanwhile.
 
     Raises:
-        TimeoutError: another one does, and has not come to an end of it.
+        TimeoutError: another process has held the lock for too long.
     """
     lock = Path(f"{path}.lock")
-    until = time.monotonic() + PATIENCE
+    until = time.monotonic() + LOCK_TIMEOUT
     while True:
         descriptor = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            if _locked(descriptor) and _is_at(descriptor, lock):
+            if _try_lock(descriptor) and _is_at(descriptor, lock):
                 try:
                     yield
                 finally:
-                    lock.unlink(missing_ok=True)  # whoever waits on it finds it gone, and asks anew
+                    lock.unlink(missing_ok=True)  # a process that waits for it makes a new one
                 return
         finally:
             os.close(descriptor)
         if time.monotonic() > until:
-            raise TimeoutError(f"another process has held {lock} for over {PATIENCE} s")
+            raise TimeoutError(f"another process has held {lock} for over {LOCK_TIMEOUT} s")
         time.sleep(0.005)
 
 
-def _locked(descriptor: int) -> bool:
+def _try_lock(descriptor: int) -> bool:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -123,64 +123,64 @@ def _locked(descriptor: int) -> bool:
 
 
 def _is_at(descriptor: int, path: Path) -> bool:
-    mine = os.fstat(descriptor)
-    return identity(path) == (mine.st_dev, mine.st_ino)
+    opened = os.fstat(descriptor)
+    return identity(path) == (opened.st_dev, opened.st_ino)
 
 
-def opened(path: Path) -> Line:
-    """Connect to the file, which is made or brought up to date; call it `alone`.
+def connect(path: Path) -> FileConnection:
+    """Connect to the file, which is made or migrated first; call it `locked`.
 
-    Where it is corrupt, it is set aside, and a new one made.
+    A corrupt file is set aside, and a new one made.
 
     Raises:
-        ServiceError: it is another program's, or a newer release's.
+        ServiceError: it is of another program, or of a newer release.
         sqlite3.Error, OSError: it cannot be opened at the moment.
     """
     if identity(path) is None:
-        _remove(_beside(path))
+        _remove(_side_files(path))
     try:
-        return _up_to_date(path)
+        return _migrated(path)
     except sqlite3.DatabaseError as error:
         if not is_corrupt(error):
             raise
-    return _up_to_date(path)  # the new one
+    return _migrated(path)  # a new file
 
 
-def joined(path: Path, which: Identity) -> Line:
-    """Connect to the file, if it is that one still.
+def connect_to(path: Path, which: Identity) -> FileConnection:
+    """Connect to the file, if it still is that one.
 
     Raises:
         FileNotFoundError: it is not.
         sqlite3.Error, OSError: it cannot be opened at the moment.
     """
-    with alone(path), contextlib.ExitStack() as undo:
+    with locked(path), contextlib.ExitStack() as undo:
         if identity(path) != which:
             raise FileNotFoundError(errno.ENOENT, "the file was deleted or replaced")
         connection = _connected(path, "rw")
         undo.callback(connection.close)
         _configure(connection)
-        connection.execute("SELECT id FROM meta").fetchone()  # opens what lies beside it, too
+        connection.execute("SELECT id FROM meta").fetchone()  # opens the side files, too
         undo.pop_all()
-        return _line(connection, path, which)
+        return _file_connection(connection, path, which)
 
 
-def leave_behind(line: Line, path: Path) -> None:
-    """Close a connection to a file that is there no more; call it `alone`.
+def close_replaced(open_file: FileConnection, path: Path) -> None:
+    """Close a connection to a file that was deleted or replaced; call it `locked`.
 
-    What it had beside itself goes, as it would be taken for a part of the file that is there now.
+    Its side files are removed: they would be taken for those of the file that is there now.
     """
-    if identity(path) != line.identity:
-        _remove(each for each in _beside(path) if identity(each) in line.beside)
-    line.close()
+    if identity(path) != open_file.identity:
+        _remove(each for each in _side_files(path) if identity(each) in open_file.side_files)
+    open_file.close()
 
 
 def set_aside(path: Path, why: str) -> None:
-    """Give a corrupt file another name, with what lies beside it; call it `alone`."""
+    """Give a corrupt file another name, with its side files; call it `locked`."""
     stamp = time.strftime("%Y%m%dT%H%M%S", time.gmtime())
     names = (f"{path}.corrupt-{stamp}{again}" for again in ("", *(f".{n}" for n in range(1, 100))))
     aside = next(Path(name) for name in names if not Path(name).exists())
     path.rename(aside)
-    for mine, its in zip(_beside(path), _beside(aside), strict=True):
+    for mine, its in zip(_side_files(path), _side_files(aside), strict=True):
         with contextlib.suppress(FileNotFoundError):
             mine.rename(its)
     logger.error(
@@ -192,12 +192,12 @@ def set_aside(path: Path, why: str) -> None:
 
 
 def is_corrupt(error: sqlite3.Error) -> bool:
-    """Whether it is the file that is wrong, and stays so."""
+    """Whether the file itself is damaged."""
     return _code(error) in {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
-def is_passing(error: sqlite3.Error) -> bool:
-    """Whether the connection is as good as before."""
+def is_transient(error: sqlite3.Error) -> bool:
+    """Whether the connection can be used again."""
     return _code(error) in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_FULL}
 
 
@@ -206,7 +206,7 @@ def _code(error: sqlite3.Error) -> int:
     return getattr(error, "sqlite_errorcode", sqlite3.SQLITE_ERROR) & 0xFF
 
 
-def _beside(path: Path) -> list[Path]:
+def _side_files(path: Path) -> list[Path]:
     return [Path(f"{path}-wal"), Path(f"{path}-shm")]
 
 
@@ -215,16 +215,16 @@ def _remove(files: Iterable[Path]) -> None:
         each.unlink(missing_ok=True)
 
 
-def _line(connection: sqlite3.Connection, path: Path, which: Identity) -> Line:
-    beside = frozenset(there for each in _beside(path) if (there := identity(each)))
-    return Line(connection, which, beside)
+def _file_connection(connection: sqlite3.Connection, path: Path, which: Identity) -> FileConnection:
+    side_files = frozenset(there for each in _side_files(path) if (there := identity(each)))
+    return FileConnection(connection, which, side_files)
 
 
 def _connected(path: Path, mode: str) -> sqlite3.Connection:
     return sqlite3.connect(
         f"file:{quote(os.fsencode(path))}?mode={mode}",
         uri=True,
-        timeout=PATIENCE,
+        timeout=LOCK_TIMEOUT,
         isolation_level=None,
     )
 
@@ -234,19 +234,19 @@ def _configure(connection: sqlite3.Connection) -> None:
         connection.execute(pragma)
 
 
-def _up_to_date(path: Path) -> Line:
+def _migrated(path: Path) -> FileConnection:
     with contextlib.ExitStack() as undo:
         connection = _connected(path, "rwc")
         undo.callback(connection.close)
         try:
             _configure(connection)
-            schema.bring_up_to_date(connection, path)
+            schema.migrate(connection, path)
         except sqlite3.DatabaseError as error:
             if is_corrupt(error):
-                set_aside(path, str(error))  # before it is closed, which might write to it
+                set_aside(path, str(error))  # before closing, which might write to it
             raise
         which = identity(path)
         if which is None:
             raise FileNotFoundError(errno.ENOENT, "the file was deleted as soon as it was made")
         undo.pop_all()
-        return _line(connection, path, which)
+        return _file_connection(connection, path, which)

@@ -1,4 +1,4 @@
-"""What is read of an SQLite store; nothing here waits for who writes."""
+"""Reads an SQLite store; no read waits for a write (WAL)."""
 
 import contextlib
 import sqlite3
@@ -8,24 +8,24 @@ from io import BytesIO
 
 from refresher.errors import StoreUnavailable
 from refresher.store.backends.sqlite import file
-from refresher.store.backends.sqlite.file import Line
-from refresher.store.backends.sqlite.place import Place
-from refresher.store.backends.sqlite.stage import Pieces
+from refresher.store.backends.sqlite.file import FileConnection
+from refresher.store.backends.sqlite.location import Location
+from refresher.store.backends.sqlite.provisional import Pieces
 from refresher.store.protocols import Change
 
-_LOOK = 0.1
-"""Seconds between two looks for what other processes wrote; a look costs 4 µs."""
+_POLL_INTERVAL = 0.1
+"""Seconds between two checks for what other processes wrote; a check costs 4 µs."""
 
 
 class Reader:
-    """A connection for one thread, which goes where the writing thread went.
+    """A connection for one thread, to the file that the writing thread uses.
 
-    Every method raises `StoreUnavailable` where there is no file, or it does not answer.
+    Every method raises `StoreUnavailable` where there is no file, or it cannot be read.
     """
 
-    def __init__(self, place: Place) -> None:
-        self._place = place
-        self._line: Line | None = None
+    def __init__(self, location: Location) -> None:
+        self._location = location
+        self._opened: FileConnection | None = None
 
     def changes(self, since: int) -> list[Change]:
         """The documents written after the change of that number, by number."""
@@ -41,7 +41,7 @@ class Reader:
             ]
 
     def bodies(self, names: Sequence[str], *, at_most: int) -> dict[str, bytes | Pieces | None]:
-        """The first of them, until `at_most` bytes are there; None: it is not kept."""
+        """The first of them, until they exceed `at_most` bytes; None: no document keeps it."""
         found: dict[str, bytes | Pieces | None] = {}
         with self.reading("reading bodies") as connection:
             for name in names:
@@ -56,7 +56,7 @@ class Reader:
         return found
 
     def append(self, buffer: BytesIO, number: int, pieces: range) -> None:
-        """Read pieces of a body, as far as they are there."""
+        """Append these pieces of a body to the buffer, as far as they are there."""
         with self.reading("reading a body") as connection:
             rows = connection.execute(
                 "SELECT content FROM pieces WHERE pieces = ? AND piece >= ? AND piece < ? "
@@ -66,40 +66,40 @@ class Reader:
             buffer.writelines(content for (content,) in rows)
 
     def watch(self, ended: threading.Event, wake: Callable[[], None]) -> None:
-        """Look for documents that anybody wrote, until `ended`; `wake` whoever waits for one."""
+        """Call `wake` whenever a document has been written by any process, until `ended`."""
         before: sqlite3.Connection | None = None
         seen = (0, 0)
-        while not ended.wait(_LOOK):
+        while not ended.wait(_POLL_INTERVAL):
             with contextlib.suppress(StoreUnavailable), self.reading("following") as connection:
                 (version,) = connection.execute("PRAGMA data_version").fetchone()
                 if connection is before and version == seen[0]:
                     continue
-                # Heartbeats and bodies are written, too, and nobody waits for these.
+                # Heartbeats and bodies are written, too, and are no news.
                 last: int = connection.execute("SELECT max(number) FROM documents").fetchone()[0]
                 if connection is not before or last != seen[1]:
-                    wake()  # on a new connection, whatever was written until now may be news
+                    wake()  # on a new connection, what was written before may be news
                 before, seen = connection, (version, last)
-        self.leave()
+        self.disconnect()
 
     @contextlib.contextmanager
     def reading(self, operation: str) -> Iterator[sqlite3.Connection]:
-        """The connection to the file that the store is at."""
-        with self._place.told(operation, leave=self.leave):
-            line = self._line
-            if line is None or line.identity != self._place.current:
-                line = self._follow()
-            yield line.connection
+        """The connection to the file in use."""
+        with self._location.reporting(operation, disconnect=self.disconnect):
+            opened = self._opened
+            if opened is None or opened.identity != self._location.current:
+                opened = self._reconnect()
+            yield opened.connection
 
-    def leave(self) -> None:
+    def disconnect(self) -> None:
         """Close the connection."""
-        if self._line:
-            self._line.close()
-            self._line = None
+        if self._opened:
+            self._opened.close()
+            self._opened = None
 
-    def _follow(self) -> Line:
-        self.leave()
-        current = self._place.current
+    def _reconnect(self) -> FileConnection:
+        self.disconnect()
+        current = self._location.current
         if current is None:
-            raise self._place.unavailable("it is not open; the next heartbeat tries again")
-        self._line = file.joined(self._place.path, current)
-        return self._line
+            raise self._location.unavailable("it is not open; the next heartbeat tries again")
+        self._opened = file.connect_to(self._location.path, current)
+        return self._opened

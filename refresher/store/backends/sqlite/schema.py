@@ -1,4 +1,4 @@
-"""The tables of an SQLite store, and how a file comes to have them."""
+"""The tables of an SQLite store, and the migrations to them."""
 
 import sqlite3
 import uuid
@@ -31,7 +31,7 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
             content BLOB NOT NULL,
             PRIMARY KEY (pieces, piece)
         )""",
-        # Pieces of no body: its put is under way, for the holder, or, without one, it was dropped.
+        # Pieces of no body: the holder is writing them, or, without one, their body was dropped.
         """CREATE TABLE loose (
             pieces INTEGER PRIMARY KEY,
             holder TEXT,
@@ -47,14 +47,14 @@ _MIGRATIONS: tuple[tuple[str, ...], ...] = (
         )""",
     ),
 )
-"""What makes each version of the schema of the one before. Never change one that was released."""
+"""The statements that migrate from each version of the schema to the next; released ones stay."""
 
 
-def bring_up_to_date(connection: sqlite3.Connection, path: Path) -> None:
-    """Make the tables, or change those of an older release; one process at a time.
+def migrate(connection: sqlite3.Connection, path: Path) -> None:
+    """Make the tables, or migrate those of an older release; one process at a time.
 
     Raises:
-        ServiceError: it is another program's, or a newer release's.
+        ServiceError: it is of another program, or of a newer release.
         sqlite3.Error: it cannot be read or written.
     """
     (application,) = connection.execute("PRAGMA application_id").fetchone()

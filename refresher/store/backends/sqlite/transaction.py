@@ -1,4 +1,4 @@
-"""A transaction that writes."""
+"""A transaction that writes to an SQLite store."""
 
 import contextlib
 import sqlite3
@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 @contextlib.contextmanager
 def transaction(connection: sqlite3.Connection) -> Iterator[sqlite3.Connection]:
-    """All or nothing; no other process writes meanwhile."""
+    """Write all or nothing; no other connection writes meanwhile."""
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield connection

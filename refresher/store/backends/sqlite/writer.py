@@ -1,4 +1,4 @@
-"""What is written to an SQLite store, and how it comes by its file."""
+"""Writes an SQLite store, and opens its file anew where that has to be."""
 
 import contextlib
 import sqlite3
@@ -7,16 +7,16 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from refresher.errors import ServiceError, StoreUnavailable
 from refresher.store.backends.sqlite import file
-from refresher.store.backends.sqlite.file import Line
-from refresher.store.backends.sqlite.place import Place
-from refresher.store.backends.sqlite.stage import Pieces, Stage
+from refresher.store.backends.sqlite.file import FileConnection
+from refresher.store.backends.sqlite.location import Location
+from refresher.store.backends.sqlite.provisional import Pieces, ProvisionalBodies
 from refresher.store.backends.sqlite.transaction import transaction
 from refresher.store.protocols import Beat
 
 _ALIVE = 5.0
-"""Seconds after its last beat for which a process counts as alive."""
+"""Seconds for which a process counts as alive after a heartbeat."""
 _REMEMBERED = 60.0
-"""Seconds after which nothing is known any more of a process that stopped beating."""
+"""Seconds after its last heartbeat at which a process is forgotten."""
 
 _LAST = "SELECT coalesce(max(number), 0) FROM documents"
 _NUMBERS = f"SELECT ({_LAST}), (SELECT number FROM documents WHERE key = ?)"  # noqa: S608  ours
@@ -32,8 +32,8 @@ _BEAT = """
 INSERT INTO processes (process, holder, beat) VALUES (?, ?, ?)
 ON CONFLICT (process) DO UPDATE SET holder = excluded.holder, beat = excluded.beat
 """
-_LITTER = "SELECT pieces FROM loose WHERE holder IS NULL LIMIT 1"
-_CLEAR = """
+_ORPHAN = "SELECT pieces FROM loose WHERE holder IS NULL LIMIT 1"
+_DELETE_PIECE = """
 DELETE FROM pieces WHERE rowid IN (SELECT rowid FROM pieces WHERE pieces = ? LIMIT 1)
 """
 
@@ -44,35 +44,35 @@ class Writer:
     Every method raises `StoreUnavailable` where that fails; then nothing has been written.
     """
 
-    def __init__(self, place: Place, stage: Stage, *, holder: str) -> None:
-        self._place = place
-        self._stage = stage
+    def __init__(self, location: Location, provisional: ProvisionalBodies, *, holder: str) -> None:
+        self._location = location
+        self._provisional = provisional
         self._holder = holder
-        self._line: Line | None = None
+        self._opened: FileConnection | None = None
 
-    def enter(self) -> None:
-        """Open the file, where that is possible by now.
+    def open(self) -> None:
+        """Open the file, if that is possible at the moment.
 
         Raises:
-            ServiceError: it never will be, as things are.
+            ServiceError: it is not possible, and that is permanent.
         """
-        self._place.settle()
+        self._location.resolve()
         with contextlib.suppress(StoreUnavailable):
-            self._heal()
+            self._ensure_open()
 
-    def exit(self) -> None:
-        """Close the connection as the last of this process."""
-        # Of two processes that leave at once, each might take the other for one that stays.
-        with contextlib.suppress(OSError), file.alone(self._place.path):
-            self.leave()
-        self.leave()
+    def close(self) -> None:
+        """Close the last connection of this process; the last of all removes the side files."""
+        # Locked: of two processes that close at once, each might take the other for one that stays.
+        with contextlib.suppress(OSError), file.locked(self._location.path):
+            self.disconnect()
+        self.disconnect()
 
-    def leave(self) -> None:
+    def disconnect(self) -> None:
         """Close the connection."""
-        self._place.current = None
-        if self._line:
-            self._line.close()
-            self._line = None
+        self._location.current = None
+        if self._opened:
+            self._opened.close()
+            self._opened = None
 
     def write(
         self,
@@ -84,7 +84,7 @@ class Writer:
         keeps: Mapping[str, bytes | Pieces | None],
         drops: Sequence[str],
     ) -> int | None:
-        """Replace a document if `after` is its number still, and settle bodies, in one step."""
+        """Replace a document if `after` still is its number, keep and drop bodies, in one step."""
         with self._writing(f"writing {key}") as connection:
             last, current = connection.execute(_NUMBERS, (key,)).fetchone()
             if after != (current or 0):
@@ -96,9 +96,9 @@ class Writer:
                 self._keep(connection, name, body)
             for name in drops:
                 connection.execute("DELETE FROM bodies WHERE name = ?", (name,))
-        # Here and not with the caller, who may have gone.
+        # Here, as the caller may have been cancelled.
         for name in (*keeps, *drops):
-            self._stage.forget(name)
+            self._provisional.forget(name)
         return number
 
     def _keep(self, connection: sqlite3.Connection, name: str, body: bytes | Pieces | None) -> None:
@@ -114,10 +114,10 @@ class Writer:
             case None:
                 if connection.execute("SELECT 1 FROM bodies WHERE name = ?", (name,)).fetchone():
                     return
-        raise self._place.unavailable(f"there is no body {name} to keep; put it once more")
+        raise self._location.unavailable(f"there is no body {name} to keep; put it once more")
 
-    def lay(self, number: int, piece: int, part: memoryview) -> float:
-        """Write one piece of a body; returns the seconds for which others had to wait."""
+    def write_piece(self, number: int, piece: int, part: memoryview) -> float:
+        """Write one piece of a body; returns the seconds for which other processes had to wait."""
         with self._writing("writing a body") as connection:
             began = time.monotonic()
             if piece == 0:
@@ -126,16 +126,16 @@ class Writer:
             elif not connection.execute(
                 "SELECT 1 FROM loose WHERE pieces = ? AND holder = ?", (number, self._holder)
             ).fetchone():
-                raise self._place.unavailable(
+                raise self._location.unavailable(
                     "a body was cleared away while it was written, as this process seemed dead"
                 )
             connection.execute("INSERT INTO pieces VALUES (?, ?, ?)", (number, piece, part))
         return time.monotonic() - began
 
     def beat(self, process: str) -> Beat:
-        """Say that a process is alive, open the file anew where need be, find what nobody needs."""
+        """Say that a process is alive; reopens the file if need be, and marks orphaned pieces."""
         try:
-            self._heal()
+            self._ensure_open()
         except ServiceError as error:
             raise StoreUnavailable(str(error)) from error
         now = time.time()
@@ -148,72 +148,72 @@ class Writer:
                     "SELECT process, holder FROM processes WHERE abs(? - beat) < ?", (now, _ALIVE)
                 ).fetchall()
             )
-            self._let_go(connection, set(alive.values()), now)
+            self._mark_orphans(connection, set(alive.values()), now)
             (store,) = connection.execute("SELECT id FROM meta").fetchone()
             (last,) = connection.execute(_LAST).fetchone()
         return Beat(store=store, now=None, alive=frozenset(alive), last=last)
 
-    def _let_go(self, connection: sqlite3.Connection, alive: set[str], now: float) -> None:
-        """Mark the pieces that nobody will keep any more."""
+    def _mark_orphans(self, connection: sqlite3.Connection, alive: set[str], now: float) -> None:
+        """Mark pieces that no process can keep any more."""
         loose = connection.execute(
             "SELECT pieces, holder, since FROM loose WHERE holder IS NOT NULL"
         ).fetchall()
         for number, holder, since in loose:
             if holder == self._holder:
-                lost = not self._stage.holds(number)
-            else:  # one that has yet to beat for the first time is not dead
-                lost = holder not in alive and abs(now - since) > _ALIVE
-            if lost:
+                is_orphan = not self._provisional.is_claimed(number)
+            else:  # a process that has yet to beat for the first time is not dead
+                is_orphan = holder not in alive and abs(now - since) > _ALIVE
+            if is_orphan:
                 connection.execute("UPDATE loose SET holder = NULL WHERE pieces = ?", (number,))
 
-    def quit(self, process: str) -> None:
+    def leave(self, process: str) -> None:
         """Say that a process has ended."""
         with self._writing(f"the leave of {process}") as connection:
             connection.execute("DELETE FROM processes WHERE process = ?", (process,))
 
-    def is_littered(self) -> bool:
-        """Whether there are pieces that nobody needs."""
-        if self._line is None:
+    def has_orphans(self) -> bool:
+        """Whether there are pieces of no body."""
+        if self._opened is None:
             return False
-        with self._place.told("looking for dropped bodies", leave=self.leave):
-            return self._line.connection.execute(_LITTER).fetchone() is not None
+        with self._location.reporting("looking for dropped bodies", disconnect=self.disconnect):
+            return self._opened.connection.execute(_ORPHAN).fetchone() is not None
 
-    def clear_one(self) -> None:
-        """Delete a piece that nobody needs."""
+    def delete_orphan(self) -> None:
+        """Delete one piece of no body."""
         with self._writing("clearing up") as connection:
-            number = connection.execute(_LITTER).fetchone()
-            if number and not connection.execute(_CLEAR, number).rowcount:
+            number = connection.execute(_ORPHAN).fetchone()
+            if number and not connection.execute(_DELETE_PIECE, number).rowcount:
                 connection.execute("DELETE FROM loose WHERE pieces = ?", number)
 
     @contextlib.contextmanager
     def _writing(self, operation: str) -> Iterator[sqlite3.Connection]:
-        with self._place.told(operation, leave=self.leave):
-            line = self._line
-            if line is None or line.identity == self._place.corrupt:
-                raise self._place.unavailable(
+        with self._location.reporting(operation, disconnect=self.disconnect):
+            opened = self._opened
+            if opened is None or opened.identity == self._location.corrupt:
+                raise self._location.unavailable(
                     f"{operation} failed: it is not open; the next heartbeat tries again"
                 )
-            if line.identity != file.identity(self._place.path):
-                raise self._place.unavailable(
+            if opened.identity != file.identity(self._location.path):
+                raise self._location.unavailable(
                     f"{operation} failed: the file was deleted or replaced"
                 )
-            with transaction(line.connection) as connection:
+            with transaction(opened.connection) as connection:
                 yield connection
 
-    def _heal(self) -> None:
-        """Be at the file that lies there: the same, another, or a new one."""
-        place = self._place
-        with place.told("opening it", leave=self.leave):
-            there = file.identity(place.path)
-            if self._line and self._line.identity == there != place.corrupt:
+    def _ensure_open(self) -> None:
+        """Use the file that is at the path now: the same, another, or a new one."""
+        location = self._location
+        with location.reporting("opening it", disconnect=self.disconnect):
+            there = file.identity(location.path)
+            if self._opened and self._opened.identity == there != location.corrupt:
                 return
-            file.make_usable(place.path)
-            with file.alone(place.path):
-                if place.corrupt and place.corrupt == file.identity(place.path):
-                    file.set_aside(place.path, "as was found while it was used")
-                place.corrupt = None
-                if self._line:
-                    file.leave_behind(self._line, place.path)
-                    self._line = None
-                self._line = file.opened(place.path)
-                place.current = self._line.identity
+            file.make_folder(location.path)
+            with file.locked(location.path):
+                if location.corrupt and location.corrupt == file.identity(location.path):
+                    file.set_aside(location.path, "as was found while it was used")
+                location.corrupt = None
+                if self._opened:
+                    file.close_replaced(self._opened, location.path)
+                    self._opened = None
+                self._opened = file.connect(location.path)
+                location.current = self._opened.identity

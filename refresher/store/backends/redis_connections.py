@@ -1,8 +1,8 @@
-"""A line to a Redis or Valkey server: a few connections that share the calls, and plain words.
+"""Connections to a Redis or Valkey server, with errors that say what to do.
 
-The only module that knows redis-py. It uses its connections and pools, and leaves its client out:
-that retries ten times by default, over ten seconds of an outage that the service wants to hear of
-at once, and it sends and reads a value in one piece, however large.
+The only module that imports redis-py. It uses its connections and pools, but not its client: that
+retries ten times by default, which hides an outage for ten seconds, and it sends and reads a value
+in one piece, however large.
 """
 
 import asyncio
@@ -33,64 +33,64 @@ from redis.exceptions import (
 from refresher.errors import ServiceError, StoreUnavailable
 from refresher.store.backends.redis_scripts import Script
 
-Word = str | bytes | int
+Argument = str | bytes | int
 """An argument of a command."""
 
 _PIECE = 1 << 20
 """Bytes that are sent or read at a time, each time within `SILENCE`."""
 SILENCE = 2.0
-"""Seconds without an answer, or without progress, after which the server counts as away."""
+"""Seconds without an answer or progress after which the server counts as unavailable."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """What came back."""
+    """The answer to a script."""
 
     value: Any
     seconds: float
-    """From sending to having it; connecting, and waiting for a connection, came before."""
+    """From sending the command to having the answer, without connecting."""
 
 
-class Line:
-    """At most that many connections to one server; who finds none vacant waits for one.
+class Connections:
+    """At most `size` connections to one server; a call waits until one is free.
 
-    Every method raises `StoreUnavailable`, with a sentence.
+    Every method raises `StoreUnavailable` where the call fails.
     """
 
-    def __init__(self, url: str, *, connections: int) -> None:
-        self._place = place_of(url)
-        self._pool = _pool(url, connections)
-        self._vacant = asyncio.Semaphore(connections)
+    def __init__(self, url: str, *, size: int) -> None:
+        self._server = server_of(url)
+        self._pool = _pool(url, size)
+        self._free = asyncio.Semaphore(size)
 
-    async def ask(self, *command: Word) -> Any:  # noqa: ANN401  as the command has it
+    async def ask(self, *command: Argument) -> Any:  # noqa: ANN401  as the command has it
         """The answer to one command."""
         async with self._connection() as connection:
             return await _answer(connection, command)
 
-    async def ask_all(self, commands: Sequence[Sequence[Word]]) -> list[Any]:
-        """The answers to several commands, sent in one go."""
+    async def ask_all(self, commands: Sequence[Sequence[Argument]]) -> list[Any]:
+        """The answers to several commands, which are pipelined."""
         async with self._connection() as connection:
             await connection.send_packed_command(connection.pack_commands(commands))
             return [await connection.read_response() for _ in commands]
 
-    async def run(self, script: Script, keys: Sequence[str], *arguments: Word) -> Reply:
-        """The answer to a script."""
+    async def run(self, script: Script, keys: Sequence[str], *arguments: Argument) -> Reply:
+        """Run a script."""
         rest = (len(keys), *keys, *arguments)
         async with self._connection() as connection:
             began = time.perf_counter()
             try:
                 value = await _answer(connection, ("EVALSHA", script.digest, *rest))
-            except NoScriptError:  # it has restarted, or has never seen it
+            except NoScriptError:  # the server has restarted, or has never seen it
                 began = time.perf_counter()
                 value = await _answer(connection, ("EVAL", script.text, *rest))
             return Reply(value, time.perf_counter() - began)
 
     async def read(self, key: str, length: int) -> bytes | None:
-        """A large value, in pieces: the server answers others between them, and so does the loop.
+        """A large value, read in pieces: server and event loop serve others in between.
 
-        None where it is not there in that length.
+        None where it does not have that length, or does not exist.
         """
-        content = io.BytesIO()  # which gives its bytes away without copying them
+        content = io.BytesIO()  # its bytes are not copied
         async with self._connection() as connection:
             for start in range(0, length, _PIECE):
                 command = ("GETRANGE", key, start, start + _PIECE - 1)
@@ -111,7 +111,7 @@ class Line:
                         heard()
                 elif asked:
                     raise TimeoutError
-                else:  # is it quiet, or has it gone without a word, as in a failover?
+                else:  # quiet, or disconnected without notice, as in a failover?
                     await connection.send_command("PING")
                     asked = True
 
@@ -122,23 +122,23 @@ class Line:
 
     @asynccontextmanager
     async def _connection(self) -> AsyncIterator[AbstractConnection]:
-        async with self._vacant:
+        async with self._free:
             try:
                 connection = await self._pool.get_connection()  # type: ignore[no-untyped-call]
                 try:
-                    yield connection  # which closes itself where a call is cancelled half-way
+                    yield connection  # it closes itself when a call is cancelled
                 finally:
                     await self._pool.release(connection)
             except (RedisError, OSError) as error:
-                # After a failover the name may lead elsewhere, and this one may have more to say:
-                # whoever comes next connects anew.
+                # After a failover the name may lead elsewhere, and this connection may have unread
+                # answers: the next call connects anew.
                 with contextlib.suppress(RedisError, OSError):
                     await self._pool.disconnect(inuse_connections=False)
-                raise StoreUnavailable(f"{self._place} {_what_is_wrong(error)}") from error
+                raise StoreUnavailable(f"{self._server} {_explain(error)}") from error
 
 
-def place_of(url: str) -> str:
-    """Which server and database a URL names, without the user and the password.
+def server_of(url: str) -> str:
+    """The server and database that a URL names, without user and password.
 
     Raises:
         ServiceError: it names none.
@@ -146,7 +146,7 @@ def place_of(url: str) -> str:
     scheme = url.partition("://")[0]
     try:
         parts = parse_url(url) if scheme in ("redis", "rediss") else None
-    except ValueError:  # which quotes parts of the URL, the password among them
+    except ValueError:  # its message may contain the password
         parts = None
     if parts is None:
         raise ServiceError(
@@ -158,29 +158,29 @@ def place_of(url: str) -> str:
     return f"{scheme}://{host}:{parts.get('port', 6379)}/{parts.get('db', 0)}"
 
 
-def _pool(url: str, connections: int) -> ConnectionPool:
+def _pool(url: str, size: int) -> ConnectionPool:
     return ConnectionPool.from_url(
         url,
-        max_connections=connections,
+        max_connections=size,
         socket_timeout=SILENCE,
         socket_connect_timeout=SILENCE,
         socket_read_size=1 << 18,
         # What RESP3 adds is not used here, proxies and ACLs refuse its HELLO, and with it the pool
-        # hands out connections that the server has closed, taking them for notices of maintenance.
+        # hands out connections that the server has closed: it takes that for maintenance notices.
         protocol=2,
         driver_info=None,
     )
 
 
-async def _answer(connection: AbstractConnection, command: Sequence[Word]) -> Any:  # noqa: ANN401
+async def _answer(connection: AbstractConnection, command: Sequence[Argument]) -> Any:  # noqa: ANN401
     for part in connection.pack_command(*command):
         for start in range(0, len(part), _PIECE):
-            # In pieces: asyncio copies what it is given, and a large copy stops the loop.
+            # In pieces: asyncio copies what it is given, and a large copy blocks the loop.
             await connection.send_packed_command(part[start : start + _PIECE])
     return await connection.read_response()
 
 
-def _what_is_wrong(error: Exception) -> str:
+def _explain(error: Exception) -> str:
     sentence = next(words for kind, words in _SENTENCES if isinstance(error, kind))
     return sentence.format(error)
 

@@ -1,4 +1,4 @@
-"""Which file the threads of a store are at, and what they found it to be."""
+"""Which file the threads of an SQLite store use, and what they found it to be."""
 
 import contextlib
 import os
@@ -11,42 +11,42 @@ from refresher.store.backends.sqlite import file
 from refresher.store.backends.sqlite.file import Identity
 
 
-class Place:
-    """A path, and which of the files that lie there in the course of time is the store's.
+class Location:
+    """A path, and which of the files that lie there in the course of time is in use.
 
-    The writing thread alone moves on from one to the next; the others follow.
+    Only the writing thread moves on from one file to the next; the others follow it.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.current: Identity | None = None
-        """The file to be at; None: none, until the next heartbeat finds or makes one."""
+        """The file to use; None: none, until the next heartbeat finds or makes one."""
         self.corrupt: Identity | None = None
         """A file that turned out to be corrupt, and is to be set aside."""
 
-    def settle(self) -> None:
-        """Follow symbolic links, as SQLite does for what it lays beside the file."""
+    def resolve(self) -> None:
+        """Follow symbolic links, as SQLite does for its -wal and -shm files."""
         self.path = Path(os.path.realpath(self.path))
 
     def unavailable(self, why: str) -> StoreUnavailable:
-        """The error that says so."""
+        """The error that names the file and says why it cannot be used."""
         return StoreUnavailable(f"store: {self.path}: {why}")
 
     @contextlib.contextmanager
-    def told(self, operation: str, *, leave: Callable[[], None]) -> Iterator[None]:
-        """Say what failed in our own words, and `leave` a connection that is not to be trusted.
+    def reporting(self, operation: str, *, disconnect: Callable[[], None]) -> Iterator[None]:
+        """Raise what fails inside as `StoreUnavailable`; `disconnect` where it may fail again.
 
         Raises:
             StoreUnavailable: the operation failed.
         """
-        at = self.current
+        used = self.current
         try:
             yield
         except sqlite3.Error as error:
             if file.is_corrupt(error):
-                self.corrupt = at
-            elif not file.is_passing(error):
-                leave()
+                self.corrupt = used
+            elif not file.is_transient(error):
+                disconnect()
             raise self.unavailable(f"{operation} failed: {error}") from error
         except OSError as error:
             raise self.unavailable(f"{operation} failed: {error.strerror or error}") from error
