@@ -14,7 +14,7 @@ from refresher.clock import ShiftedClock, SystemClock
 from refresher.config import Config, JobPlan, written_duration
 from refresher.errors import RefreshFailed
 from refresher.freshness import Policy
-from refresher.jobs.attempt import Plan
+from refresher.jobs.plan import Plan
 from refresher.jobs.watchdog import Watchdog
 from refresher.model import Content, Failure, Outcome, Stage
 from refresher.offload.threads import SoloThread

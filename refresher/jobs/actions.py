@@ -16,6 +16,7 @@ from refresher.model import (
     Version,
 )
 from refresher.store import ledger
+from refresher.store.ledger import Ledger
 
 
 async def kept(job: Job, number: int) -> tuple[Version, Content]:
@@ -26,17 +27,16 @@ async def kept(job: Job, number: int) -> tuple[Version, Content]:
         GoneVersion: it is kept no longer.
         StoreUnavailable: the store does not answer.
     """
-    shown, store = job.reflection, job.world.store
-    if number > shown.ledger.issued:
-        await store.catch_up()
-    known = shown.ledger
-    if number > max(known.issued, shown.served):
+    if number > job.ledger.issued:
+        await job.catch_up()
+    known = job.ledger
+    if number > max(known.issued, job.served):
         raise UnknownVersion(job.name, f"{job.name} has not come to version {number}")
     version = known.version(number)
-    body = None if version is None else await store.body(job.name, version.stored)
-    if version is None or body is None:
+    content = None if version is None else await job.content(version.stored)
+    if version is None or content is None:
         raise _gone(job, number)
-    return version, version.stored.with_bytes(body)
+    return version, content
 
 
 async def roll_back(job: Job, number: int) -> Snapshot:
@@ -48,24 +48,25 @@ async def roll_back(job: Job, number: int) -> Snapshot:
         StoreUnavailable: the store cannot be told, and nothing has changed.
     """
     _, content = await kept(job, number)
-    world = job.world
-    ready = await world.pool.prepare(content)
-    done = await job.decide(
-        lambda known, _: ledger.rolled_back(
+
+    def rolled_back(
+        known: Ledger, key: str, etag: str, /, *, served: int, now: float, history: int
+    ) -> Ledger | None:
+        del key, etag
+        return ledger.rolled_back(
             known,
             job.plan.definition,
             number,
-            discarded=_discarded(job),
-            served=job.reflection.served,
-            now=world.clock.now(),
-            history=world.store.history,
-        ),
-        content,
-        ready,
-    )
-    if done is None:
+            discarded=_discarded(job, now),
+            served=served,
+            now=now,
+            history=history,
+        )
+
+    snapshot = await job.publish(content, rolled_back)
+    if snapshot is None:
         raise _gone(job, number)
-    return _served(job)
+    return snapshot
 
 
 def quarantined(job: Job) -> Quarantine:
@@ -74,7 +75,7 @@ def quarantined(job: Job) -> Quarantine:
     Raises:
         NotQuarantined: there is none.
     """
-    held = job.reflection.standing.quarantine
+    held = job.standing.quarantine
     if held is None:
         message = f"no refused candidate of {job.name} is in quarantine"
         raise NotQuarantined(job.name, message)
@@ -88,11 +89,10 @@ async def candidate(job: Job) -> Content:
         NotQuarantined: there is none.
         StoreUnavailable: the store does not answer.
     """
-    stored = quarantined(job).stored
-    body = await job.world.store.body(job.name, stored)
-    if body is None:
+    content = await job.content(quarantined(job).stored)
+    if content is None:
         raise NotQuarantined(job.name, f"the candidate of {job.name} is gone")
-    return stored.with_bytes(body)
+    return content
 
 
 async def accept(job: Job) -> Snapshot:
@@ -102,25 +102,11 @@ async def accept(job: Job) -> Snapshot:
         NotQuarantined: there is none, or good data has come meanwhile.
         StoreUnavailable: the store cannot be told, and nothing has changed.
     """
-    content = await candidate(job)
-    world = job.world
-    ready = await world.pool.prepare(content)
-    done = await job.decide(
-        lambda known, key: ledger.accepted(
-            known,
-            key,
-            ready.identity_etag,
-            served=job.reflection.served,
-            now=world.clock.now(),
-            history=world.store.history,
-        ),
-        content,
-        ready,
-    )
-    if done is None:
+    snapshot = await job.publish(await candidate(job), ledger.accepted)
+    if snapshot is None:
         message = f"another candidate of {job.name} has come meanwhile; look at that first"
         raise NotQuarantined(job.name, message)
-    return _served(job)
+    return snapshot
 
 
 async def reject(job: Job) -> None:
@@ -131,23 +117,16 @@ async def reject(job: Job) -> None:
         StoreUnavailable: the store cannot be told, and nothing has changed.
     """
     quarantined(job)
-    now = job.world.clock.now()
-    await job.decide(lambda known, key: ledger.rejected(known, key, now=now))
-
-
-def _served(job: Job) -> Snapshot:
-    snapshot = job.record.snapshot
-    assert snapshot is not None  # noqa: S101  asked for where one has just been swapped in
-    return snapshot
+    await job.decide(lambda known, key, now: ledger.rejected(known, key, now=now))
 
 
 def _gone(job: Job, number: int) -> GoneVersion:
     return GoneVersion(job.name, f"version {number} of {job.name} is kept no longer")
 
 
-def _discarded(job: Job) -> Attempt:
+def _discarded(job: Job, now: float) -> Attempt:
     """What those are told whose request a rollback has overtaken."""
-    now, since = job.world.clock.now(), job.reflection.standing.running_since
+    since = job.standing.running_since
     started = now if since is None else since
     return Attempt(
         job=job.name,

@@ -1,55 +1,38 @@
-"""A job as this process shows it: what its ledger says, reflected into the state readers have."""
+"""What readers of this process get of a job: its ledger, projected onto a record and a snapshot."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 
-from refresher.clock import Clock
-from refresher.model import Confirmation, Content, Definition, Due, Record, Snapshot, Version
-from refresher.offload.pool import WorkerPool
-from refresher.pipeline.representation import Representation
-from refresher.protocols import Observer
-from refresher.state import StateStore
+from refresher.jobs.environment import Environment
+from refresher.model import Content, Definition, Due, Record, Snapshot, Stored, Version
+from refresher.pipeline.representation import Servable
 from refresher.store import ledger
 from refresher.store.ledger import Ledger, Standing
-from refresher.store.store import Store
 
 
 @dataclass(frozen=True, slots=True)
-class World:
-    """What all jobs of a service share."""
-
-    states: StateStore
-    store: Store
-    pool: WorkerPool
-    clock: Clock
-    observer: Observer
-    redact: Callable[[str], str]
-    """Takes the secrets out of a sentence before anybody can see it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Reflection:
-    """One job of the store's ledgers and of the readers' states; it holds nothing itself."""
+class Projection:
+    """One job, between the store's ledgers and the readers' states; it holds nothing itself."""
 
     job: str
     definition: Definition
-    world: World
+    environment: Environment
 
     @property
     def ledger(self) -> Ledger:
         """What all processes have made of the job, as far as this one has heard."""
-        return self.world.store.ledger(self.job)
+        return self.environment.store.ledger(self.job)
 
     @property
     def standing(self) -> Standing:
         """How the job stands under the definition that it has here."""
-        return self.world.store.standing(self.job)
+        return self.environment.store.standing(self.job)
 
     @property
     def record(self) -> Record:
         """All that readers may know of the job."""
-        return self.world.states.known(self.job).record
+        return self.environment.states.known(self.job).record
 
     @property
     def served(self) -> int:
@@ -73,41 +56,46 @@ class Reflection:
             return None
         return snapshot
 
-    async def read(self, version: Version) -> tuple[Content, Representation] | None:
-        """A version's content, ready to be shown; None where the store has no whole body of it.
+    async def content(self, stored: Stored) -> Content | None:
+        """The content that the store keeps under that description; None where it is gone.
 
         Raises:
             StoreUnavailable: the store does not answer.
         """
-        body = await self.world.store.body(self.job, version.stored)
-        if body is None:
-            return None
-        content = version.stored.with_bytes(body)
-        ready = await self.world.pool.prepare(content)
-        return (content, ready) if ready.identity_etag == version.stored.etag else None
+        body = await self.environment.store.body(self.job, stored)
+        return None if body is None else stored.with_bytes(body)
 
-    async def do_without(self, version: Version) -> bool:
+    async def read(self, version: Version) -> Servable | None:
+        """A version ready to be served; None where the store has no whole body of it.
+
+        Raises:
+            StoreUnavailable: the store does not answer.
+        """
+        content = await self.content(version.stored)
+        if content is None:
+            return None
+        representation = await self.environment.pool.prepare(content)
+        if representation.identity_etag != version.stored.etag:
+            return None
+        return Servable(content, representation)
+
+    async def forget(self, version: Version) -> bool:
         """Have a version fetched anew whose bytes are gone; False where it has been replaced.
 
         Raises:
             StoreUnavailable: the store does not answer.
         """
-        now = self.world.clock.now()
-        lost = await self.world.store.adjust(
+        now = self.environment.clock.now()
+        lost = await self.environment.store.adjust(
             self.job, lambda known, key: ledger.current_lost(known, key, version.version, now=now)
         )
         return lost is not None
 
-    def show(
-        self,
-        due: Due,
-        content: Content | None = None,
-        ready: Representation | None = None,
-    ) -> None:
-        """Let readers see what the ledger says; `content` is of a version yet to be served."""
+    def show(self, due: Due, servable: Servable | None = None) -> None:
+        """Let readers see what the ledger says; `servable` is of a version yet to be served."""
         standing, version = self.standing, self.awaited
-        reflected = partial(
-            _reflected,
+        projected = partial(
+            _projected,
             ledger=self.ledger,
             standing=standing,
             definition=self.definition,
@@ -115,28 +103,33 @@ class Reflection:
         )
         if (
             version is None
-            or content is None
-            or ready is None
+            or servable is None
             or standing.confirmation is None
-            or ready.identity_etag != version.stored.etag  # replaced again already
+            or servable.representation.identity_etag
+            != version.stored.etag  # replaced again already
         ):
-            self.update(reflected)
+            self.update(projected)
             return
-        snapshot = _snapshot_of(
-            self.job,
-            version,
-            standing.confirmation,
-            content,
-            change=self.world.store.published(self.job),
+        snapshot = Snapshot(
+            job=self.job,
+            content=servable.content,
+            etag=version.stored.etag,
+            version=version.version,
+            change=self.environment.store.published(self.job),
+            changed_at=version.changed_at,
+            dated=version.dated,
+            confirmation=standing.confirmation,
         )
-        self.world.states.swap(self.job, partial(reflected, snapshot=snapshot), ready)
+        self.environment.states.swap(
+            self.job, partial(projected, snapshot=snapshot), servable.representation
+        )
 
     def update(self, change: Callable[[Record], Record]) -> None:
         """Change what readers see, but for the snapshot."""
-        self.world.states.update(self.job, change)
+        self.environment.states.update(self.job, change)
 
 
-def _reflected(
+def _projected(
     record: Record,
     *,
     ledger: Ledger,
@@ -170,20 +163,4 @@ def _reflected(
         detached=record.detached,
         paused=ledger.paused,
         enabled=record.enabled,
-    )
-
-
-def _snapshot_of(
-    job: str, version: Version, confirmation: Confirmation, content: Content, *, change: int
-) -> Snapshot:
-    """A version with its bytes, as it is served."""
-    return Snapshot(
-        job=job,
-        content=content,
-        etag=version.stored.etag,
-        version=version.version,
-        change=change,
-        changed_at=version.changed_at,
-        dated=version.dated,
-        confirmation=confirmation,
     )

@@ -1,14 +1,10 @@
-"""Quarantine: when a candidate that the guard refused has come back often enough to be taken."""
+"""Quarantine: when a candidate that the guard refused has come back often enough to be published.
 
-from refresher.model import Confirmation, Due, DueReason, Outcome, Quarantine, Stage, Stored
+A candidate is counted once at each scheduled moment at which it comes. `accept_after` of them in a
+row show that it is no accident of the source.
+"""
 
-
-def is_moment(due: Due, started: float) -> bool:
-    """Whether an attempt that starts now answers a scheduled due moment, or tries it again.
-
-    `due` is what the schedule says, whoever else may have asked for the attempt.
-    """
-    return due.at is not None and due.at <= started and due.reason is not DueReason.STARTUP
+from refresher.model import Confirmation, Due, Outcome, Quarantine, Stage, Stored
 
 
 def after_refusal(

@@ -5,8 +5,8 @@ import asyncio
 from refresher.model import Attempt
 
 
-class Requests:
-    """The waiters of one job; an attempt answers the requests up to a number, wherever it ran.
+class Waiters:
+    """Those of one job; an attempt answers the requests up to a number, in whatever process it ran.
 
     So a request is neither lost nor answered by an attempt that was under way when it came, and
     however many come meanwhile, one attempt answers them all.

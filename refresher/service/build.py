@@ -19,7 +19,7 @@ from refresher.config.lines import locate
 from refresher.config.tree import KeyPath, dotted
 from refresher.errors import ConfigError
 from refresher.jobs import schedule
-from refresher.jobs.attempt import Plan
+from refresher.jobs.plan import Plan
 from refresher.pipeline import Rules
 from refresher.protocols import Source
 from refresher.security.redaction import Redactor

@@ -17,8 +17,8 @@ import httpx
 from refresher.clock import Clock, ShiftedClock
 from refresher.config import Config, JobPlan
 from refresher.errors import ConfigError, RefreshFailed, UnknownJob
+from refresher.jobs.environment import Environment
 from refresher.jobs.job import Job
-from refresher.jobs.projection import World
 from refresher.jobs.scheduler import Scheduler
 from refresher.jobs.watchdog import Watchdog
 from refresher.model import Attempt, Confirmation, Record, Snapshot, Stage
@@ -122,18 +122,15 @@ class Service:
                 availability_changed=self._show_availability,
             )
             await stack.enter_async_context(self.store)
-            world = World(
-                self.states,
-                self.store,
-                self.pool,
-                self.clock,
-                _Observers(self.metrics, LogObserver()),
-                self.redact,
+            environment = Environment(
+                states=self.states,
+                store=self.store,
+                pool=self.pool,
+                clock=self.clock,
+                observer=_Observers(self.metrics, LogObserver()),
+                redact=self.redact,
             )
-            jobs = [
-                Job(build.plan_of(plan), self._source_of(plan), self._upstream(plan).limiter, world)
-                for plan in plans
-            ]
+            jobs = [self._job(plan, environment) for plan in plans]
             await self._enter(jobs)
             # Nothing raises from here on: an error would come out of the group in a group.
             tasks = await stack.enter_async_context(anyio.create_task_group())
@@ -174,7 +171,7 @@ class Service:
             self._publish_frozen(name, value)
         for job in jobs:
             if job.name in self._frozen:
-                job.rest()
+                job.freeze()
 
     def close_soon(self) -> None:
         """Set `closing`, from wherever: a signal handler runs between two steps of the loop."""
@@ -193,7 +190,7 @@ class Service:
         """
         running = self.jobs.get(job)
         if running is not None:
-            running.rest()
+            running.freeze()
         self._publish_frozen(job, value)
         self._loop.call_soon_threadsafe(self.jobs.stop, job)
 
@@ -269,6 +266,10 @@ class Service:
         self._upstreams[key] = upstream
         self._stack.push_async_callback(upstream.transport.aclose)
 
+    def _job(self, plan: JobPlan, environment: Environment) -> Job:
+        limiter = self._upstream(plan).limiter
+        return Job(build.plan_of(plan), self._source_of(plan), limiter, environment)
+
     def _source_of(self, plan: JobPlan) -> Source:
         return build.source_of(
             plan,
@@ -312,7 +313,7 @@ class Service:
         for job in self.jobs:
             plan = renewed.jobs[job.name]
             if plan != old.jobs[job.name] or upstream_key(plan) in reopened:
-                job.adopt(self._source_of(plan))
+                job.replace_source(self._source_of(plan))
         logger.info("a secret file has changed; its new value is in use")
 
 

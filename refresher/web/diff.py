@@ -57,7 +57,7 @@ def _numbers(query: bytes) -> tuple[int, int] | Answer:
 
 async def _comparable(job: Job, number: int) -> Content | Answer:
     """A version's content, or why it cannot be compared."""
-    known = next((version for version in job.versions if version.version == number), None)
+    known = job.ledger.version(number)
     if known is not None and known.stored.size > _LARGEST:
         detail = (
             f"version {number} of {job.name} has {known.stored.size} bytes, and no version above "

@@ -68,7 +68,7 @@ class Endpoints:
     def history(self, name: str) -> Answer:
         """`GET /jobs/{job}/history`: the versions that are kept, the newest first."""
         job = self.service.jobs.get(name)
-        return unknown_job(name) if job is None else json_answer(history(job.versions))
+        return unknown_job(name) if job is None else json_answer(history(job.ledger.versions))
 
     def livez(self, authorization: bytes | None) -> Answer:
         """`GET /livez`: whether the scheduler runs; what else is broken is named, not fatal."""

@@ -106,7 +106,7 @@ class TestAJobWithANewSecret:
         job, before = scene.job(down())
         after = FakeSource([payload()], scene.clock)
         async with running(job):
-            job.adopt(after)
+            job.replace_source(after)
             await scene.clock.advance(0)
             assert scene.body() == b'{"a":1}'
         assert (len(before.asked_at), after.asked_at) == (1, [START])
@@ -117,7 +117,7 @@ class TestAJobWithANewSecret:
         before.hold = anyio.Event()
         after = FakeSource([payload(b"[2]")], scene.clock)
         async with running(job):
-            job.adopt(after)
+            job.replace_source(after)
             before.hold.set()
             await scene.clock.advance(0)
             assert (len(before.asked_at), len(after.asked_at)) == (1, 1)
@@ -129,7 +129,7 @@ class TestAJobWithANewSecret:
         job, _ = scene.job(down(retry_after=30.0))
         after = FakeSource([payload()], scene.clock)
         async with running(job):
-            job.adopt(after)
+            job.replace_source(after)
             await scene.clock.advance(29)
             assert after.asked_at == []
             await scene.clock.advance(2)
@@ -141,7 +141,7 @@ class TestAJobWithANewSecret:
         after = FakeSource([payload()], scene.clock)
         async with running(job):
             await job.pause()
-            job.adopt(after)
+            job.replace_source(after)
             await scene.clock.advance(1)
             assert after.asked_at == []
             await job.resume()

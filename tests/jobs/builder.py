@@ -9,9 +9,9 @@ import anyio
 from refresher import freshness
 from refresher.clock import ShiftedClock
 from refresher.errors import RefreshFailed
-from refresher.jobs.attempt import Plan
+from refresher.jobs.environment import Environment
 from refresher.jobs.job import Job
-from refresher.jobs.projection import World
+from refresher.jobs.plan import Plan
 from refresher.jobs.schedule import Interval, Retry, Schedule
 from refresher.model import Definition, Rate, Record, Stage
 from refresher.offload.pool import WorkerPool
@@ -78,16 +78,16 @@ class Scene:
             enabled=enabled,
             max_interval=max_interval,
         )
-        world = World(
-            self.states,
-            self.store,
-            self.pool,
-            self.clock,
-            self.observer,
-            lambda text: text.replace(SECRET, "***"),
+        environment = Environment(
+            states=self.states,
+            store=self.store,
+            pool=self.pool,
+            clock=self.clock,
+            observer=self.observer,
+            redact=lambda text: text.replace(SECRET, "***"),
         )
         self.store.register(name, plan.definition)
-        return Job(plan, source, limiter or self.limiter(), world), source
+        return Job(plan, source, limiter or self.limiter(), environment), source
 
     def entry(self, name: str = "rates") -> Entry:
         entry = self.states.get(name)

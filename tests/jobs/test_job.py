@@ -397,7 +397,7 @@ async def test_what_has_been_frozen_is_not_replaced_by_an_attempt_under_way() ->
         source.hold = anyio.Event()
         answer = job.answer_to(await job.request())
         await anyio.wait_all_tasks_blocked()
-        job.rest()
+        job.freeze()
         source.hold.set()
         await answer
         before = scene.record()

@@ -248,8 +248,7 @@ async def test_a_holder_that_dies_is_replaced() -> None:
         world.up.hold = asyncio.Event()
         await world.clock.advance(150)
         assert len(world.up.asked_at) == 2
-        one_runs = one.job._running is not None  # noqa: SLF001  who has it shows nowhere else
-        holder, heir = (one, other) if one_runs else (other, one)
+        holder, heir = (one, other) if one.job.is_running else (other, one)
         holder.kill(world.place)
         world.up.hold = None
         await world.clock.advance(2)
@@ -262,7 +261,7 @@ async def test_a_late_holders_answer_is_discarded() -> None:
     async with world.processes(2) as (one, other):
         world.up.hold = late = asyncio.Event()
         await world.clock.advance(150)
-        holder, heir = (one, other) if one.job._running else (other, one)  # noqa: SLF001
+        holder, heir = (one, other) if one.job.is_running else (other, one)
         world.place.alive.discard(holder.cache.service.store.presence.process)
         holder.handle.broken = frozenset({"beat"})
         beat = holder.handle.beat
@@ -314,7 +313,7 @@ async def test_a_request_of_a_process_whose_attempt_dies_is_answered_by_another(
         world.up.hold = asyncio.Event()
         answer = other.job.answer_to(await one.job.request())
         await settled()
-        runs, rests = (one, other) if one.job._running else (other, one)  # noqa: SLF001
+        runs, rests = (one, other) if one.job.is_running else (other, one)
         answer = rests.job.answer_to(rests.cache.service.store.standing("a").requested)
         runs.kill(world.place)
         world.up.hold = None
@@ -351,7 +350,7 @@ async def test_a_rollback_elsewhere_discards_the_attempt_under_way_and_sticks() 
         world.up.hold = asyncio.Event()
         waiter = one.job.answer_to(await one.job.request())
         await settled()
-        runs, rests = (one, other) if one.job._running else (other, one)  # noqa: SLF001
+        runs, rests = (one, other) if one.job.is_running else (other, one)
         snapshot = await actions.roll_back(rests.job, 1)
         assert snapshot.version == 3
         world.up.hold.set()

@@ -101,7 +101,7 @@ async def test_what_no_job_can_survive_ends_them_all_and_is_told() -> None:
     scene = Scene()
     a, _ = scene.job(name="a")
     b, _ = scene.job(name="b")
-    b.adopt(FatalSource())
+    b.replace_source(FatalSource())
     with pytest.raises(BaseExceptionGroup) as raised:
         async with scheduling(scene, a, b):
             await anyio.sleep_forever()

@@ -315,7 +315,7 @@ class TestHealth:
             assert (await client.get("/livez")).json() == {"status": "ok", "crashed": {}}
             job = cache.service.jobs.get("broken")
             assert job is not None
-            job.adopt(FakeSource([KeyError("oops"), payload()], clock))
+            job.replace_source(FakeSource([KeyError("oops"), payload()], clock))
             await client.post("/admin/refresh", headers=ADMIN)
             await settled()
             answer = await client.get("/livez")

@@ -1,0 +1,23 @@
+"""What all jobs of a service share."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from refresher.clock import Clock
+from refresher.offload.pool import WorkerPool
+from refresher.protocols import Observer
+from refresher.state import StateStore
+from refresher.store.store import Store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Environment:
+    """The objects with which a job works, the same for each."""
+
+    states: StateStore
+    store: Store
+    pool: WorkerPool
+    clock: Clock
+    observer: Observer
+    redact: Callable[[str], str]
+    """Takes the secrets out of a sentence before anybody can see it."""

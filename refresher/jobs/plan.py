@@ -1,0 +1,35 @@
+"""What a job is to do, as its configuration says."""
+
+from dataclasses import dataclass
+
+from refresher import freshness, pipeline
+from refresher.jobs.schedule import Retry, Schedule, due_after_attempt
+from refresher.model import Definition
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What a job is to do; two plans are equal when the job need not notice a change."""
+
+    name: str
+    schedule: Schedule
+    retry: Retry
+    rules: pipeline.Rules
+    definition: Definition
+    freshness: freshness.Policy
+    timeout: float
+    """Seconds for everything once the limiter has given a place: from connecting to validation."""
+    cooldown: float = 0.0
+    """Seconds at least from one manual refresh to the next."""
+    accept_after: int | None = None
+    """At how many scheduled moments in a row refused content comes until it is published."""
+    enabled: bool = True
+    max_interval: float = 0.0
+    """Seconds up to which the source's own word on freshness stretches the interval."""
+
+    def due_after(self, started: float, now: float, fresh_for: float | None = None) -> float:
+        """The scheduled moment that follows an attempt of which the source said `fresh_for`."""
+        stretch = min(fresh_for or 0.0, self.max_interval)
+        return due_after_attempt(
+            self.schedule, self.name, started=started, now=now, fresh_until=now + stretch
+        )
