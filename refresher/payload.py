@@ -1,4 +1,4 @@
-"""A body in a file without a name, for what is too large to lie in the memory of a server."""
+"""What a source answers, and the file without a name that holds a body too large for memory."""
 
 import io
 import os
@@ -10,9 +10,12 @@ from io import FileIO
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Payload:
-    """A complete answer of a source, not yet looked at."""
+    """A complete answer of a source, not parsed yet; a large body may be in a file.
 
-    body: bytes
+    The caller of `fetch` owns it, and closes it.
+    """
+
+    body: "bytes | Spool"
     content_type: str | None
     """The media type as the source declared it, parameters included; None where it said nothing."""
     revision: str | None = None
@@ -20,6 +23,19 @@ class Payload:
     http_status: int | None = None
     fresh_for: float | None = None
     """Seconds that the source itself says the content stays current; None where it says nothing."""
+
+    def loaded(self) -> bytes:
+        """The body in memory; where it is in a file, reading that blocks.
+
+        Raises:
+            ValueError: the file has been closed.
+        """
+        return self.body if isinstance(self.body, bytes) else self.body.read()
+
+    def close(self) -> None:
+        """Close the file, where the body is in one; closing it again is no error."""
+        if isinstance(self.body, Spool):
+            self.body.close()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,54 +48,55 @@ class NotModified:
 
 
 class Spool:
-    """Bytes in a file that nobody else can open, gone once every process has let go of it.
+    """Bytes in a file that has no name, so that nobody else can open it.
 
-    Close it as soon as it has been of use: a traceback may keep the object for long. On Linux the
-    file is memory that belongs to no process: it needs no directory, a write to it waits for no
-    disk, and whoever is killed leaves nothing behind. Elsewhere it is a temporary file whose name
-    is gone as soon as it is made. `descriptor` is one to take over, instead of a new file.
+    Close it as soon as it is no longer needed: a traceback may keep the object alive for long. On
+    Linux the file is anonymous memory (memfd_create(2)), which is freed when the last process that
+    has it open closes it or dies: it needs no directory, and a write waits for no disk. Elsewhere
+    it is a temporary file that is unlinked as soon as it is made. A `descriptor` that is given is
+    owned from then on, in place of a new file.
     """
 
     __slots__ = ("_descriptor",)
 
     def __init__(self, descriptor: int | None = None) -> None:
-        self._descriptor: int | None = _nameless() if descriptor is None else descriptor
+        self._descriptor: int | None = _unnamed_file() if descriptor is None else descriptor
 
     def __del__(self) -> None:
         self.close()
 
     def close(self) -> None:
-        """Let go of the file; once more is no error."""
+        """Close the file; closing it again is no error."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
 
-    def shared(self) -> "Spool":
-        """The same file again, to be let go of on its own."""
+    def duplicate(self) -> "Spool":
+        """The same file with a descriptor of its own, to be closed on its own."""
         return Spool(os.dup(self.fileno()))
 
     def fileno(self) -> int:
         """The descriptor, which stays this object's.
 
         Raises:
-            ValueError: the file has been let go of.
+            ValueError: the file has been closed.
         """
         if self._descriptor is None:
-            raise ValueError("the file has been let go of")
+            raise ValueError("the file has been closed")
         return self._descriptor
 
     def __len__(self) -> int:
         return os.fstat(self.fileno()).st_size
 
     def write(self, piece: bytes | memoryview) -> int:
-        """Append, all of it."""
+        """Append all of a piece."""
         rest = memoryview(piece)
         while rest:
             rest = rest[os.write(self.fileno(), rest) :]
         return len(piece)
 
     def reader(self) -> FileIO:
-        """The file from its beginning; where it is read or written next is known to the file."""
+        """The file, to be read from its beginning; all duplicates share one position in it."""
         os.lseek(self.fileno(), 0, os.SEEK_SET)
         return FileIO(self.fileno(), closefd=False)
 
@@ -88,82 +105,35 @@ class Spool:
         return self.reader().readall()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Spooled:
-    """A complete answer of a source, as `Payload` is one, whose body is large."""
-
-    body: Spool
-    content_type: str | None
-    revision: str | None = None
-    http_status: int | None = None
-    fresh_for: float | None = None
-
-    def loaded(self) -> Payload:
-        """The same with its body in memory; reading that takes a while."""
-        return Payload(
-            body=self.body.read(),
-            content_type=self.content_type,
-            revision=self.revision,
-            http_status=self.http_status,
-            fresh_for=self.fresh_for,
-        )
-
-
-class Gathering:
-    """What has come of a body, in memory as long as that is less than `spool_from` bytes."""
+class BodyBuffer:
+    """Collects a body: in memory, and in a file from `spool_from` bytes on; None: never."""
 
     def __init__(self, spool_from: int | None) -> None:
         self.size = 0
         self._spool_from = sys.maxsize if spool_from is None else spool_from
-        # the one buffer whose bytes can be had without a copy
-        self._held: io.BytesIO | Spool = io.BytesIO()
+        # BytesIO is the one buffer whose bytes can be had without a copy.
+        self._buffer: io.BytesIO | Spool = io.BytesIO()
 
     def write(self, piece: bytes) -> None:
-        """Take some more."""
+        """Append a piece."""
         self.size += len(piece)
-        if isinstance(self._held, io.BytesIO) and self.size >= self._spool_from:
+        if isinstance(self._buffer, io.BytesIO) and self.size >= self._spool_from:
             spool = Spool()
-            spool.write(self._held.getbuffer())
-            self._held = spool
-        self._held.write(piece)
+            spool.write(self._buffer.getbuffer())
+            self._buffer = spool
+        self._buffer.write(piece)
 
-    def drop(self) -> None:
-        """Have none of it."""
-        if isinstance(self._held, Spool):
-            self._held.close()
+    def discard(self) -> None:
+        """Close the file, where there is one: nobody will ask for the body."""
+        if isinstance(self._buffer, Spool):
+            self._buffer.close()
 
-    def taken(self) -> bytes | Spool:
-        """All of it."""
-        return self._held if isinstance(self._held, Spool) else self._held.getvalue()
-
-
-def answer_of(
-    body: bytes | Spool,
-    *,
-    content_type: str | None,
-    revision: str | None,
-    http_status: int | None,
-    fresh_for: float | None,
-) -> Payload | Spooled:
-    """A complete answer of a source, wherever its body lies."""
-    if isinstance(body, Spool):
-        return Spooled(
-            body=body,
-            content_type=content_type,
-            revision=revision,
-            http_status=http_status,
-            fresh_for=fresh_for,
-        )
-    return Payload(
-        body=body,
-        content_type=content_type,
-        revision=revision,
-        http_status=http_status,
-        fresh_for=fresh_for,
-    )
+    def body(self) -> bytes | Spool:
+        """All that was written; a file is the caller's from then on."""
+        return self._buffer if isinstance(self._buffer, Spool) else self._buffer.getvalue()
 
 
-def _nameless() -> int:
+def _unnamed_file() -> int:
     if sys.platform == "linux":
         return os.memfd_create("refresher")
     with tempfile.TemporaryFile(buffering=0) as file:

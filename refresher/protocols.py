@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from refresher.model import Attempt, Rate, Record
-from refresher.payload import NotModified, Payload, Spooled
+from refresher.payload import NotModified, Payload
 
 
 class Source(Protocol):
     """Where a job's data comes from."""
 
-    async def fetch(self, since: str | None) -> Payload | Spooled | NotModified:
+    async def fetch(self, since: str | None) -> Payload | NotModified:
         """Ask for content newer than the revision `since` (None: whatever there is).
 
         Raises:

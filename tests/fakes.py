@@ -10,7 +10,7 @@ import anyio
 
 from refresher.errors import RefreshFailed
 from refresher.model import Attempt, Record
-from refresher.payload import NotModified, Payload, Spooled
+from refresher.payload import NotModified, Payload
 
 START = 1_800_000_000.0
 
@@ -69,7 +69,7 @@ async def settled() -> None:
     await anyio.wait_all_tasks_blocked()
 
 
-Answer = Payload | Spooled | NotModified | RefreshFailed | Exception
+Answer = Payload | NotModified | RefreshFailed | Exception
 
 
 @dataclass
@@ -83,7 +83,7 @@ class FakeSource:
     hold: anyio.Event | None = None
     """Answers wait for it, once it is there."""
 
-    async def fetch(self, since: str | None) -> Payload | Spooled | NotModified:
+    async def fetch(self, since: str | None) -> Payload | NotModified:
         self.asked_at.append(self.clock.now())
         self.since.append(since)
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]

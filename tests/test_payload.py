@@ -1,13 +1,11 @@
 import subprocess
 import sys
-from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from refresher.payload import Payload, Spool, Spooled
+from refresher.payload import Payload, Spool
 
 DESCRIPTORS = Path("/proc/self/fd")
 
@@ -33,7 +31,7 @@ def test_nothing_is_left_of_it() -> None:
     spool.close()
     assert open_files() == before
     spool.close()
-    with pytest.raises(ValueError, match="let go"):
+    with pytest.raises(ValueError, match="closed"):
         spool.write(b"x")
     forgotten = Spool()
     del forgotten
@@ -50,21 +48,26 @@ def test_it_has_no_name_and_no_other_program_inherits_it() -> None:
     assert b"Bad file descriptor" in seen.stderr
 
 
-def test_an_answer_can_be_had_as_a_payload() -> None:
+def test_a_body_is_had_in_memory_wherever_it_is() -> None:
     spool = Spool()
     spool.write(b"[1]")
-    facts: Mapping[str, Any] = {
-        "content_type": "application/json",
-        "revision": "r",
-        "http_status": 200,
-        "fresh_for": 30.0,
-    }
-    assert Spooled(body=spool, **facts).loaded() == Payload(body=b"[1]", **facts)
+    for body in (b"[1]", spool):
+        assert Payload(body=body, content_type=None).loaded() == b"[1]"
 
 
-def test_a_shared_file_is_there_until_both_have_let_go_of_it() -> None:
+def test_closing_a_payload_closes_the_file_of_its_body() -> None:
+    spool = Spool()
+    for body in (b"[1]", spool):
+        payload = Payload(body=body, content_type=None)
+        payload.close()
+        payload.close()
+    with pytest.raises(ValueError, match="closed"):
+        payload.loaded()
+
+
+def test_a_file_is_there_until_every_duplicate_is_closed() -> None:
     spool = Spool()
     spool.write(b"[1]")
-    with closing(spool.shared()) as shared:
+    with closing(spool.duplicate()) as duplicate:
         spool.close()
-        assert shared.read() == b"[1]"
+        assert duplicate.read() == b"[1]"

@@ -18,7 +18,7 @@ from refresher.jobs.plan import Plan
 from refresher.jobs.watchdog import Watchdog
 from refresher.model import Content, Failure, Outcome, Stage
 from refresher.offload.threads import SoloThread
-from refresher.payload import NotModified, Payload, Spooled
+from refresher.payload import NotModified, Payload
 from refresher.pipeline import refine_telling, representation
 from refresher.protocols import Source
 from refresher.security.logs import redacted
@@ -182,14 +182,13 @@ async def _fetched(source: Source, job: Plan, tell: Tell) -> tuple[Payload, Cont
         case NotModified(http_status=status):
             message = "the source says that nothing changed, but there is nothing yet"
             raise RefreshFailed(Stage.STATUS, message, http_status=status)
-        case Payload() | Spooled():
-            payload = answer.loaded() if isinstance(answer, Spooled) else answer
-            declared = payload.content_type or "nothing said of what it is"
-            tell(f"body: {len(payload.body):,} bytes, {declared}")
+        case Payload(content_type=content_type):
+            body = answer.loaded()
+            tell(f"body: {len(body):,} bytes, {content_type or 'nothing said of what it is'}")
             # In a thread that is left behind if the time is over: none of this can be interrupted.
             refining = SoloThread(f"refresher-try-{job.name}")
-            refine = partial(refine_telling, payload, job.rules, None, tell)
-            return payload, await refining.run(refine)
+            refine = partial(refine_telling, body, content_type, job.rules, None, tell)
+            return answer, await refining.run(refine)
         case _:
             assert_never(answer)
 

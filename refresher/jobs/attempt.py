@@ -11,7 +11,7 @@ from refresher.jobs.environment import Environment
 from refresher.jobs.plan import Plan
 from refresher.model import Changed, Confirmation, Quarantined, Stage, Unchanged
 from refresher.offload.tasks import SameAsServed, Verdict
-from refresher.payload import NotModified, Payload, Spooled
+from refresher.payload import NotModified, Payload
 from refresher.pipeline.representation import Servable
 from refresher.protocols import Source
 
@@ -79,18 +79,17 @@ async def _answered(
 
 
 async def _verdict(
-    answer: Payload | Spooled | NotModified, context: Context, plan: Plan, environment: Environment
+    answer: Payload | NotModified, context: Context, plan: Plan, environment: Environment
 ) -> Verdict | candidate.SameAsCandidate:
     """What the rules say of the answer, which is over with."""
     match answer:
         case NotModified():
             return _not_modified(context)
-        case Payload() | Spooled():
+        case Payload():
             try:
                 return await environment.pool.refine(answer, plan.rules, context.served)
             finally:
-                if isinstance(answer, Spooled):
-                    answer.body.close()
+                answer.close()
         case _:
             assert_never(answer)
 

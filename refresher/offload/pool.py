@@ -25,7 +25,7 @@ from refresher.offload import tasks
 from refresher.offload.subprocess import ending_of
 from refresher.offload.tasks import Comparison, Looked, Lookup, Paging, Refining, Task, Verdict
 from refresher.offload.threads import handover
-from refresher.payload import Payload, Spool, Spooled
+from refresher.payload import Payload, Spool
 from refresher.pipeline import FormatRule, Rules, Served, media, representation
 from refresher.pipeline.pages import Page, PageRule
 from refresher.pipeline.representation import Representation
@@ -90,9 +90,7 @@ class WorkerPool:
         if keepers:
             await asyncio.wait(keepers)
 
-    async def refine(
-        self, answer: Payload | Spooled, rules: Rules, served: Snapshot | None
-    ) -> Verdict:
+    async def refine(self, payload: Payload, rules: Rules, served: Snapshot | None) -> Verdict:
         """Make content fit to serve of an answer, which stays the caller's to let go of.
 
         Cancelling ends the work itself, wherever it is done.
@@ -102,7 +100,7 @@ class WorkerPool:
                 died over it (`source`).
         """
         task = Refining(
-            content_type=answer.content_type,
+            content_type=payload.content_type,
             rules=rules,
             served=None if served is None else _known(served),
             etag=None if served is None else served.etag,
@@ -110,18 +108,18 @@ class WorkerPool:
         guard = rules.guard
         looks_inside = guard.required or guard.duplicate_keys == "reject"
         parses = bool(looks_inside) or rules.select is not None or rules.schema is not None
-        large = _large_for(answer.content_type, rules.format, parses=parses)
-        return await self._carried_out(task, answer.body, large)
+        large = _large_for(payload.content_type, rules.format, parses=parses)
+        return await self._carried_out(task, payload.body, large)
 
-    async def read_page(self, answer: Payload | Spooled, rule: PageRule) -> Page:
+    async def read_page(self, payload: Payload, rule: PageRule) -> Page:
         """Find in one page of an answer what it brings; the page stays the caller's to let go of.
 
         Raises:
             RefreshFailed: the page was refused, or the worker process died over it (`source`).
         """
-        task = Paging(content_type=answer.content_type, rule=rule)
-        large = _large_for(answer.content_type, rule.format, parses=rule.builds_values)
-        return await self._carried_out(task, answer.body, large)
+        task = Paging(content_type=payload.content_type, rule=rule)
+        large = _large_for(payload.content_type, rule.format, parses=rule.builds_values)
+        return await self._carried_out(task, payload.body, large)
 
     async def compare(self, before: bytes, after: bytes) -> bytes:
         """Write a JSON Patch from one JSON text to another.
@@ -240,7 +238,7 @@ class _Errand(Generic[T]):
     def __init__(self, task: Task[T], body: bytes | Spool) -> None:
         self._task = task
         # Whoever gives up the errand may let go of the file while a thread still has it in hand.
-        self._body = body.shared() if isinstance(body, Spool) else body
+        self._body = body.duplicate() if isinstance(body, Spool) else body
         self._lock = threading.Lock()
         self._worker: _Worker | None = None
         self._abandoned = False

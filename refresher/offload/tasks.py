@@ -15,7 +15,7 @@ from refresher.jsontext import patch
 from refresher.jsontext.pointer import NotThere, Path
 from refresher.model import Content
 from refresher.offload.parsed import Parsed, Texts
-from refresher.payload import Payload, Spool
+from refresher.payload import Spool
 from refresher.pipeline import representation
 from refresher.pipeline.pages import Page, PageRule, read_page
 from refresher.pipeline.representation import Servable
@@ -72,9 +72,8 @@ class Refining:
         Raises:
             RefreshFailed: the content was refused, and not by the guard.
         """
-        payload = Payload(body=body, content_type=self.content_type)
         try:
-            content = pipeline.refine(payload, self.rules, self.served)
+            content = pipeline.refine(body, self.content_type, self.rules, self.served)
         except GuardRefused as refusal:
             content = refusal.content
             etag = representation.etag_of(content.body, content.content_type)
@@ -97,7 +96,7 @@ class Paging:
         Raises:
             RefreshFailed: it is none that could be read.
         """
-        return read_page(Payload(body=body, content_type=self.content_type), self.rule)
+        return read_page(body, self.content_type, self.rule)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 
 from refresher.errors import GuardRefused, RefreshFailed
 from refresher.model import Content, Format, GuardRules
-from refresher.payload import Payload
 from refresher.pipeline.charsets import is_empty
 from refresher.pipeline.decode import FormatRule, as_it_came, decode, pass_empty
 from refresher.pipeline.guard import Served, guard, guard_keys
@@ -32,18 +31,22 @@ class Rules:
     guard: GuardRules = field(default=GuardRules())
 
 
-def refine(payload: Payload, rules: Rules, served: Served | None) -> Content:
+def refine(body: bytes, content_type: str | None, rules: Rules, served: Served | None) -> Content:
     """Decode, select, validate and guard; `served` is what a reader gets at present.
 
     Raises:
         RefreshFailed: the content was refused, at stage `decode`, `select` or `schema`.
         GuardRefused: it was refused at stage `guard`.
     """
-    return refine_telling(payload, rules, served, _tell_nobody)
+    return refine_telling(body, content_type, rules, served, _tell_nobody)
 
 
 def refine_telling(
-    payload: Payload, rules: Rules, served: Served | None, tell: Callable[[str], None]
+    body: bytes,
+    content_type: str | None,
+    rules: Rules,
+    served: Served | None,
+    tell: Callable[[str], None],
 ) -> Content:
     """Do as `refine` does, and say after each step what came of it.
 
@@ -52,16 +55,16 @@ def refine_telling(
         GuardRefused: it was refused at stage `guard`.
     """
     fixed = served.format if served is not None else None
-    if rules.guard.allow_empty and is_empty(payload.body):
-        content = pass_empty(payload, rules.format, fixed)
+    if rules.guard.allow_empty and is_empty(body):
+        content = pass_empty(content_type, rules.format, fixed)
         if rules.raw:
-            content = replace(as_it_came(content, payload), body=b"")
+            content = as_it_came(content, b"", content_type)
         tell(f"decode: empty, as guard.allow_empty allows ({content.content_type})")
         return content
     # An empty answer under `auto` says nothing of the format, so it fixes none.
     if served is not None and served.format is Format.BYTES and served.size == 0:
         fixed = None
-    decoded, repeated_key = decode(payload, rules.format, fixed)
+    decoded, repeated_key = decode(body, content_type, rules.format, fixed)
     tell(f"decode: {_shown(decoded)}")
     data = decoded
     if rules.select is not None:
@@ -70,7 +73,7 @@ def refine_telling(
     if rules.schema is not None:
         validate(data, rules.schema)
         tell("schema: satisfied")
-    content = as_it_came(data, payload) if rules.raw else data
+    content = as_it_came(data, body, content_type) if rules.raw else data
     try:
         guard(data, rules.guard, served, size=len(content.body))
         if rules.guard.duplicate_keys == "reject":

@@ -12,7 +12,6 @@ import msgspec
 from refresher.errors import RefreshFailed, refuse
 from refresher.jsontext import text as jsontext
 from refresher.model import Content, Format
-from refresher.payload import Payload
 from refresher.pipeline import charsets, media
 from refresher.pipeline.formats import Converted, csv, ndjson, toml, xml, yaml
 from refresher.security.excerpts import excerpt
@@ -25,16 +24,18 @@ _AS_IT_CAME = frozenset({Format.JSON, Format.TEXT, Format.BYTES})
 """The formats that are served as they are in any case."""
 
 
-def pass_empty(payload: Payload, rule: FormatRule, fixed: Format | None) -> Content:
+def pass_empty(content_type: str | None, rule: FormatRule, fixed: Format | None) -> Content:
     """Make zero bytes of content out of an answer that has none."""
-    declared = media.read(payload.content_type)
+    declared = media.read(content_type)
     if declared.is_html:  # what some frameworks call an answer without a body; it is none
         declared = media.read(None)
     kind = (fixed or Format.BYTES) if rule == "auto" else Format(rule)
     return Content(body=b"", content_type=_served_type(kind, declared), format=kind, items=None)
 
 
-def decode(payload: Payload, rule: FormatRule, fixed: Format | None) -> tuple[Content, str | None]:
+def decode(
+    body: bytes, content_type: str | None, rule: FormatRule, fixed: Format | None
+) -> tuple[Content, str | None]:
     """Take an answer for what it is; under `auto`, `fixed` is the format served so far.
 
     Beside the content comes a key that stood twice in one mapping, where the content has lost it.
@@ -42,28 +43,28 @@ def decode(payload: Payload, rule: FormatRule, fixed: Format | None) -> tuple[Co
     Raises:
         RefreshFailed: at stage `decode`; media type, charset, syntax or depth will not do.
     """
-    if charsets.is_empty(payload.body):
+    if charsets.is_empty(body):
         refuse("the body is empty; guard.allow_empty = true would publish it as zero bytes")
-    declared = media.read(payload.content_type)
+    declared = media.read(content_type)
     _refuse_html(declared, rule, fixed)
-    kind = _format_of(payload.body, declared, fixed) if rule == "auto" else Format(rule)
+    kind = _format_of(body, declared, fixed) if rule == "auto" else Format(rule)
     if rule == "auto" and fixed is not None and kind is not fixed:
         refuse(
             f"the answer is {kind} ({declared.type or 'no media type'}), but the first one was "
             f'{fixed}; if this is the right one, say so: format = "{kind}"'
         )
-    found = _converted(kind, payload.body, declared)
+    found = _converted(kind, body, declared)
     served_as = _served_type(kind, declared)
     content = Content(body=found.text, content_type=served_as, format=kind, items=found.items)
     return content, found.repeated_key
 
 
-def as_it_came(content: Content, payload: Payload) -> Content:
+def as_it_came(content: Content, body: bytes, content_type: str | None) -> Content:
     """The same with the bytes and the media type of the answer, where they were made JSON."""
     if content.format in _AS_IT_CAME:
         return content
-    served_as = media.of_own_bytes(media.read(payload.content_type), content.format)
-    return replace(content, body=payload.body, content_type=served_as, raw=True)
+    served_as = media.of_own_bytes(media.read(content_type), content.format)
+    return replace(content, body=body, content_type=served_as, raw=True)
 
 
 def _refuse_html(declared: media.Declared, rule: FormatRule, fixed: Format | None) -> None:

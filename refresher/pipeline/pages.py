@@ -13,7 +13,6 @@ import msgspec
 from refresher.errors import RefreshFailed
 from refresher.jsontext import text as jsontext
 from refresher.model import Content, Format, Stage
-from refresher.payload import Payload
 from refresher.pipeline import media
 from refresher.pipeline.decode import FormatRule, decode
 from refresher.pipeline.guard import guard_keys
@@ -60,7 +59,7 @@ class Page:
     """The text or the digits that lead to the next page; None where nothing does."""
 
 
-def read_page(payload: Payload, rule: PageRule) -> Page:
+def read_page(body: bytes, content_type: str | None, rule: PageRule) -> Page:
     """Read one page.
 
     Raises:
@@ -68,7 +67,7 @@ def read_page(payload: Payload, rule: PageRule) -> Page:
             array of items, `body` for one that does not tell whether another follows, and `guard`
             for a repeated key that its items do not have any more.
     """
-    page, _ = decode(payload, rule.format, None)
+    page, _ = decode(body, content_type, rule.format, None)
     if page.format is not Format.JSON:
         message = f"paginate looks into JSON, but the page is {page.format} ({page.content_type})"
         raise RefreshFailed(Stage.DECODE, message)
@@ -87,7 +86,7 @@ def _array(page: Content, expression: str) -> Content:
         if expression == _WHOLE:
             found = page
         elif value := _at(page.body, expression):
-            found, _ = decode(Payload(body=value, content_type=media.JSON), "json", None)
+            found, _ = decode(value, media.JSON, "json", None)
         else:
             found = select(page, expression)
     except RefreshFailed as error:

@@ -201,7 +201,7 @@ class Service:
         payload = payload_of(value, sys.maxsize)
         if payload is None:
             raise RefreshFailed(Stage.SOURCE, "UNCHANGED stands for data, and is none itself")
-        content = refine(payload, Rules(), None)
+        content = refine(payload.loaded(), payload.content_type, Rules(), None)
         ready = representation.prepare(content.body, content.content_type)
         before, now = entry.record.snapshot, self.clock.now()
         snapshot = Snapshot(

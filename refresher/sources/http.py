@@ -14,7 +14,7 @@ from refresher.errors import RefreshFailed
 from refresher.fields.cache_control import fresh_for
 from refresher.fields.rate_limits import exhausted_for
 from refresher.model import Stage
-from refresher.payload import NotModified, Payload, Spooled, answer_of
+from refresher.payload import NotModified, Payload
 from refresher.sources.validators import Validators
 from refresher.upstream.addresses import EXTENSION, ForbiddenAddress, Reach
 from refresher.upstream.auth import OriginHeader
@@ -93,7 +93,7 @@ class Exchange:
 class Answer:
     """A complete answer with an ok status."""
 
-    payload: Payload | Spooled
+    payload: Payload
     hop: Hop
     """The request that it answers, after all redirects."""
     link: str
@@ -148,7 +148,7 @@ class HttpSource:
             self._known = Hop(request.method, start, request.content), auth
         return self._known
 
-    async def fetch(self, since: str | None) -> Payload | Spooled | NotModified:
+    async def fetch(self, since: str | None) -> Payload | NotModified:
         """Ask the upstream for content other than that of the revision `since`.
 
         Raises:
@@ -190,7 +190,7 @@ class HttpSource:
 
     async def _payload(
         self, response: httpx.Response, fields: Mapping[str, str], hop: Hop, taken: int
-    ) -> Payload | Spooled:
+    ) -> Payload:
         """The answer's body, if its status is one that is taken for data."""
         status, fresh = response.status_code, self._fresh(fields)
         if status not in self._request.ok_status:
@@ -211,8 +211,8 @@ class HttpSource:
             error.http_status = status
             raise
         found = Validators.of(fields, hop.url) if self._conditional else None
-        return answer_of(
-            body,
+        return Payload(
+            body=body,
             content_type=fields.get("content-type"),
             revision=found.dump() if found else None,
             http_status=status,

@@ -28,7 +28,7 @@ from refresher.config.models import (
 from refresher.errors import RefreshFailed
 from refresher.fields.links import next_link
 from refresher.model import Failure, Stage
-from refresher.payload import Gathering, NotModified, Payload, Spooled, answer_of
+from refresher.payload import BodyBuffer, NotModified, Payload
 from refresher.pipeline import FormatRule
 from refresher.pipeline.charsets import is_empty
 from refresher.pipeline.pages import Page, PageRule, read_page
@@ -41,7 +41,7 @@ _SMALL = 64 * 1024
 """Bytes of a page that the loop reads, or copies, before a thread would have been handed them."""
 
 
-PageReader: TypeAlias = Callable[[Payload | Spooled, PageRule], Awaitable[Page]]
+PageReader: TypeAlias = Callable[[Payload, PageRule], Awaitable[Page]]
 """Finds in a page what it brings, and leaves it to its owner; raises `RefreshFailed`."""
 
 
@@ -57,13 +57,13 @@ class PageRead:
     """The next page's URL, without its query; None where this is the last one."""
 
 
-async def read_here(answer: Payload | Spooled, rule: PageRule) -> Page:
+async def read_here(payload: Payload, rule: PageRule) -> Page:
     """Read a page in this process, where that holds nobody else up; a large one in a thread."""
-    if isinstance(answer, Payload) and len(answer.body) <= _SMALL:
-        return read_page(answer, rule)
+    if isinstance(payload.body, bytes) and len(payload.body) <= _SMALL:
+        return read_page(payload.body, payload.content_type, rule)
 
     def read() -> Page:
-        return read_page(answer.loaded() if isinstance(answer, Spooled) else answer, rule)
+        return read_page(payload.loaded(), payload.content_type, rule)
 
     return await anyio.to_thread.run_sync(read, abandon_on_cancel=True)
 
@@ -98,22 +98,20 @@ class PagedSource:
             duplicate_keys=duplicate_keys,
         )
 
-    async def fetch(self, since: str | None) -> Payload | Spooled | NotModified:
+    async def fetch(self, since: str | None) -> Payload | NotModified:
         """Ask for all pages.
 
         Raises:
             RefreshFailed: one of them did not come, was refused, or leads where none may be.
         """
-        array = Gathering(self._spool_from)
+        array = BodyBuffer(self._spool_from)
         try:
             return await self._gathered(array, since)
         except BaseException:
-            array.drop()
+            array.discard()
             raise
 
-    async def _gathered(
-        self, array: Gathering, since: str | None
-    ) -> Payload | Spooled | NotModified:
+    async def _gathered(self, array: BodyBuffer, since: str | None) -> Payload | NotModified:
         reach = self._source.reach()
         hop = self._first()
         asked = {hop.url}
@@ -130,7 +128,7 @@ class PagedSource:
                 payload, since = answer.payload, None
                 size = len(payload.body)
                 fresh = min(fresh, payload.fresh_for or 0.0)
-                if number == 1 and isinstance(payload, Payload) and is_empty(payload.body):
+                if number == 1 and isinstance(payload.body, bytes) and is_empty(payload.body):
                     # not a page but an empty answer
                     return payload if self._conditional else replace(payload, revision=None)
                 page = await self._page(answer, home)
@@ -142,8 +140,8 @@ class PagedSource:
                 if following is None:
                     array.write(b"]")
                     whole = self._conditional and number == 1
-                    return answer_of(
-                        array.taken(),
+                    return Payload(
+                        body=array.body(),
                         content_type=_JSON,
                         # only one that is of all that there is
                         revision=payload.revision if whole else None,
@@ -169,8 +167,7 @@ class PagedSource:
                 raise _failed(f"it was redirected to {where}, which is another origin")
             return await self._read(payload, self._rule)
         finally:
-            if isinstance(payload, Spooled):
-                payload.body.close()
+            payload.close()
 
     @property
     def _conditional(self) -> bool:
@@ -220,7 +217,7 @@ class PagedSource:
             self._on_page(told)
 
 
-async def _join(array: Gathering, page: Page, *, first: bool) -> None:
+async def _join(array: BodyBuffer, page: Page, *, first: bool) -> None:
     """Put a page's items behind those of the pages before it."""
     if page.count and not first:
         array.write(b",")

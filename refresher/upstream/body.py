@@ -10,7 +10,7 @@ from typing import overload
 
 from refresher.errors import RefreshFailed
 from refresher.model import Stage
-from refresher.payload import Gathering, Spool
+from refresher.payload import BodyBuffer, Spool
 from refresher.security.excerpts import clipped
 
 _PIECE = 64 * 1024
@@ -78,17 +78,17 @@ async def read_body(
     if length is not None and taken + length > max_bytes and not decoders:
         message = f"the body has {length} bytes, more than max_bytes = {max_bytes}{together}"
         raise _refused(message)
-    body = Gathering(spool_from)
+    buffer = BodyBuffer(spool_from)
     try:
-        await _fill(body, chunks, decoders, max_bytes=max_bytes, taken=taken)
+        await _fill(buffer, chunks, decoders, max_bytes=max_bytes, taken=taken)
     except BaseException:
-        body.drop()
+        buffer.discard()
         raise
-    return body.taken()
+    return buffer.body()
 
 
 async def _fill(
-    body: Gathering,
+    buffer: BodyBuffer,
     chunks: AsyncIterable[bytes],
     decoders: Sequence["_Decoder"],
     *,
@@ -102,12 +102,12 @@ async def _fill(
             if unpaused >= _PAUSE:
                 unpaused = 0
                 await asyncio.sleep(0)
-            if taken + body.size + len(piece) > max_bytes:
+            if taken + buffer.size + len(piece) > max_bytes:
                 after = " after decompression" if decoders else ""
                 together = _TOGETHER if taken else ""
                 message = f"the body has more than max_bytes = {max_bytes} bytes{together}{after}"
                 raise _refused(message)
-            body.write(piece)
+            buffer.write(piece)
     for decoder in decoders:
         decoder.finish()
 

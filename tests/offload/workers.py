@@ -9,7 +9,7 @@ import anyio.to_thread
 import msgspec
 
 from refresher.offload.pool import LARGE
-from refresher.payload import Payload, Spool, Spooled
+from refresher.payload import Payload, Spool
 from refresher.pipeline import Rules
 
 PLAIN = Rules()
@@ -25,10 +25,10 @@ def in_memory(body: bytes, content_type: str = "application/json") -> Payload:
     return Payload(body=body, content_type=content_type)
 
 
-def in_a_file(body: bytes, content_type: str = "application/json") -> Spooled:
+def in_a_file(body: bytes, content_type: str = "application/json") -> Payload:
     spool = Spool()
     spool.write(body)
-    return Spooled(body=spool, content_type=content_type, http_status=200)
+    return Payload(body=spool, content_type=content_type, http_status=200)
 
 
 def children(of: int | None = None) -> set[int]:

@@ -6,7 +6,6 @@ from hypothesis import strategies as st
 from refresher import pipeline
 from refresher.errors import RefreshFailed
 from refresher.model import Content, Format, Stage
-from refresher.payload import Payload
 from refresher.pipeline import FormatRule, GuardRules, Served
 
 JSON = "application/json"
@@ -36,7 +35,7 @@ def refined(
     rules = pipeline.Rules(
         format=format, raw=raw, select=select, schema=schema, guard=guard or GuardRules()
     )
-    return pipeline.refine(Payload(body=body, content_type=content_type), rules, served)
+    return pipeline.refine(body, content_type, rules, served)
 
 
 def refusal(

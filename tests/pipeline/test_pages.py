@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 
 from refresher.errors import RefreshFailed
 from refresher.model import Stage
-from refresher.payload import Payload
 from refresher.pipeline.pages import Page, PageRule, read_page
 from tests.pipeline.answers import JSON, json_values
 
@@ -16,7 +15,7 @@ def page(
     body: bytes, items: str = "@", path: str | None = None, content_type: str | None = JSON
 ) -> Page:
     rule = PageRule(items=items, path=path)
-    return read_page(Payload(body=body, content_type=content_type), rule)
+    return read_page(body, content_type, rule)
 
 
 def refused(
@@ -146,14 +145,13 @@ def test_a_path_that_cannot_be_evaluated_is_told_with_its_key() -> None:
     ],
 )
 def test_a_key_that_stands_twice_is_seen_before_it_is_lost(body: bytes, items: str) -> None:
-    came = Payload(body=body, content_type=JSON)
-    read_page(came, PageRule(items=items))
+    read_page(body, JSON, PageRule(items=items))
     with pytest.raises(RefreshFailed) as caught:
-        read_page(came, PageRule(items=items, duplicate_keys="reject"))
+        read_page(body, JSON, PageRule(items=items, duplicate_keys="reject"))
     assert caught.value.failure.stage is Stage.GUARD
     assert "stands twice" in caught.value.failure.message
 
 
 def test_a_key_that_stands_twice_in_the_items_is_left_to_the_guard_of_the_whole() -> None:
-    came = Payload(body=b'{"i": [{"a": 1, "a": 2}]}', content_type=JSON)
-    assert read_page(came, PageRule(items="i", duplicate_keys="reject")).count == 1
+    body = b'{"i": [{"a": 1, "a": 2}]}'
+    assert read_page(body, JSON, PageRule(items="i", duplicate_keys="reject")).count == 1

@@ -4,16 +4,15 @@ import pytest
 
 from refresher.errors import RefreshFailed
 from refresher.model import Content, Format, Stage
-from refresher.payload import Payload
 from refresher.pipeline import GuardRules, Rules, Served, refine, refine_telling
 
-ANSWER = Payload(body=b'{"rows": [1, 2], "page": 1}', content_type="application/json")
+BODY, JSON = b'{"rows": [1, 2], "page": 1}', "application/json"
 RULES = Rules(select="rows", schema='{"type": "array"}', guard=GuardRules(min_items=1, required=()))
 
 
 def test_every_step_tells_what_came_of_it() -> None:
     told: list[str] = []
-    refine_telling(ANSWER, RULES, None, told.append)
+    refine_telling(BODY, JSON, RULES, None, told.append)
     assert told == [
         "decode: json (application/json), 27 bytes, 2 items",
         "select: rows gives json (application/json), 5 bytes, 2 items",
@@ -24,14 +23,13 @@ def test_every_step_tells_what_came_of_it() -> None:
 
 def test_steps_that_are_not_asked_for_tell_nothing() -> None:
     told: list[str] = []
-    refine_telling(ANSWER, Rules(), None, told.append)
+    refine_telling(BODY, JSON, Rules(), None, told.append)
     assert len(told) == 1
 
 
 def test_an_empty_answer_tells_that_it_is_allowed() -> None:
     told: list[str] = []
-    empty = Payload(body=b"", content_type=None)
-    refine_telling(empty, Rules(guard=GuardRules(allow_empty=True)), None, told.append)
+    refine_telling(b"", None, Rules(guard=GuardRules(allow_empty=True)), None, told.append)
     assert "allow_empty" in told[0]
 
 
@@ -46,14 +44,14 @@ def test_an_empty_answer_tells_that_it_is_allowed() -> None:
 )
 def test_the_steps_come_in_order(body: bytes, stage: Stage) -> None:
     with pytest.raises(RefreshFailed) as caught:
-        refine(Payload(body=body, content_type="application/json"), RULES, None)
+        refine(body, JSON, RULES, None)
     assert caught.value.failure.stage is stage
 
 
 def test_everything_that_crosses_a_process_border_can() -> None:
-    given = (ANSWER, RULES, Served(2, 5, Format.JSON))
-    payload, rules, served = pickle.loads(pickle.dumps(given))  # noqa: S301
-    content = refine(payload, rules, served)
+    given = (RULES, Served(2, 5, Format.JSON))
+    rules, served = pickle.loads(pickle.dumps(given))  # noqa: S301
+    content = refine(BODY, JSON, rules, served)
     assert content == Content(
         body=b"[1,2]", content_type="application/json", format=Format.JSON, items=2
     )

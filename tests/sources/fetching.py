@@ -4,7 +4,7 @@ import httpx
 import pytest
 
 from refresher.errors import RefreshFailed
-from refresher.payload import NotModified, Payload
+from refresher.payload import NotModified, Payload, Spool
 from refresher.protocols import Source
 from refresher.sources import HttpRequest, HttpSource
 
@@ -12,6 +12,15 @@ from refresher.sources import HttpRequest, HttpSource
 async def payload(source: Source, since: str | None = None) -> Payload:
     found = await source.fetch(since)
     assert isinstance(found, Payload)
+    assert isinstance(found.body, bytes)
+    return found
+
+
+async def spooled(source: Source) -> Payload:
+    """A payload whose body is in a file; whoever asks closes it."""
+    found = await source.fetch(None)
+    assert isinstance(found, Payload)
+    assert isinstance(found.body, Spool)
     return found
 
 

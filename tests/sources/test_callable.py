@@ -76,7 +76,7 @@ class TestWhatIsReturned:
     async def test_becomes_a_body(self, value: object, body: str, content_type: str) -> None:
         for call in both(value):
             found = await payload(source(call))
-            assert (found.body.decode(), found.content_type) == (body, content_type)
+            assert (found.loaded().decode(), found.content_type) == (body, content_type)
 
     @pytest.mark.parametrize(
         "value",
@@ -84,7 +84,7 @@ class TestWhatIsReturned:
     )
     async def test_keeps_its_nan_for_the_pipeline_to_see(self, value: object) -> None:
         for call in both(value):
-            assert b"NaN" in (await payload(source(call))).body
+            assert b"NaN" in (await payload(source(call))).loaded()
 
     @pytest.mark.parametrize("value", [object(), {"a": object()}, "\ud800", {"a": "\ud800"}])
     async def test_is_rejected_when_it_is_not_data(self, value: object) -> None:
@@ -232,7 +232,7 @@ class TestACall:
             thread = threading.current_thread()
             return [thread.name, thread.daemon]
 
-        assert (await payload(source(here))).body.decode() == threading.current_thread().name
+        assert (await payload(source(here))).loaded().decode() == threading.current_thread().name
         assert (await payload(source(there))).body == b'["refresher-there",true]'
 
     async def test_gets_the_client_only_if_it_has_a_place_for_it(self) -> None:

@@ -11,7 +11,6 @@ import pytest
 from refresher.config.models import BearerAuth, QueryAuth
 from refresher.errors import RefreshFailed
 from refresher.model import Stage
-from refresher.payload import Spooled
 from refresher.sources import Exchange, HttpRequest, HttpSource
 from refresher.upstream.auth import OriginHeader, OriginParameter
 from refresher.upstream.client import open_client
@@ -33,7 +32,7 @@ from tests.faults import (
     redirect,
     serving,
 )
-from tests.sources.fetching import mocked, not_modified, payload, refusal
+from tests.sources.fetching import mocked, not_modified, payload, refusal, spooled
 
 LONG_AGO = "Sun, 06 Nov 1994 08:49:37 GMT"
 OK_HEAD = b"HTTP/1.1 200 OK\r\n"
@@ -101,9 +100,8 @@ class TestAnAnswer:
             "/x", answer(200, gzip.compress(body), coded), json_answer(b"[1]"), json_answer(body)
         )
         source = HttpSource(HttpRequest(url=url), client=client, spool_from=len(body))
-        found = await source.fetch(None)
-        assert isinstance(found, Spooled)
-        assert found.body.read() == body
+        found = await spooled(source)
+        assert found.loaded() == body
         assert (found.http_status, found.revision is None, found.fresh_for) == (200, False, 30.0)
         assert (await payload(source)).body == b"[1]"
         in_memory = HttpSource(HttpRequest(url=url), client=client)

@@ -21,7 +21,7 @@ from refresher.config.models import (
     QueryAuth,
 )
 from refresher.model import Stage
-from refresher.payload import NotModified, Payload, Spooled
+from refresher.payload import NotModified, Payload
 from refresher.pipeline.pages import Page, PageRule
 from refresher.sources import HttpRequest, HttpSource, PagedSource, PageRead
 from refresher.sources.pages import read_here
@@ -39,7 +39,7 @@ from tests.faults import (
     serving,
 )
 from tests.offload.workers import open_files
-from tests.sources.fetching import not_modified, payload, refusal
+from tests.sources.fetching import not_modified, payload, refusal, spooled
 
 LINKED = LinkHeaderPages()
 NEXT = NextUrlPages(path="next")
@@ -100,10 +100,8 @@ class TestAllPages:
             with_items(texts[1], following="x?2"),
             with_items(texts[2]),
         )
-        found = await paged(client, url, NEXT, spool_from=150_000).fetch(None)
-        assert isinstance(found, Spooled)
-        with closing(found.body):
-            assert json.loads(found.loaded().body) == texts
+        with closing(await spooled(paged(client, url, NEXT, spool_from=150_000))) as found:
+            assert json.loads(found.loaded()) == texts
 
     async def test_leave_no_file_behind_where_one_of_them_fails(
         self, upstream: FaultServer, client: httpx.AsyncClient
@@ -123,9 +121,9 @@ class TestAllPages:
     async def test_are_looked_into_by_who_was_asked_to(
         self, upstream: FaultServer, client: httpx.AsyncClient
     ) -> None:
-        async def read(answer: Payload | Spooled, rule: PageRule) -> Page:
-            read_by_us.append(len(answer.body))
-            return await read_here(answer, rule)
+        async def read(payload: Payload, rule: PageRule) -> Page:
+            read_by_us.append(len(payload.body))
+            return await read_here(payload, rule)
 
         read_by_us: list[int] = []
         url = upstream.script("/x", with_items(1, following="x?1"), with_items(2))
@@ -141,7 +139,7 @@ class TestAllPages:
     ) -> None:
         url = upstream.script("/x", shelf(count))
         found = await payload(paged(client, url, style))
-        assert json.loads(found.body) == list(range(count))
+        assert json.loads(found.loaded()) == list(range(count))
         assert (found.content_type, found.http_status) == ("application/json", 200)
 
     async def test_keep_every_byte_of_their_items(
@@ -164,10 +162,8 @@ class TestAllPages:
         url = upstream.script(
             "/x", with_items(1, following="/x?2"), with_items(long, following=None)
         )
-        found = await paged(client, url, NEXT, spool_from=1000).fetch(None)
-        assert isinstance(found, Spooled)
-        with closing(found.body):
-            assert json.loads(found.loaded().body) == [1, long]
+        with closing(await spooled(paged(client, url, NEXT, spool_from=1000))) as found:
+            assert json.loads(found.loaded()) == [1, long]
 
     @pytest.mark.parametrize(
         ("last", "fresh_for"), [("max-age=5", 5), ("max-age=50", 9), ("", None)]
@@ -195,7 +191,7 @@ class TestAllPages:
             200, gzip.compress(body), {"Content-Encoding": "gzip", "Content-Type": "text/json"}
         )
         url = upstream.script("/x", one, one, with_items())
-        assert len(json.loads((await payload(paged(client, url, PAGE))).body)) == 100_000
+        assert len(json.loads((await payload(paged(client, url, PAGE))).loaded())) == 100_000
 
     async def test_are_asked_for_as_the_first_one_was(
         self, upstream: FaultServer, client: httpx.AsyncClient
@@ -413,7 +409,7 @@ class TestABound:
     ) -> None:
         url = upstream.script("/x", shelf(6))
         found = await payload(paged(client, url, style, max_pages=pages))
-        assert json.loads(found.body) == [*range(6)]
+        assert json.loads(found.loaded()) == [*range(6)]
 
     @pytest.mark.parametrize("coded", [False, True])
     async def test_on_the_bytes_is_one_for_all_pages(
@@ -450,7 +446,7 @@ class TestABound:
             return redirect(f"/y?{urlsplit(request.target).query}")
 
         request = HttpRequest(url=upstream.script("/x", onward), max_redirects=1)
-        assert json.loads((await payload(paged(client, request, OFFSET))).body) == [*range(5)]
+        assert json.loads((await payload(paged(client, request, OFFSET))).loaded()) == [*range(5)]
         assert len(upstream.requests) == 8
 
     async def test_on_redirects_begins_again_with_the_page_that_a_page_names(
