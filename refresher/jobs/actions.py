@@ -15,7 +15,7 @@ from refresher.model import (
     Stage,
     Version,
 )
-from refresher.store import ledger
+from refresher.store import decisions
 from refresher.store.ledger import Ledger
 
 
@@ -53,7 +53,7 @@ async def roll_back(job: Job, number: int) -> Snapshot:
         known: Ledger, key: str, etag: str, /, *, served: int, now: float, history: int
     ) -> Ledger | None:
         del key, etag
-        return ledger.rolled_back(
+        return decisions.rolled_back(
             known,
             job.plan.definition,
             number,
@@ -102,7 +102,7 @@ async def accept(job: Job) -> Snapshot:
         NotQuarantined: there is none, or good data has come meanwhile.
         StoreUnavailable: the store cannot be told, and nothing has changed.
     """
-    snapshot = await job.publish(await candidate(job), ledger.accepted)
+    snapshot = await job.publish(await candidate(job), decisions.accepted)
     if snapshot is None:
         message = f"another candidate of {job.name} has come meanwhile; look at that first"
         raise NotQuarantined(job.name, message)
@@ -117,7 +117,7 @@ async def reject(job: Job) -> None:
         StoreUnavailable: the store cannot be told, and nothing has changed.
     """
     quarantined(job)
-    await job.decide(lambda known, key, now: ledger.rejected(known, key, now=now))
+    await job.decide(lambda known, key, now: decisions.rejected(known, key, now=now))
 
 
 def _gone(job: Job, number: int) -> GoneVersion:

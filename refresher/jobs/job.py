@@ -34,7 +34,7 @@ from refresher.model import (
 from refresher.pipeline.representation import Representation, Servable
 from refresher.protocols import Source
 from refresher.state import Entry
-from refresher.store import ledger
+from refresher.store import decisions, ledger
 from refresher.store.ledger import Ledger, Standing
 from refresher.upstream.limiter import Limiter
 
@@ -45,7 +45,7 @@ _AFTER_CRASH = 1.0
 
 
 class Publication(Protocol):
-    """A decision that makes a version current, as `ledger.accepted` is one."""
+    """A decision that makes a version current, as `decisions.accepted` is one."""
 
     def __call__(
         self, ledger: Ledger, key: str, etag: str, /, *, served: int, now: float, history: int
@@ -214,7 +214,7 @@ class Job:
         Raises:
             StoreUnavailable: the store cannot be told, and nothing has changed.
         """
-        await self.decide(lambda known, *_: ledger.paused(known))
+        await self.decide(lambda known, *_: decisions.paused(known))
 
     async def resume(self) -> None:
         """Follow the schedule again; what became due meanwhile is attempted now.
@@ -222,7 +222,7 @@ class Job:
         Raises:
             StoreUnavailable: the store cannot be told, and nothing has changed.
         """
-        await self.decide(lambda known, *_: ledger.resumed(known))
+        await self.decide(lambda known, *_: decisions.resumed(known))
 
     async def decide(
         self,

@@ -1,11 +1,10 @@
-"""A job's ledger: what all processes that share a store know of the job, and how it may change.
+"""A job's ledger: what all processes that share a store know of the job, and how it changes.
 
-Every change is a pure function from one ledger to the next. A store makes it by compare-and-set of
-the whole document, so that leases, versions and history are decided here, once, for every kind of
-store. Where a change has come too late (another process has the lease, a fence is old) there is no
-next ledger.
+Every change is a pure function from one ledger to the next, which is then written by
+compare-and-set of the whole document: leases, versions and history work alike in every kind of
+store. A change that comes too late (another process has the lease, a fence is old) returns None.
 
-A refresh makes ten next ones: as msgspec's structs they take 0.2 µs each, as dataclasses 6.
+A refresh makes ten ledgers: as structs of msgspec they take 0.2 µs each, as dataclasses 6.
 """
 
 import dataclasses
@@ -34,32 +33,36 @@ from refresher.model import (
 )
 
 _MOST_STANDINGS = 8
-_FORGOTTEN_AFTER = 86_400.0
-"""Seconds after which a definition that no process has used since is forgotten."""
+"""Definitions that are kept of a job, those used last."""
+_UNUSED_AFTER = 86_400.0
+"""Seconds after which a definition that no process has used is removed."""
 
 
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
-    """How refreshing a job under one definition stands."""
+    """The state of refreshing a job under one definition."""
 
     due: Due
     """What the schedule says, regardless of holds and requests."""
     used_at: float
-    """When a process last had to do with it."""
+    """When a process last changed it."""
     since: float
+    """When the first process with this definition, or one that shares its source, started."""
     held_until: float = 0.0
     """No attempt before this instant: the source answered with Retry-After."""
     requested: int = 0
     """The number of the last request for an attempt."""
     answered: int = 0
-    """Up to which number requests have been answered."""
+    """The number of the last request that an attempt has answered."""
     forced: int = 0
     """The number of the last request that overrides cooldown and Retry-After."""
     requested_at: float = 0.0
+    """When the last request came."""
     fence: int = 0
-    """How many attempts have been granted; a settlement under an older one is refused."""
+    """The number of attempts that were granted (a fencing token): an older one settles nothing."""
     holder: str | None = None
-    """The process that makes an attempt now."""
+    """The process that has the lease: it makes an attempt now."""
     running_since: float | None = None
+    """When that attempt started."""
     unanswering: int = msgspec.field(default=0, name="apart")
     """The fence of an attempt that answers no request.
 
@@ -72,13 +75,13 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     last_attempt: Attempt | None = None
     quarantine: Quarantine | None = None
     current: int | None = None
-    """The version that is served."""
+    """The version that is served; None: there is none."""
     confirmation: Confirmation | None = None
     """Of the current version."""
 
 
 class Ledger(msgspec.Struct, frozen=True, kw_only=True):
-    """One job, as the store has it."""
+    """The document of one job."""
 
     issued: int = 0
     """The highest version ever issued."""
@@ -87,7 +90,7 @@ class Ledger(msgspec.Struct, frozen=True, kw_only=True):
     versions: tuple[Version, ...] = ()
     """Those that are kept, the newest first."""
     standings: dict[str, Standing] = msgspec.field(default_factory=dict)
-    """By definition, so that processes with different ones leave each other alone."""
+    """By the keys of definitions: processes with different ones do not affect each other."""
 
     def version(self, number: int | None) -> Version | None:
         """The version of that number; None where it is not kept."""
@@ -122,21 +125,21 @@ _decoder = msgspec.msgpack.Decoder(Ledger)
 
 
 def encoded(ledger: Ledger) -> bytes:
-    """The ledger as stores keep it."""
+    """The document that stores keep (MessagePack)."""
     return _encoder.encode(ledger)
 
 
 def decoded(document: bytes) -> Ledger:
-    """The ledger that a store has kept; what a newer release added to it is ignored.
+    """The ledger of a document; fields that a newer release has added are ignored.
 
     Raises:
-        ValueError: it is no ledger.
+        ValueError: it is not the document of a ledger.
     """
     return _decoder.decode(document)
 
 
 def key_of(definition: Definition) -> str:
-    """Under which key a definition has its standing."""
+    """The key that the standing of a definition has in a ledger."""
     return f"{definition.source}-{definition.rules}"
 
 
@@ -153,13 +156,13 @@ def with_definition(ledger: Ledger, definition: Definition, *, now: float) -> Le
     standing = Standing(due=Due(now, DueReason.STARTUP), used_at=now, since=now)
     earlier = _same_source(ledger, definition)
     if earlier is not None and earlier.confirmation is not None:
-        unmarked = dataclasses.replace(earlier.confirmation, revision=None)
+        without_revision = dataclasses.replace(earlier.confirmation, revision=None)
         standing = replace(
             standing,
             due=Due(now, DueReason.DEFINITION),
             since=earlier.since,
             current=earlier.current,
-            confirmation=unmarked,
+            confirmation=without_revision,
         )
     return replace(ledger, standings={**ledger.standings, key: standing})
 
@@ -180,26 +183,26 @@ def republished(ledger: Ledger, key: str, *, now: float, history: int) -> Ledger
 
 
 def requested(ledger: Ledger, key: str, *, now: float) -> Ledger:
-    """Somebody asks for an attempt that has yet to start; its number is `requested`."""
+    """An attempt is asked for that starts after this; the request has the number `requested`."""
     standing = ledger.standings[key]
     asked = replace(standing, requested=standing.requested + 1, requested_at=now)
     return with_standing(ledger, key, asked, now)
 
 
 def forced(ledger: Ledger, key: str, *, now: float) -> Ledger:
-    """The same, overriding cooldown and Retry-After."""
+    """The same, for an attempt that is made in spite of cooldown and Retry-After."""
     ledger = requested(ledger, key, now=now)
     standing = ledger.standings[key]
     return with_standing(ledger, key, replace(standing, forced=standing.requested), now)
 
 
 def is_pending(standing: Standing) -> bool:
-    """Whether a request has yet to be answered."""
+    """Whether a request has not been answered yet."""
     return standing.requested > standing.answered
 
 
 def is_forced(standing: Standing) -> bool:
-    """Whether one of them overrides cooldown and Retry-After."""
+    """Whether a pending request overrides cooldown and Retry-After."""
     return standing.forced > standing.answered
 
 
@@ -212,7 +215,7 @@ def acquired(
     due_now_since: float | None,
     now: float,
 ) -> Ledger | None:
-    """A process begins an attempt; None where there is none to be made, or another makes it.
+    """A process starts an attempt; None where the job is not due, or another process has the lease.
 
     `alive` names the processes that are alive; the lease of any other is free. `due_now_since` is
     since when the job is due whatever its schedule says, because the process has started or has
@@ -244,29 +247,29 @@ def settled(
     served: int,
     history: int,
 ) -> Ledger | None:
-    """An attempt is over; None where its lease has been lost, and then it changes nothing.
+    """An attempt has ended; None where its lease has been lost: then it changes nothing.
 
-    `served` is the highest version that this process has served: the next one is above it.
+    `served` is the highest version that this process has served; a new one is above it.
     """
     standing = ledger.standings[key]
-    # Two processes that were cut off may have granted themselves the same fence.
+    # Two detached processes may both have granted themselves the same fence.
     if (standing.fence, standing.holder) != (fence, process):
         return None
     now = settlement.ended
     match settlement.result:
         case Changed(stored=stored, confirmation=confirmation):
             at = confirmation.checked_at
-            ledger, version = _published(ledger, standing, stored, now=at, served=served)
-            standing = _renewed(standing, confirmation, version, settlement.fresh_since)
+            ledger, version = published(ledger, standing, stored, now=at, served=served)
+            standing = renewed(standing, confirmation, version, settlement.fresh_since)
         case Unchanged(confirmation=confirmation):
-            standing = _renewed(standing, confirmation, standing.current, settlement.fresh_since)
+            standing = renewed(standing, confirmation, standing.current, settlement.fresh_since)
         case Quarantined(quarantine=quarantine):
             standing = replace(_failed(standing, now), quarantine=quarantine)
         case Failed(missed=missed):
             standing = _failed(standing, now)
             if missed and standing.quarantine is not None:
-                begun_anew = dataclasses.replace(standing.quarantine, seen=0)
-                standing = replace(standing, quarantine=begun_anew)
+                unseen = dataclasses.replace(standing.quarantine, seen=0)
+                standing = replace(standing, quarantine=unseen)
     attempt = dataclasses.replace(settlement.attempt, version=standing.current)
     standing = replace(
         standing,
@@ -281,87 +284,14 @@ def settled(
     return pruned(with_standing(ledger, key, standing, now), history)
 
 
-def paused(ledger: Ledger) -> Ledger:
-    """Stop following the schedule."""
-    return replace(ledger, paused=True)
-
-
-def resumed(ledger: Ledger) -> Ledger:
-    """Follow the schedule again."""
-    return replace(ledger, paused=False)
-
-
-def rolled_back(
-    ledger: Ledger,
-    definition: Definition,
-    number: int,
-    *,
-    discarded: Attempt,
-    served: int,
-    now: float,
-    history: int,
-) -> Ledger | None:
-    """Content of a kept version again, as a new one, and the job paused; None where it is gone.
-
-    An attempt under way has lost its lease: what it brings is newer than what a person wants. Nor
-    is any made for requests that are pending: `discarded` is their answer, but for the version. The
-    source has confirmed nothing, so the data is as old as before.
-    """
-    old = ledger.version(number)
-    if old is None:
-        return None
-    key = key_of(definition)
-    standing = ledger.standings[key]
-    confirmation = standing.confirmation or Confirmation(
-        checked_at=old.changed_at, lifetime=0.0, revision=None, definition=definition
-    )
-    ledger, version = with_version(ledger, old.stored, now=now, served=served)
-    standing = replace(
-        _revoked(standing),
-        current=version,
-        confirmation=dataclasses.replace(confirmation, revision=None),
-    )
-    if is_pending(standing):
-        answer = dataclasses.replace(discarded, version=version)
-        standing = replace(standing, answered=standing.requested, last_attempt=answer)
-    return pruned(with_standing(replace(ledger, paused=True), key, standing, now), history)
-
-
-def accepted(
-    ledger: Ledger, key: str, etag: str, *, served: int, now: float, history: int
-) -> Ledger | None:
-    """The candidate in quarantine becomes a new version; None where it is there no longer.
-
-    An attempt under way has lost its lease, for it knows nothing of this.
-    """
-    standing = ledger.standings[key]
-    held = standing.quarantine
-    if held is None or held.stored.etag != etag:
-        return None
-    ledger, version = _published(ledger, standing, held.stored, now=now, served=served)
-    standing = _renewed(standing, held.confirmation, version, now)
-    return pruned(with_standing(ledger, key, _revoked(standing), now), history)
-
-
-def rejected(ledger: Ledger, key: str, *, now: float) -> Ledger | None:
-    """The candidate in quarantine is dropped; None where there is none.
-
-    An attempt under way has lost its lease, for it asks with the validators of the candidate.
-    """
-    standing = ledger.standings[key]
-    if standing.quarantine is None:
-        return None
-    return with_standing(ledger, key, replace(_revoked(standing), quarantine=None), now)
-
-
 def evictable(ledger: Ledger) -> list[Version]:
-    """The versions that nobody is served."""
+    """The versions that are not current under any definition."""
     current = _current(ledger)
     return [each for each in ledger.versions if each.version not in current]
 
 
 def without(ledger: Ledger, number: int) -> Ledger | None:
-    """A version is kept no longer; None where it is current, or is not kept."""
+    """The ledger without a version; None where that is current, or not kept."""
     if all(each.version != number for each in evictable(ledger)):
         return None
     kept = (each for each in ledger.versions if each.version != number)
@@ -382,7 +312,10 @@ def current_lost(ledger: Ledger, key: str, number: int, *, now: float) -> Ledger
 
 
 def not_after(ledger: Ledger, key: str, *, latest: float, held: float, now: float) -> Ledger | None:
-    """The wall clock has been set back: nothing is further away than from an attempt now."""
+    """The wall clock has been set back: no due moment after `latest`, no hold after `held`.
+
+    None where there is none.
+    """
     standing = ledger.standings[key]
     is_far = standing.due.at is not None and standing.due.at > latest
     if not is_far and standing.held_until <= held and standing.requested_at <= now:
@@ -397,13 +330,13 @@ def not_after(ledger: Ledger, key: str, *, latest: float, held: float, now: floa
 
 
 def with_standing(ledger: Ledger, key: str, standing: Standing, now: float) -> Ledger:
-    """The ledger with that standing, which a process has had to do with now."""
+    """The ledger with that standing, used now."""
     used = replace(standing, used_at=max(standing.used_at, now))
     return replace(ledger, standings={**ledger.standings, key: used})
 
 
 def _same_source(ledger: Ledger, definition: Definition) -> Standing | None:
-    """How the job stands under the newest definition that differs in its rules alone."""
+    """The standing with the newest version among those of the same source."""
     alike = (
         each
         for each in ledger.standings.values()
@@ -412,12 +345,12 @@ def _same_source(ledger: Ledger, definition: Definition) -> Standing | None:
     return max(alike, key=lambda each: each.current or 0, default=None)
 
 
-def _published(
+def published(
     ledger: Ledger, standing: Standing, stored: Stored, *, now: float, served: int
 ) -> tuple[Ledger, int]:
-    """The ledger with that content current; equal bytes of the same media type are no new version.
+    """The ledger with a version of that content, and its number; equal ETags are no new version.
 
-    Other definitions may have published meanwhile, so the newest version counts as well.
+    The newest version counts as well as the current one: another definition may have published it.
     """
     for known in (ledger.version(standing.current), next(iter(ledger.versions), None)):
         if known is not None and known.stored.etag == stored.etag and known.version >= served:
@@ -426,7 +359,7 @@ def _published(
 
 
 def with_version(ledger: Ledger, stored: Stored, *, now: float, served: int) -> tuple[Ledger, int]:
-    """The ledger with that content as its newest version, and its number, above any `served`."""
+    """The ledger with that content as its newest version, and its number, above `served`."""
     before = next(iter(ledger.versions), None)
     version = Version(
         version=max(ledger.issued, served) + 1,
@@ -438,10 +371,10 @@ def with_version(ledger: Ledger, stored: Stored, *, now: float, served: int) -> 
     return replace(ledger, issued=version.version, versions=versions), version.version
 
 
-def _renewed(
+def renewed(
     standing: Standing, confirmation: Confirmation, version: int | None, fresh_since: float
 ) -> Standing:
-    """The source has confirmed a version, which ends a run of failures and the quarantine."""
+    """The source has confirmed a version: failures in a row and the quarantine end."""
     return replace(
         standing,
         current=version,
@@ -461,8 +394,8 @@ def _failed(standing: Standing, now: float) -> Standing:
     )
 
 
-def _revoked(standing: Standing) -> Standing:
-    """Whoever makes an attempt has lost the lease."""
+def revoked(standing: Standing) -> Standing:
+    """The lease of an attempt under way is lost."""
     return replace(standing, fence=standing.fence + 1, holder=None, running_since=None)
 
 
@@ -471,19 +404,19 @@ def _current(ledger: Ledger) -> set[int | None]:
 
 
 def pruned(ledger: Ledger, history: int) -> Ledger:
-    """Without definitions long unused, and versions beyond those that are to be kept."""
+    """The ledger without definitions long unused, and versions beyond the `history` newest ones."""
     by_use = sorted(ledger.standings.items(), key=lambda item: -item[1].used_at)
     now = by_use[0][1].used_at
     standings = {
         key: standing
         for key, standing in by_use[:_MOST_STANDINGS]
-        if standing.used_at > now - _FORGOTTEN_AFTER
+        if standing.used_at > now - _UNUSED_AFTER
     }
     current = {standing.current for standing in standings.values()}
     versions = tuple(
         each
-        for place, each in enumerate(ledger.versions)
-        if place < history or each.version in current
+        for index, each in enumerate(ledger.versions)
+        if index < history or each.version in current
     )
     if len(versions) == len(ledger.versions):
         versions = ledger.versions  # the same object: their bytes need not be summed up again

@@ -12,11 +12,13 @@ from refresher.model import (
     Failed,
     Failure,
     Format,
+    Quarantine,
+    Quarantined,
     Result,
     Stage,
     Stored,
 )
-from refresher.store import ledger
+from refresher.store import decisions, ledger
 from refresher.store.ledger import (
     Ledger,
     Settlement,
@@ -65,6 +67,19 @@ def settlement(
 
 def published(content: str, at: float, definition: Definition = ONE) -> Changed:
     return Changed(stored=stored(content), confirmation=confirmation(at, definition))
+
+
+def aside(content: str, at: float) -> Quarantined:
+    return Quarantined(
+        quarantine=Quarantine(
+            stored=stored(content),
+            confirmation=confirmation(at),
+            reason="too small",
+            at=at,
+            seen=1,
+            next_moment=at + 100,
+        )
+    )
 
 
 def began(
@@ -116,4 +131,6 @@ def numbers(known: Ledger) -> list[int]:
 
 def rolled_back(known: Ledger, number: int) -> Ledger | None:
     discarded = settlement(FAILED, at=50).attempt
-    return ledger.rolled_back(known, ONE, number, discarded=discarded, served=0, now=50, history=10)
+    return decisions.rolled_back(
+        known, ONE, number, discarded=discarded, served=0, now=50, history=10
+    )

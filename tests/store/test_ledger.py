@@ -12,11 +12,9 @@ from refresher.model import (
     Definition,
     Due,
     DueReason,
-    Quarantine,
-    Quarantined,
     Unchanged,
 )
-from refresher.store import ledger, merge
+from refresher.store import decisions, ledger, merge
 from refresher.store.ledger import (
     Ledger,
     Standing,
@@ -28,15 +26,14 @@ from tests.store.ledgers import (
     ONE,
     OTHER_RULES,
     OTHER_SOURCE,
+    aside,
     attempted,
     began,
     confirmation,
     grown,
     numbers,
     published,
-    rolled_back,
     settlement,
-    stored,
 )
 
 
@@ -130,14 +127,14 @@ def test_what_one_process_has_begun_since_is_not_begun_again_in_a_hurry() -> Non
 
 
 def test_a_paused_job_begins_what_was_asked_for_and_nothing_else() -> None:
-    known = ledger.paused(grown("a"))
+    known = decisions.paused(grown("a"))
     assert (
         ledger.acquired(known, KEY, process="a", alive={"a"}, due_now_since=math.inf, now=1e9)
         is None
     )
     asked = ledger.requested(known, KEY, now=5)
     assert ledger.acquired(asked, KEY, process="a", alive={"a"}, due_now_since=None, now=5)
-    assert not ledger.resumed(known).paused
+    assert not decisions.resumed(known).paused
 
 
 def test_an_attempt_answers_what_was_asked_before_it_began_and_nothing_after() -> None:
@@ -226,80 +223,6 @@ def test_a_change_within_the_second_of_the_one_before_is_not_dated() -> None:
     assert [each.dated for each in known.versions] == [True, False, True]
 
 
-def test_a_rollback_is_a_new_version_of_old_bytes_and_pauses() -> None:
-    known = rolled_back(grown("a", "b"), 1)
-    assert known is not None
-    assert numbers(known) == [3, 2, 1]
-    assert known.versions[0].stored == known.versions[2].stored
-    assert known.paused
-    standing = known.standings[KEY]
-    assert standing.current == 3
-    assert standing.confirmation == replace(confirmation(2.0), revision=None)
-
-
-def test_a_rollback_to_what_is_served_is_a_new_version_all_the_same() -> None:
-    known = rolled_back(grown("a"), 1)
-    assert known is not None
-    assert known.standings[KEY].current == 2
-
-
-def test_a_rollback_to_what_is_not_kept_changes_nothing() -> None:
-    assert rolled_back(grown("a"), 7) is None
-
-
-def test_a_rollback_is_undone_neither_by_what_runs_nor_by_what_was_asked_for() -> None:
-    known = began(ledger.forced(grown("a", "b"), KEY, now=3))
-    assert known is not None
-    after = rolled_back(known, 1)
-    assert after is not None
-    fence = known.standings[KEY].fence
-    late = settlement(published("c", 9), at=9)
-    assert ledger.settled(after, KEY, fence, late, process="me", served=0, history=10) is None
-    assert not ledger.is_pending(after.standings[KEY])
-    assert not ledger.is_forced(after.standings[KEY])
-    assert began(after, at=99) is None
-    asked = ledger.requested(after, KEY, now=60)
-    assert ledger.is_pending(asked.standings[KEY])
-
-
-def aside(content: str, at: float) -> Quarantined:
-    return Quarantined(
-        quarantine=Quarantine(
-            stored=stored(content),
-            confirmation=confirmation(at),
-            reason="too small",
-            at=at,
-            seen=1,
-            next_moment=at + 100,
-        )
-    )
-
-
-def test_what_is_set_aside_is_accepted_as_a_new_version() -> None:
-    known = attempted(grown("a"), aside("b", 2), at=2)
-    assert known.standings[KEY].current == 1
-    assert known.bodies == {"body of a", "body of b"}
-    assert ledger.accepted(known, KEY, '"c"', served=0, now=3, history=10) is None
-    after = ledger.accepted(known, KEY, '"b"', served=0, now=3, history=10)
-    assert after is not None
-    assert after.standings[KEY].current == 2
-    assert after.standings[KEY].quarantine is None
-    assert after.standings[KEY].confirmation == confirmation(2)
-    assert ledger.accepted(after, KEY, '"b"', served=0, now=3, history=10) is None
-
-
-def test_what_is_rejected_is_gone_and_no_attempt_under_way_brings_it_back() -> None:
-    known = began(attempted(grown("a"), aside("b", 2), at=2), at=3)
-    assert known is not None
-    after = ledger.rejected(known, KEY, now=3)
-    assert after is not None
-    assert after.bodies == {"body of a"}
-    again = settlement(aside("b", 4), at=4)
-    fence = known.standings[KEY].fence
-    assert ledger.settled(after, KEY, fence, again, process="me", served=0, history=10) is None
-    assert ledger.rejected(after, KEY, now=5) is None
-
-
 def test_good_data_ends_the_quarantine_and_a_run_of_failures() -> None:
     known = attempted(attempted(grown("a"), aside("b", 2), at=2), FAILED, at=3)
     assert known.standings[KEY].consecutive_failures == 2
@@ -344,7 +267,7 @@ def test_no_due_moment_and_no_hold_is_further_away_than_it_can_be() -> None:
 
 def test_a_ledger_reads_as_it_was_written() -> None:
     known = attempted(ledger.forced(grown("a", "b"), KEY, now=2), aside("c", 3), at=3)
-    known = ledger.with_definition(ledger.paused(known), OTHER_RULES, now=4)
+    known = ledger.with_definition(decisions.paused(known), OTHER_RULES, now=4)
     assert ledger.decoded(ledger.encoded(known)) == known
 
 

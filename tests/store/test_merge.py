@@ -1,5 +1,5 @@
 from refresher.model import Unchanged
-from refresher.store import ledger, merge
+from refresher.store import decisions, ledger, merge
 from refresher.store.ledger import (
     Ledger,
 )
@@ -40,7 +40,7 @@ def merged(
 
 
 def test_a_store_that_comes_back_empty_is_given_what_is_served_under_its_number() -> None:
-    ours = ledger.paused(grown("a", "b", "c"))
+    ours = decisions.paused(grown("a", "b", "c"))
     after = merged(None, ours, lost=True)
     assert numbers(after) == [3]
     assert after.standings[KEY].current == 3
@@ -113,10 +113,10 @@ def test_counters_are_taken_by_maximum() -> None:
 
 
 def test_a_job_resumed_by_others_stays_so_and_a_pause_that_the_store_lost_does_too() -> None:
-    ours, theirs = ledger.paused(grown("a")), grown("a")
+    ours, theirs = decisions.paused(grown("a")), grown("a")
     assert not merged(theirs, ours).paused
     assert merged(theirs, ours, lost=True).paused
-    assert merged(ledger.paused(theirs), theirs).paused
+    assert merged(decisions.paused(theirs), theirs).paused
 
 
 def test_an_attempt_under_way_keeps_its_lease() -> None:

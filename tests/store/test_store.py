@@ -8,7 +8,7 @@ from refresher.errors import StoreUnavailable
 from refresher.model import (
     Definition,
 )
-from refresher.store import ledger
+from refresher.store import decisions
 from refresher.store.availability import StoreSilent
 from refresher.store.backends.memory import MemoryStore
 from refresher.store.protocols import Beat
@@ -125,7 +125,7 @@ async def test_a_store_that_comes_back_empty_is_filled() -> None:
         for n in range(3):
             await one.publish(b"[%d]" % n)
         await settled()
-        await one.store.decide("b", lambda known, _: ledger.paused(known))
+        await one.store.decide("b", lambda known, _: decisions.paused(known))
         await settled()
         other.served["a"] = b"[2]"
         place.empty()
@@ -219,12 +219,12 @@ async def test_a_decision_is_made_in_the_store_or_not_at_all() -> None:
         one.handle.away = True
         for _ in range(2):
             with pytest.raises(StoreUnavailable):
-                await one.store.decide("a", lambda known, _: ledger.paused(known))
+                await one.store.decide("a", lambda known, _: decisions.paused(known))
             assert one.store.ledger("a") == before
         one.handle.away = False
         await one.clock.advance(1.5)
         assert not stored(place).paused
-        assert await one.store.decide("a", lambda known, _: ledger.paused(known))
+        assert await one.store.decide("a", lambda known, _: decisions.paused(known))
         assert stored(place).paused
 
 
