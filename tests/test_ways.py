@@ -15,7 +15,8 @@ from refresher.config.models import TlsConfig
 from refresher.errors import ConfigError
 from refresher.model import Attempt, Stage
 from refresher.service.upstreams import tls_context
-from refresher.upstream.client import AiohttpTransport, open_client
+from refresher.upstream.client import open_client
+from refresher.upstream.transport import AiohttpTransport
 from tests.faults import FaultServer, json_answer, serving
 from tests.faults.proxy import proxying
 from tests.watching import record, until, until_attempted

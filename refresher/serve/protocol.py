@@ -17,6 +17,7 @@ from uvicorn.server import ServerState
 
 from refresher.api import Refresher
 from refresher.serve.strict import StrictProtocol
+from refresher.version import release
 from refresher.web.data.http1 import WireAnswer
 from refresher.web.data.reads import Decision, Reads
 
@@ -73,7 +74,7 @@ def http_protocol(version: str = uvicorn.__version__) -> type[HttpToolsProtocol]
     mentioned = HttpToolsProtocol.__init__.__code__.co_names
     missing = [name for name in sorted(_RELIED_ON) if name not in mentioned]
     missing += [name for name in _OVERRIDDEN if not hasattr(HttpToolsProtocol, name)]
-    if _TESTED[0] <= _release(version) < _TESTED[1] and not missing:
+    if _TESTED[0] <= release(version) < _TESTED[1] and not missing:
         return WireProtocol
     logger.warning(
         "uvicorn %s is none that reads at wire speed were tested with (from %d.%d, below %d.%d); "
@@ -208,7 +209,3 @@ def _reads_of(app_state: Mapping[str, object]) -> Reads | None:
     """The `Reads` of the cache that the lifespan entered."""
     found = (each for each in app_state.values() if isinstance(each, Refresher))
     return next((cache.endpoints.reads for cache in found), None)
-
-
-def _release(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in re.findall("[0-9]+", version)[:2])

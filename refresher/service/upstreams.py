@@ -23,8 +23,9 @@ from refresher.errors import ConfigError
 from refresher.fields.rate_limits import exhausted_for
 from refresher.protocols import Limits
 from refresher.upstream import auth, oauth2
-from refresher.upstream.client import AiohttpTransport, HomeTransport, new_tls, open_client
+from refresher.upstream.client import OriginBoundTransport, open_client
 from refresher.upstream.limiter import Limiter
+from refresher.upstream.transport import AiohttpTransport, new_tls
 from refresher.upstream.urls import Origin, origin_of
 
 _LOCAL = "local"
@@ -146,7 +147,7 @@ def client_of(job: JobConfig, upstream: Upstream, config: Config) -> httpx.Async
     if table.base_url is not None:
         secret = {job.auth.name} if isinstance(job.auth, models.HeaderAuth) else set()
         home = origin_of(httpx.URL(table.base_url))
-        carrier = HomeTransport(carrier, home, names={*job.headers, *secret})
+        carrier = OriginBoundTransport(carrier, home, names={*job.headers, *secret})
     client = open_client(
         base_url=table.base_url or "",
         headers=job.headers,

@@ -16,7 +16,7 @@ from refresher.fields.rate_limits import exhausted_for
 from refresher.model import Stage
 from refresher.payload import NotModified, Payload
 from refresher.sources.validators import Validators
-from refresher.upstream.addresses import EXTENSION, ForbiddenAddress, Reach
+from refresher.upstream.addresses import EXTENSION, AddressRule, ForbiddenAddress
 from refresher.upstream.auth import OriginHeader
 from refresher.upstream.body import read_body
 from refresher.upstream.failures import broken_body, causes, no_answer, status_failure
@@ -154,15 +154,15 @@ class HttpSource:
         Raises:
             RefreshFailed: there was no complete answer with an ok status.
         """
-        answer = await self.ask(self.start, since, self.reach())
+        answer = await self.ask(self.start, since, self.address_rule())
         return answer if isinstance(answer, NotModified) else answer.payload
 
-    def reach(self) -> Reach:
+    def address_rule(self) -> AddressRule:
         """What a new attempt may connect to."""
-        return Reach(self.start.url.host)
+        return AddressRule(self.start.url.host)
 
     async def ask(
-        self, hop: Hop, since: str | None, reach: Reach, *, taken: int = 0
+        self, hop: Hop, since: str | None, rule: AddressRule, *, taken: int = 0
     ) -> Answer | NotModified:
         """Send one request of an attempt, and those that redirects make of it.
 
@@ -174,7 +174,7 @@ class HttpSource:
         known = Validators.parse(since) if self._conditional else None
         while True:
             conditions = known.conditions(hop.url) if known else {}
-            async with self._ask(hop, conditions, reach) as (response, fields):
+            async with self._ask(hop, conditions, rule) as (response, fields):
                 status = response.status_code
                 if known and conditions and status == _NOT_MODIFIED:
                     fresh = known.freshened(fields, hop.url)
@@ -186,7 +186,7 @@ class HttpSource:
                     return Answer(payload=payload, hop=hop, link=fields.get("link", ""))
                 location = fields.get("location")
                 hop = follow(hop, status, location, max_redirects=self._request.max_redirects)
-            reach.depart()
+            rule.redirected()
 
     async def _payload(
         self, response: httpx.Response, fields: Mapping[str, str], hop: Hop, taken: int
@@ -224,7 +224,7 @@ class HttpSource:
 
     @asynccontextmanager
     async def _ask(
-        self, hop: Hop, conditions: dict[str, str], reach: Reach
+        self, hop: Hop, conditions: dict[str, str], rule: AddressRule
     ) -> AsyncIterator[tuple[httpx.Response, Mapping[str, str]]]:
         """Send one request, and keep its connection until the answer has been dealt with.
 
@@ -242,11 +242,11 @@ class HttpSource:
             hop.url,
             headers=headers,
             content=hop.content,
-            extensions={EXTENSION: reach, "timeout": self._timeout},
+            extensions={EXTENSION: rule, "timeout": self._timeout},
         )
         began = time.perf_counter()
         try:
-            reach.admit_host(hop.url.host)
+            rule.check_host(hop.url.host)
         except ForbiddenAddress as error:
             raise _forbidden(error, hop) from error
         try:
@@ -266,7 +266,7 @@ class HttpSource:
                 self._on_exhausted(quiet)
             if self._on_exchange is not None:
                 duration = time.perf_counter() - began
-                self._on_exchange(_exchange(hop, response, conditions, reach.peer, duration))
+                self._on_exchange(_exchange(hop, response, conditions, rule.peer, duration))
             yield response, fields
         finally:
             await response.aclose()

@@ -112,7 +112,7 @@ class PagedSource:
             raise
 
     async def _gathered(self, array: BodyBuffer, since: str | None) -> Payload | NotModified:
-        reach = self._source.reach()
+        rule = self._source.address_rule()
         hop = self._first()
         asked = {hop.url}
         since = since if self._conditional else None
@@ -122,7 +122,7 @@ class PagedSource:
         fresh = math.inf
         for number in range(1, self._paginate.max_pages + 1):
             with _on_page(number):
-                answer = await self._source.ask(hop, since, reach, taken=taken)
+                answer = await self._source.ask(hop, since, rule, taken=taken)
                 if isinstance(answer, NotModified):
                     return answer
                 payload, since = answer.payload, None

@@ -6,7 +6,7 @@ from functools import lru_cache
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 EXTENSION = "refresher.upstream.addresses"
-"""Where a request carries its `Reach` to the transport that connects for it."""
+"""Where a request carries its `AddressRule` to the transport that connects for it."""
 
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 _V4_COMPATIBLE = ipaddress.ip_network("::/96")
@@ -16,10 +16,10 @@ class ForbiddenAddress(OSError):
     """Nothing was sent: the address is one that this attempt must not reach."""
 
 
-class Reach:
+class AddressRule:
     """The addresses one attempt may connect to, as its redirects lead it from host to host.
 
-    Link-local, multicast and unspecified addresses are out of reach, unless the configured URL
+    Link-local, multicast and unspecified addresses are forbidden, unless the configured URL
     itself names the address. Where the configured URL led to a public address, so are private and
     loopback ones. What counts is the address connected to, whatever name or notation stood for it.
     """
@@ -34,8 +34,8 @@ class Reach:
         self.refused: ForbiddenAddress | None = None
         """The last address that was refused."""
 
-    def admit(self, address: str) -> None:
-        """Let an address pass, before anything connects to it.
+    def check(self, address: str) -> None:
+        """Check an address before anything connects to it.
 
         Raises:
             ForbiddenAddress: this attempt must not connect to it.
@@ -45,20 +45,20 @@ class Reach:
             self.refused = ForbiddenAddress(f"{address} is {kind}")
             raise self.refused
 
-    def admit_host(self, host: str) -> None:
-        """Let a URL's host pass: a literal address is judged now, a name when it is resolved."""
+    def check_host(self, host: str) -> None:
+        """Check a URL's host: a literal address is judged now, a name when it is resolved."""
         if _literal(host) is not None:
-            self.admit(host)
+            self.check(host)
 
     def connected(self, address: str) -> None:
         """Note which address answers; the first one decides whether the start was public."""
-        self.admit(address)
+        self.check(address)
         self.peer = address
         if self._public is None:
             self._public = _is_public(_parse(address))
 
-    def depart(self) -> None:
-        """Leave the configured URL for a redirect's target.
+    def redirected(self) -> None:
+        """Note that the attempt goes on to a redirect's target.
 
         A start whose address is unknown, as behind a proxy, counts as public.
         """

@@ -2,6 +2,7 @@
 
 import ssl
 import time
+from typing import Final
 
 from aiohttp import ClientPayloadError, hdrs
 from aiohttp.client_proto import ResponseHandler
@@ -21,7 +22,33 @@ _TURN = 0.002
 60 ms and interim answers 85."""
 
 
-class Wire(ResponseHandler):
+_RELIED_ON: Final = ("_loop", "_parser", "_reading_paused", "exception", "is_eof", "transport")
+"""Attributes of aiohttp's protocol that this looks at, beside `_payload`."""
+_OVERRIDDEN: Final = (
+    "_pause_reading_for_buffer",
+    "_resume_reading_for_buffer",
+    "abort",
+    "close",
+    "connection_lost",
+    "data_received",
+    "eof_received",
+    "feed_data",
+    "resume_reading",
+    "set_exception",
+    "should_close",
+)
+"""Methods of aiohttp's protocol that this calls or extends."""
+
+
+def missing_names() -> list[str]:
+    """The names that this leans on and that aiohttp, for most of them are private, has no more."""
+    missing = [name for name in (*_RELIED_ON, *_OVERRIDDEN) if not hasattr(ResponseHandler, name)]
+    if "_payload" not in ResponseHandler.__init__.__code__.co_names:
+        missing.append("_payload")
+    return missing
+
+
+class ConnectionProtocol(ResponseHandler):
     """Bounds the head of an answer, with the interim ones before it (RFC 9110, section 15.2).
 
     It also knows what ended too early: a connection that closes before the first byte of an answer
@@ -49,7 +76,7 @@ class Wire(ResponseHandler):
     """Whether the server has ended the connection itself, TLS included."""
 
     @property
-    def is_spoilt(self) -> bool:
+    def is_dirty(self) -> bool:
         """Whether something came on it after the answer that it was kept for.
 
         aiohttp would take it for the answer to the next request: a 408, say, that a server sends

@@ -18,7 +18,7 @@ from refresher.config.models import OAuth2Auth
 from refresher.errors import RefreshFailed
 from refresher.model import Stage
 from refresher.security.excerpts import clipped
-from refresher.upstream.addresses import EXTENSION, Reach
+from refresher.upstream.addresses import EXTENSION, AddressRule
 from refresher.upstream.body import read_body
 from refresher.upstream.failures import broken_body, no_answer, status_failure
 from refresher.upstream.urls import Origin, origin_of, shown
@@ -185,7 +185,7 @@ class TokenSource:
                 "Authorization": f"Basic {b64encode(login.encode()).decode()}",
                 "Accept": "application/json",
             },
-            extensions={EXTENSION: Reach(httpx.URL(asked.token_url).host)},
+            extensions={EXTENSION: AddressRule(httpx.URL(asked.token_url).host)},
         )
 
 

@@ -1,6 +1,6 @@
 import asyncio
 
-from refresher.upstream.connection import Wire
+from refresher.upstream.connection import ConnectionProtocol
 
 CHUNKS = 40_000
 FLOOD = (
@@ -23,58 +23,58 @@ class Pipe(asyncio.Transport):
     def close(self) -> None: ...
 
 
-def connected() -> tuple[Wire, Pipe]:
-    wire, pipe = Wire(asyncio.get_running_loop()), Pipe()
-    wire.connection_made(pipe)
-    wire.set_response_params(auto_decompress=False)
-    wire.expect()
-    return wire, pipe
+def connected() -> tuple[ConnectionProtocol, Pipe]:
+    connection, pipe = ConnectionProtocol(asyncio.get_running_loop()), Pipe()
+    connection.connection_made(pipe)
+    connection.set_response_params(auto_decompress=False)
+    connection.expect()
+    return connection, pipe
 
 
 async def test_what_a_server_says_first_spoils_no_new_connection_but_a_kept_one() -> None:
-    wire = Wire(asyncio.get_running_loop())
-    wire.data_received(b"SSH-2.0-OpenSSH_9\r\n")
-    assert not wire.is_spoilt
-    wire.expect()
-    assert wire.is_spoilt
+    connection = ConnectionProtocol(asyncio.get_running_loop())
+    connection.data_received(b"SSH-2.0-OpenSSH_9\r\n")
+    assert not connection.is_dirty
+    connection.expect()
+    assert connection.is_dirty
 
 
 async def test_a_flood_of_chunks_is_parsed_a_little_at_a_turn_and_comes_whole() -> None:
-    wire, pipe = connected()
-    wire.data_received(FLOOD)
-    _, body = await wire.read()
+    connection, pipe = connected()
+    connection.data_received(FLOOD)
+    _, body = await connection.read()
     assert not body.is_eof()
     assert pipe.paused
     assert await body.read() == b" " * CHUNKS
     assert not pipe.paused
-    assert not wire.is_spoilt
+    assert not connection.is_dirty
 
 
 async def test_what_came_before_a_connections_end_is_parsed_before_it_counts() -> None:
-    wire, _ = connected()
-    wire.data_received(FLOOD)
-    wire.eof_received()
-    wire.connection_lost(None)
-    _, body = await wire.read()
+    connection, _ = connected()
+    connection.data_received(FLOOD)
+    connection.eof_received()
+    connection.connection_lost(None)
+    _, body = await connection.read()
     assert await body.read() == b" " * CHUNKS
-    assert not wire.is_connected()
+    assert not connection.is_connected()
 
 
 async def test_what_has_not_been_parsed_goes_with_a_connection_that_is_closed() -> None:
-    wire, _ = connected()
-    wire.data_received(FLOOD)
-    ended = wire.closed
+    connection, _ = connected()
+    connection.data_received(FLOOD)
+    ended = connection.closed
     assert ended is not None
-    wire.close()
-    wire.connection_lost(None)
+    connection.close()
+    connection.connection_lost(None)
     await ended
 
 
 async def test_a_kept_connection_is_silent_until_the_first_byte_of_an_answer() -> None:
-    wire = Wire(asyncio.get_running_loop())
-    wire.expect()
-    assert not wire.is_silent  # a new one
-    wire.expect()
-    assert wire.is_silent
-    wire.data_received(b"H")
-    assert not wire.is_silent
+    connection = ConnectionProtocol(asyncio.get_running_loop())
+    connection.expect()
+    assert not connection.is_silent  # a new one
+    connection.expect()
+    assert connection.is_silent
+    connection.data_received(b"H")
+    assert not connection.is_silent
