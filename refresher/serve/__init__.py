@@ -1,4 +1,4 @@
-"""`refresher serve`: the service as a process."""
+"""`refresher serve`: the service as a process, or as a supervisor of several workers."""
 
 import asyncio
 import gc
@@ -22,7 +22,7 @@ from refresher.security.admin_token import kept_token
 from refresher.security.redaction import Redactor
 from refresher.serve.logs import log_to_stderr
 from refresher.serve.run import make_server, run
-from refresher.serve.server import SIGNALS, Server, leave
+from refresher.serve.server import SIGNALS, Server, exit_at_once
 from refresher.serve.spawn import Assignment, hire
 from refresher.serve.supervisor import Supervisor
 from refresher.service import build
@@ -48,19 +48,19 @@ def serve(
         ServiceError: the port is in use, or cannot be listened on.
     """
     for number in SIGNALS:
-        signal.signal(number, leave)
+        signal.signal(number, exit_at_once)
     config = load(path, environ=os.environ, overrides=overrides)
     if config.store.url is None:
-        url = _usual_store(config)
+        url = _default_store(config)
         overrides = {**overrides, "store.url": url}
         if config.server.workers > 1 and url == "memory://":
-            load(path, environ=os.environ, overrides=overrides)  # says that they cannot share it
+            load(path, environ=os.environ, overrides=overrides)  # raises: they cannot share it
         config = replace(config, store=replace(config.store, url=url))
     return serve_config(config, path, overrides=overrides, listening=listening)
 
 
-def _usual_store(config: Config) -> str:
-    """The store of a configuration that names none: a file, where one can be kept."""
+def _default_store(config: Config) -> str:
+    """The store of a configuration that names none: a file, or memory where none can be written."""
     folder = state_directory(config, os.environ)
     with suppress(OSError):
         folder.mkdir(parents=True, exist_ok=True)
@@ -82,15 +82,15 @@ def serve_config(
     overrides: Mapping[str, object],
     listening: Callable[[str], object] = lambda _: None,
 ) -> int:
-    """Serve what has been read at `path`; otherwise as `serve`."""
+    """Serve a configuration that has been read from `path`; otherwise as `serve`."""
     search_path = tuple(sys.path)  # the configuration's folder is about to come first on it
     build.import_functions(config)
     token, token_file = _admin_token(config)
-    known = Redactor({*config.secrets, *filter(None, (token,))})
-    log_to_stderr(known.redact)
+    redactor = Redactor({*config.secrets, *filter(None, (token,))})
+    log_to_stderr(redactor.redact)
     with _listen(config.server.host, config.server.port) as listener:
         host, port = listener.getsockname()[:2]
-        url = _url(host, port)  # root_path is for those who come through a proxy
+        url = _url(host, port)  # root_path is only in URLs that go through a proxy
 
         def announce() -> None:
             _announce(config, url, token_file, generated=token is not None)
@@ -98,34 +98,34 @@ def serve_config(
 
         if config.server.workers == 1:
             cache = cache_to_serve(path, config, overrides=overrides, admin_token=token)
-            log_to_stderr(lambda text: cache.redact(known.redact(text)))
+            log_to_stderr(lambda text: cache.redact(redactor.redact(text)))
             server = make_server(Server, cache, config)
             server.listening = announce
-            server.take_signals()
+            server.handle_signals()
             return run(server, listener)
-        asyncio.run(_try(build.backend_of(config)))
+        asyncio.run(_check_store(build.backend_of(config)))
         with _runtime_directory() as directory:
-            told = Assignment(
+            assignment = Assignment(
                 config=path,
-                # Each is a service of one process, and has a share in this one's numbers.
+                # Each runs a service of one process, and shares its counters with the others.
                 overrides={**overrides, "server.workers": 1},
                 admin_token=token,
                 row=CounterRow(number=0, workers=config.server.workers, directory=directory),
                 search_path=search_path,
             )
             supervisor = Supervisor(
-                lambda number: hire(told.at(number), listener),
+                lambda number: hire(assignment.at(number), listener),
                 workers=config.server.workers,
                 grace=config.server.shutdown_grace,
                 listening=announce,
                 closing=listener.close,
             )
-            gc.enable()  # as whoever answers does
+            gc.enable()  # the start is over
             return supervisor.run()
 
 
-async def _try(store: Backend) -> None:
-    """Open the store that workers are to share, and close it again.
+async def _check_store(store: Backend) -> None:
+    """Open the store that the workers will share, and close it again.
 
     Raises:
         ServiceError: it can never be used as configured.
@@ -136,12 +136,12 @@ async def _try(store: Backend) -> None:
 
 @contextmanager
 def _runtime_directory() -> Iterator[Path]:
-    """A folder for what workers share, which nobody else can enter; gone when they are.
+    """A private folder for the files that workers share, removed at the end.
 
     Raises:
         ServiceError: none can be made.
     """
-    # `su` leaves $XDG_RUNTIME_DIR pointing to somebody else's.
+    # After `su`, $XDG_RUNTIME_DIR is the folder of another user.
     given = os.environ.get("XDG_RUNTIME_DIR", "")
     parent = given if os.access(given, os.W_OK | os.X_OK) else None
     try:
@@ -158,17 +158,17 @@ def _runtime_directory() -> Iterator[Path]:
 
 
 def _admin_token(config: Config) -> tuple[str | None, Path | None]:
-    """The token made and kept for this service; none where the configuration has its own."""
+    """The generated token and its file; None where the configuration has a token."""
     if config.admin.token:
         return None, None
     return kept_token(state_directory(config, os.environ))
 
 
 def _listen(host: str, port: int) -> socket.socket:
-    """A listening socket, before anything else starts.
+    """A listening socket, bound before anything else starts.
 
     Raises:
-        ServiceError: it cannot be had.
+        ServiceError: the address cannot be bound.
     """
     try:
         family, *_, address = socket.getaddrinfo(

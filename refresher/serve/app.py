@@ -1,4 +1,4 @@
-"""The application of `refresher serve`: reads answered in front, everything else by FastAPI."""
+"""The ASGI application of `refresher serve`: reads in front, everything else by FastAPI."""
 
 import sys
 
@@ -23,30 +23,30 @@ def create_app(cache: Refresher) -> ASGIApp:
         title="refresher",
         description=_DESCRIPTION,
         lifespan=cache.lifespan,
-        # Unset, Swagger UI asks validator.swagger.io for a badge.
+        # Unset, Swagger UI fetches a badge from validator.swagger.io.
         swagger_ui_parameters={"validatorUrl": None},
-        # To the client's own Host, over http: behind a proxy that leads astray.
+        # It redirects to the request's Host over http, which is wrong behind a proxy.
         redirect_slashes=False,
     )
     app.include_router(cache.router())
     _answer_errors_with_problems(app)
 
-    async def told_in_sentences(scope: Scope, receive: Receive, send: Send) -> None:
-        await app(scope, receive, _in_a_sentence(send) if scope["type"] == "lifespan" else send)
+    async def without_tracebacks(scope: Scope, receive: Receive, send: Send) -> None:
+        await app(scope, receive, _without_traceback(send) if scope["type"] == "lifespan" else send)
 
-    return cache.in_front_of(told_in_sentences)
+    return cache.in_front_of(without_tracebacks)
 
 
-def _in_a_sentence(send: Send) -> Send:
-    """Let a start that fails for a reason that has a sentence be told by it, not by a traceback."""
+def _without_traceback(send: Send) -> Send:
+    """Have a start that fails with an error of ours log its message, and no traceback."""
 
-    async def tell(message: Message) -> None:
+    async def send_message(message: Message) -> None:
         error = sys.exception()  # Starlette sends from where it has caught it
         if isinstance(error, RefresherError):
             message["message"] = str(error)
         await send(message)
 
-    return tell
+    return send_message
 
 
 def _answer_errors_with_problems(app: FastAPI) -> None:

@@ -1,4 +1,4 @@
-"""What a process of the service writes to standard error: all of it, without the secrets."""
+"""Logs of a process of the service: to standard error, without the secrets."""
 
 import logging
 import sys
@@ -9,7 +9,7 @@ from refresher.security.logs import RedactingFilter
 
 logger = logging.getLogger("refresher")
 
-_LAST_WORDS = 20
+_PATIENCE = 20
 """Hundredths of a second that a line may take to be written."""
 
 
@@ -19,19 +19,21 @@ def log_to_stderr(redact: Callable[[str], str]) -> None:
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s"))
     handler.addFilter(RedactingFilter(redact))
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
-    # These speak at INFO of every start and every request; what matters of that we say ourselves.
+    # These log every start and every request at INFO; this package logs what matters of that.
     logging.getLogger("uvicorn.error").setLevel(logging.WARNING)
     logging.getLogger("httpx").setLevel(logging.WARNING)
 
 
-def say(level: int, message: str, *values: object) -> None:
-    """Log a line, and wait for it no longer than a line takes where a log can be written.
+def log_briefly(level: int, message: str, *values: object) -> None:
+    """Log a line, but return after a fifth of a second even if it has not been written.
 
-    For whoever has to end the process, and must not wait for a pipe that nobody reads.
+    For a process that has to end: standard error may be a pipe that nobody reads.
     """
     line = threading.Thread(target=logger.log, args=(level, message, *values), daemon=True)
     line.start()
-    for _ in range(_LAST_WORDS):  # of which a machine that stands still takes but one
+    for _ in range(
+        _PATIENCE
+    ):  # of short waits: a machine that was suspended has spent only one of them
         line.join(0.01)
         if not line.is_alive():
             break

@@ -1,4 +1,4 @@
-"""One process that answers: a cache under uvicorn, on a socket that listens, until its end."""
+"""One process that answers requests: a cache under uvicorn, on a listening socket."""
 
 import signal
 import socket
@@ -16,9 +16,9 @@ S = TypeVar("S", bound=Server)
 
 
 def make_server(kind: type[S], cache: Refresher, config: Config) -> S:
-    """The server of `cache`, as is configured."""
+    """A server of the given class for `cache`, as `[server]` configures it."""
     settings = config.server
-    left_after_drain = max(0.0, settings.shutdown_grace - settings.drain)
+    after_drain = max(0.0, settings.shutdown_grace - settings.drain)
     return kind(
         uvicorn.Config(
             create_app(cache),
@@ -34,8 +34,8 @@ def make_server(kind: type[S], cache: Refresher, config: Config) -> S:
             # Empty, not None: uvicorn would look into $FORWARDED_ALLOW_IPS.
             proxy_headers=bool(settings.forwarded_allow_ips),
             forwarded_allow_ips=settings.forwarded_allow_ips,
-            # What is left of the grace then is for the jobs: cutting their fetches is quick.
-            timeout_graceful_shutdown=left_after_drain * 0.8,  # type: ignore[arg-type]  # any number will do
+            # The rest of the grace is for the jobs: to cancel their fetches is quick.
+            timeout_graceful_shutdown=after_drain * 0.8,  # type: ignore[arg-type]  # any number will do
         ),
         closing=cache.close_soon,
         grace=settings.shutdown_grace,
@@ -49,7 +49,7 @@ def run(server: Server, listener: socket.socket) -> int:
         server.run(sockets=[listener])
     except SystemExit:  # the lifespan failed and has said why
         return 1
-    finally:  # the end has begun: a further signal would make it look like a crash
+    finally:  # a further signal would make the shutdown look like a crash
         for number in SIGNALS:
             signal.signal(number, signal.SIG_IGN)
     return 0

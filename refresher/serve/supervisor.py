@@ -1,10 +1,10 @@
-"""The parent of the workers: starts them, replaces those that die, and ends with them.
+"""The parent of the workers: spawns them, replaces those that die, and ends with them.
 
-It is what uvicorn's `Multiprocess` is, and inherits nothing of it: every method would be another.
-That one looks at signals and workers twice a second; kills a worker that does not answer a ping
-within 5 s, which eight that import all of this at once on two cores need not; starts processes by
+It does what uvicorn's `Multiprocess` does, and inherits nothing of it, because no method would be
+the same. That one polls signals and workers twice a second; kills a worker that does not answer a
+ping within 5 s, which eight that start at once on two cores may not; starts processes by
 `multiprocessing`, which imports the caller's `__main__` again and shows Ctrl+C as a traceback;
-replaces what dies quickly without a pause; and waits for the end without an end.
+replaces a worker that dies at its start without a pause; and waits for the end without a limit.
 """
 
 import logging
@@ -19,33 +19,34 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from refresher.offload.subprocess import ending_of
-from refresher.serve.logs import say
+from refresher.serve.logs import log_briefly
 from refresher.serve.server import SIGNALS
 from refresher.serve.spawn import INSIST, LISTENS, Worker
 
 _QUICK = 10.0
 """Seconds; a worker that answers for no longer has died quickly."""
 _LONGEST_PAUSE = 30.0
+"""Seconds between two workers in a slot."""
 _LATE = 0.5
-"""Seconds after the grace: workers end by themselves with it, but for one that is stopped."""
+"""Seconds past the grace at which a worker that has not ended by itself is killed."""
 
 
 @dataclass(slots=True)
-class _Post:
-    """A place for one worker."""
+class _Slot:
+    """A place for one worker, and for the one that replaces it."""
 
     number: int
     worker: Worker | None = None
     proven: bool = False
-    """Whether a worker has once answered here."""
+    """Whether a worker of this slot has ever answered requests."""
     quick_deaths: int = 0
-    """How many there were in a row."""
+    """Workers in a row that died within `_QUICK` of their first answer."""
     due: float = 0.0
-    """When a worker is wanted here, if there is none; by the monotonic clock."""
+    """When the next worker is to be spawned, if there is none; by the monotonic clock."""
 
     @property
     def answers(self) -> bool:
-        """Whether there is a worker that answers requests."""
+        """Whether its worker answers requests."""
         return self.worker is not None and self.worker.listens_since is not None
 
 
@@ -55,24 +56,30 @@ def pause_after(quick_deaths: int) -> float:
 
 
 class Supervisor:
-    """Has a worker at every post until a signal, and none `grace` seconds later.
+    """Keeps a worker in every slot until a signal, and has none left `grace` seconds later.
 
-    `hire` starts one for the post of a number, from 0. The first is alone until it answers: what is
-    wrong with all of them is said once, and they do not all begin with the same work at once.
-    `listening` is called once it does, `closing` when the end begins.
+    The first worker is the only one until it answers: an error that all of them would have is
+    logged once, and they do not all start with the same work at the same time.
+
+    Args:
+        spawn: Starts the worker of a slot, by its number from 0.
+        workers: How many slots there are.
+        grace: Seconds that the workers have to end.
+        listening: Called once the first worker answers.
+        closing: Called when the shutdown begins.
     """
 
     def __init__(
         self,
-        hire: Callable[[int], Worker],
+        spawn: Callable[[int], Worker],
         *,
         workers: int,
         grace: float,
         listening: Callable[[], object] = lambda: None,
         closing: Callable[[], object] = lambda: None,
     ) -> None:
-        self._hire = hire
-        self._posts = [_Post(number) for number in range(workers)]
+        self._spawn = spawn
+        self._slots = [_Slot(number) for number in range(workers)]
         self._grace = grace
         self._listening = listening
         self._closing = closing
@@ -82,16 +89,16 @@ class Supervisor:
 
     def run(self) -> int:
         """Work until a signal, or until a worker cannot start; return the exit status."""
-        with _woken_by_signals() as woken:
-            self._poll.register(woken, select.POLLIN)
+        with _signals() as signals:
+            self._poll.register(signals, select.POLLIN)
             try:
                 while not self._is_over():
-                    self._fill()
-                    self._poll.poll(self._milliseconds())
-                    for number in _taken(woken):
-                        self._take(number)
-                    for post in self._posts:
-                        self._look_after(post)
+                    self._fill_slots()
+                    self._poll.poll(self._poll_timeout())
+                    for number in _received(signals):
+                        self._handle_signal(number)
+                    for slot in self._slots:
+                        self._check(slot)
             finally:
                 for worker in self._workers():
                     worker.process.kill()
@@ -100,115 +107,115 @@ class Supervisor:
         return self._status
 
     def _workers(self) -> list[Worker]:
-        return [post.worker for post in self._posts if post.worker is not None]
+        return [slot.worker for slot in self._slots if slot.worker is not None]
 
     def _is_over(self) -> bool:
         if self._ends_by is None:
             return False
         return not self._workers() or time.monotonic() >= self._ends_by + _LATE
 
-    def _milliseconds(self) -> float | None:
-        """How long there will be nothing to do but for what wakes us; None: for ever."""
+    def _poll_timeout(self) -> float | None:
+        """Milliseconds until there is something to do unless something happens; None: for ever."""
         if self._ends_by is not None:
             moments = [self._ends_by + _LATE]
         else:
-            moments = [post.due for post in self._wanting()]
+            moments = [slot.due for slot in self._empty_slots()]
         return max(0.0, min(moments) - time.monotonic()) * 1000 + 1 if moments else None
 
-    def _wanting(self) -> list[_Post]:
-        posts = self._posts if self._posts[0].proven else self._posts[:1]
-        return [post for post in posts if post.worker is None]
+    def _empty_slots(self) -> list[_Slot]:
+        """Those that are to get a worker."""
+        slots = self._slots if self._slots[0].proven else self._slots[:1]
+        return [slot for slot in slots if slot.worker is None]
 
-    def _fill(self) -> None:
-        for post in self._wanting():
-            if self._ends_by is not None or post.due > time.monotonic():
+    def _fill_slots(self) -> None:
+        for slot in self._empty_slots():
+            if self._ends_by is not None or slot.due > time.monotonic():
                 continue
             try:
-                post.worker = self._hire(post.number)
+                slot.worker = self._spawn(slot.number)
             except OSError as error:
-                self._lost(post, None, str(error))
+                self._replace_or_end(slot, None, str(error))
             else:
-                self._poll.register(post.worker.channel, select.POLLIN)
+                self._poll.register(slot.worker.channel, select.POLLIN)
 
-    def _take(self, number: int) -> None:
-        """Take a signal."""
+    def _handle_signal(self, number: int) -> None:
         if number not in SIGNALS:
-            return  # it has woken us, for somebody has died
+            return  # SIGCHLD: the poll has ended, and `_check` sees which worker died
         if self._ends_by is None:
             self._end(0)
-            say(logging.INFO, "%s: closing", signal.Signals(number).name)
+            log_briefly(logging.INFO, "%s: closing", signal.Signals(number).name)
         else:
             for worker in self._workers():
-                with suppress(OSError):  # it is gone, or has been told a hundred times
+                with suppress(OSError):  # it has died, or has been sent this a hundred times
                     worker.channel.send(INSIST, socket.MSG_DONTWAIT)
 
     def _end(self, status: int) -> None:
         self._status = status
         self._ends_by = time.monotonic() + self._grace
-        threading.Thread(target=self._end_anyhow, daemon=True).start()
+        threading.Thread(target=self._exit_after_grace, daemon=True).start()
         for worker in self._workers():
             worker.process.terminate()
         self._closing()
 
-    def _end_anyhow(self) -> None:
-        time.sleep(self._grace + _LATE)  # the log may be a pipe that nobody reads
-        for _ in range(100):  # of which a machine that stands still takes but one
+    def _exit_after_grace(self) -> None:
+        time.sleep(self._grace + _LATE)  # `run` may hang: the log may be a pipe that nobody reads
+        for _ in range(100):  # of short waits: a machine that was suspended has spent only one
             time.sleep(_LATE / 100)
         os._exit(self._status)
 
-    def _look_after(self, post: _Post) -> None:
-        """Note whether a worker answers, and whether it has died."""
-        worker = post.worker
+    def _check(self, slot: _Slot) -> None:
+        """Note whether the worker of a slot answers, and whether it has died."""
+        worker = slot.worker
         if worker is None:
             return
-        died = worker.process.poll() is not None  # before its last words are read
-        if worker.listens_since is None and _says_that_it_listens(worker):
+        died = worker.process.poll() is not None  # before what it sent last is read
+        if worker.listens_since is None and _has_reported(worker):
             worker.listens_since = time.monotonic()
-            self._poll.unregister(worker.channel)  # it has nothing more to say
-            if not any(each.proven for each in self._posts):
+            self._poll.unregister(worker.channel)  # it sends nothing more
+            if not any(each.proven for each in self._slots):
                 self._listening()
-            post.proven = True
+            slot.proven = True
         if died:
             if worker.listens_since is None:
                 self._poll.unregister(worker.channel)
             worker.channel.close()
-            post.worker = None
-            self._lost(post, worker, ending_of(worker.process.returncode))
+            slot.worker = None
+            self._replace_or_end(slot, worker, ending_of(worker.process.returncode))
 
-    def _lost(self, post: _Post, worker: Worker | None, how: str) -> None:
-        """Decide what follows when there is no worker any more, or could be none, at a post."""
+    def _replace_or_end(self, slot: _Slot, worker: Worker | None, how: str) -> None:
+        """Decide what follows when the worker of a slot has died, or could not be started."""
         if self._ends_by is not None:
             return
-        who = f"worker {post.number + 1} of {len(self._posts)}"
+        who = f"worker {slot.number + 1} of {len(self._slots)}"
         if worker is not None:
             who += f" (process {worker.process.pid})"
         since = None if worker is None else worker.listens_since
-        if since is None and not (post.proven and any(each.answers for each in self._posts)):
+        if since is None and not (slot.proven and any(each.answers for each in self._slots)):
             self._end(1)
-            say(logging.ERROR, "%s cannot start, and so the service ends: %s", who, how)
+            log_briefly(logging.ERROR, "%s cannot start, and so the service ends: %s", who, how)
             return
         now = time.monotonic()
-        lived_on = since is not None and now - since >= _QUICK
-        post.quick_deaths = 0 if lived_on else post.quick_deaths + 1
-        pause = pause_after(post.quick_deaths)
-        post.due = now + pause
+        quick = since is None or now - since < _QUICK
+        slot.quick_deaths = slot.quick_deaths + 1 if quick else 0
+        pause = pause_after(slot.quick_deaths)
+        slot.due = now + pause
         when = f" in {pause:g} s, for it has died quickly before" if pause else ""
-        say(logging.WARNING, "%s is replaced%s: %s", who, when, how)
+        log_briefly(logging.WARNING, "%s is replaced%s: %s", who, when, how)
 
 
-def _says_that_it_listens(worker: Worker) -> bool:
+def _has_reported(worker: Worker) -> bool:
     try:
         return worker.channel.recv(1, socket.MSG_DONTWAIT) == LISTENS
-    except OSError:  # nothing yet, or never more
+    except OSError:  # nothing yet, or it has died
         return False
 
 
 @contextmanager
-def _woken_by_signals() -> Iterator[socket.socket]:
-    """A socket that can be read from when a signal has come; what it says is its number.
+def _signals() -> Iterator[socket.socket]:
+    """A socket that receives the number of every signal (`signal.set_wakeup_fd`).
 
     Python's own handlers run between two instructions of the main thread, and can do next to
-    nothing there without the risk of waiting for what that very thread holds.
+    nothing there without the risk of waiting for a lock that this very thread holds.
     """
     ours, theirs = socket.socketpair()
     with ours, theirs:
@@ -220,15 +227,15 @@ def _woken_by_signals() -> Iterator[socket.socket]:
             signal.signal(number, lambda *_: None)
         try:
             yield ours
-        finally:  # the end has begun: a further signal would make it look like a crash
+        finally:  # a further signal would make the shutdown look like a crash
             for number in SIGNALS:
                 signal.signal(number, signal.SIG_IGN)
             signal.set_wakeup_fd(-1)
 
 
-def _taken(woken: socket.socket) -> bytes:
+def _received(signals: socket.socket) -> bytes:
     """The numbers of the signals that have come."""
     try:
-        return woken.recv(4096)
+        return signals.recv(4096)
     except BlockingIOError:
         return b""

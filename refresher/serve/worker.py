@@ -1,8 +1,8 @@
-"""A worker of `refresher serve`: answers what comes in at the socket that all workers share.
+"""A worker of `refresher serve`: answers requests at the socket that all workers share.
 
-`python -m refresher.serve.worker CHANNEL LISTENER` is started by the supervisor, with the numbers
-of two descriptors, and ends when the other end of the channel does: at the latest with the
-supervisor, however that comes to its end.
+The supervisor starts `python -m refresher.serve.worker CHANNEL LISTENER`, with the numbers of two
+file descriptors. The worker ends when the other end of the channel is closed: at the latest when
+the supervisor ends, even if that is killed.
 """
 
 import gc
@@ -23,7 +23,7 @@ from refresher.errors import ConfigError
 from refresher.security.redaction import Redactor
 from refresher.serve.logs import log_to_stderr
 from refresher.serve.run import make_server, run
-from refresher.serve.server import WorkerServer, leave
+from refresher.serve.server import WorkerServer, exit_at_once
 from refresher.serve.spawn import INSIST, LISTENS, Assignment, take_up
 
 logger = logging.getLogger("refresher")
@@ -32,11 +32,13 @@ logger = logging.getLogger("refresher")
 def main() -> None:
     """Serve until told to end."""
     gc.disable()  # until the server answers
-    signal.signal(signal.SIGTERM, leave)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the supervisor has it too, and says what follows
+    signal.signal(signal.SIGTERM, exit_at_once)
+    signal.signal(
+        signal.SIGINT, signal.SIG_IGN
+    )  # Ctrl+C reaches the supervisor too, which ends its workers
     signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     channel, listener = (socket.socket(fileno=int(number)) for number in sys.argv[1:])
-    for each in (channel, listener):  # what a job's function starts must not keep the port
+    for each in (channel, listener):  # a process that a job starts must not keep the port open
         each.set_inheritable(False)
     sys.exit(_serve(take_up(channel), channel, listener))
 
@@ -50,21 +52,23 @@ def _serve(assignment: Assignment, channel: socket.socket, listener: socket.sock
         logger.error("the configuration cannot be used any more: %s", error)  # noqa: TRY400
         return 1
     cache = cache_to_serve(path, config, overrides=overrides, admin_token=token, row=assignment.row)
-    known = Redactor({*config.secrets, *filter(None, (token,))})
-    log_to_stderr(lambda text: cache.redact(known.redact(text)))
+    redactor = Redactor({*config.secrets, *filter(None, (token,))})
+    log_to_stderr(lambda text: cache.redact(redactor.redact(text)))
     server = make_server(WorkerServer, cache, config)
     server.listening = lambda: channel.send(LISTENS)
-    server.take_signals()
+    server.handle_signals()
     arguments = (server, channel, assignment.row.directory)
-    threading.Thread(target=_obey, args=arguments, name="refresher orders", daemon=True).start()
+    threading.Thread(
+        target=_follow_supervisor, args=arguments, name="refresher supervisor", daemon=True
+    ).start()
     return run(server, listener)
 
 
-def _obey(server: WorkerServer, channel: socket.socket, directory: Path) -> NoReturn:
+def _follow_supervisor(server: WorkerServer, channel: socket.socket, directory: Path) -> NoReturn:
     with suppress(ConnectionError):
         while channel.recv(1) == INSIST:
-            server.insist()
-    # The supervisor was killed: its port must be free, and nobody else cleans up after it.
+            server.force()
+    # The supervisor was killed: free the port, and remove the folder that it cannot remove.
     shutil.rmtree(directory, ignore_errors=True)
     os._exit(1)
 

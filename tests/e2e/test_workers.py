@@ -184,7 +184,7 @@ async def test_all_workers_drain_while_they_go_on_to_accept(tmp_path: Path) -> N
             return {await _status_of_one(service, "/readyz") for _ in range(20)} == {503}
 
         await eventually(are_none_ready, "all workers to say so")
-        for pid in _workers(service):  # as systemd does too, which is not to insist
+        for pid in _workers(service):  # as systemd does too, which is not a second signal
             os.kill(pid, signal.SIGTERM)
         await _read(service, 100)
         assert await _status_of_one(service, "/data/a") == 200

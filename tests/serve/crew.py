@@ -40,7 +40,7 @@ while channel.recv(1) == b"!" and behaviour == "frozen":
 def main(folder: str, behaviour: str, workers: int, grace: float) -> int:
     """Have so many stand-ins at work until a signal."""
 
-    def hire(number: int) -> Worker:
+    def spawn(number: int) -> Worker:
         ours, theirs = socket.socketpair()
         with theirs:
             process = subprocess.Popen(  # noqa: S603  our own words
@@ -54,7 +54,7 @@ def main(folder: str, behaviour: str, workers: int, grace: float) -> int:
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     supervisor = Supervisor(
-        hire, workers=workers, grace=grace, closing=lambda: logger.info("not listening any more")
+        spawn, workers=workers, grace=grace, closing=lambda: logger.info("not listening any more")
     )
     return supervisor.run()
 

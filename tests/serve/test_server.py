@@ -5,13 +5,13 @@ import sys
 import pytest
 import uvicorn
 
-from refresher.serve.server import Server, leave
+from refresher.serve.server import Server, exit_at_once
 
 
 def test_a_signal_before_anything_runs_leaves_with_status_0() -> None:
-    with pytest.raises(SystemExit) as left:
-        leave(15, sys._getframe())  # noqa: SLF001
-    assert left.value.code == 0
+    with pytest.raises(SystemExit) as ended:
+        exit_at_once(15, sys._getframe())  # noqa: SLF001
+    assert ended.value.code == 0
 
 
 async def test_garbage_is_looked_for_once_it_answers_but_not_in_what_the_start_made() -> None:

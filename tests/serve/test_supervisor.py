@@ -149,7 +149,7 @@ async def test_where_nobody_answers_any_more_the_service_ends(tmp_path: Path) ->
         assert "cannot start, and so the service ends" in it.process.log
 
 
-async def test_a_second_signal_insists(tmp_path: Path) -> None:
+async def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
     async with crew(tmp_path, "deaf") as it:
         await it.complete(3)
         it.process.send(signal.SIGTERM)

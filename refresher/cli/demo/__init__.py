@@ -18,7 +18,7 @@ from refresher.cli.demo.upstream import create_upstream
 from refresher.errors import ServiceError
 from refresher.security.admin_token import FILE_NAME
 from refresher.serve import serve
-from refresher.serve.server import SIGNALS, leave
+from refresher.serve.server import SIGNALS, exit_at_once
 
 _GUIDE = """
 The demo serves at {url} what these jobs fetch from an upstream that misbehaves:
@@ -53,7 +53,7 @@ def run(port: int, say: Callable[[str], object]) -> int:
         ServiceError: the port is in use.
     """
     for number in SIGNALS:  # the server is yet to take them, and the folder is to go away
-        signal.signal(number, leave)
+        signal.signal(number, exit_at_once)
     _forget_the_caller()
     token = secrets.token_urlsafe()
     with TemporaryDirectory(prefix="refresher-demo-") as folder, _upstream(token) as upstream:
