@@ -17,7 +17,7 @@ from refresher.jobs.job import Job
 from refresher.jobs.schedule import due_from
 from refresher.model import DueReason, Record, State
 from tests.fakes import START, FakeClock, settled
-from tests.store.shared import Handle, Place
+from tests.store.fake_backend import FakeBackend, FakeStorage
 
 EVERY_100_S: Mapping[str, object] = {"url": "http://up/a", "interval": "100s", "jitter": "0%"}
 
@@ -46,7 +46,7 @@ class Process:
     """One running service, and its way to the store."""
 
     cache: Refresher
-    handle: Handle
+    backend: FakeBackend
 
     @property
     def job(self) -> Job:
@@ -75,23 +75,23 @@ class Process:
         lines = [line for line in told if 'outcome="skipped"' in line]
         return sum(int(float(line.rpartition(" ")[2])) for line in lines)
 
-    def kill(self, place: Place) -> None:
+    def kill(self, storage: FakeStorage) -> None:
         """Have it do nothing any more, without a word."""
         self.cache.service.jobs.stop("a")
-        place.alive.discard(self.cache.service.store.presence.process)
+        storage.alive.discard(self.cache.service.store.presence.process)
 
         async def still(process: str) -> None:
             del process
             raise StoreUnavailable("it is dead")
 
-        self.handle.beat = still  # type: ignore[assignment,method-assign]
+        self.backend.beat = still  # type: ignore[assignment,method-assign]
 
 
 @dataclass
 class World:
     """What processes share."""
 
-    place: Place = field(default_factory=Place)
+    storage: FakeStorage = field(default_factory=FakeStorage)
     clock: FakeClock = field(default_factory=FakeClock)
 
     def __post_init__(self) -> None:
@@ -103,16 +103,16 @@ class World:
         job: Mapping[str, object] = EVERY_100_S,
         upstreams: Mapping[str, object] | None = None,
     ) -> AsyncIterator[Process]:
-        handle = self.place.handle()
+        backend = self.storage.backend()
         cache = Refresher(
             {"jobs": {"a": dict(job)}, "upstreams": dict(upstreams or {})},
-            store=handle,
+            store=backend,
             transport=httpx.MockTransport(self.up),
             clock=self.clock,
         )
         async with cache:
             await settled()
-            yield Process(cache, handle)
+            yield Process(cache, backend)
 
     @asynccontextmanager
     async def processes(
@@ -249,7 +249,7 @@ async def test_a_holder_that_dies_is_replaced() -> None:
         await world.clock.advance(150)
         assert len(world.up.asked_at) == 2
         holder, heir = (one, other) if one.job.is_running else (other, one)
-        holder.kill(world.place)
+        holder.kill(world.storage)
         world.up.hold = None
         await world.clock.advance(2)
         assert len(world.up.asked_at) == 3
@@ -262,16 +262,16 @@ async def test_a_late_holders_answer_is_discarded() -> None:
         world.up.hold = late = asyncio.Event()
         await world.clock.advance(150)
         holder, heir = (one, other) if one.job.is_running else (other, one)
-        world.place.alive.discard(holder.cache.service.store.presence.process)
-        holder.handle.broken = frozenset({"beat"})
-        beat = holder.handle.beat
+        world.storage.alive.discard(holder.cache.service.store.presence.process)
+        holder.backend.broken = frozenset({"beat"})
+        beat = holder.backend.beat
         world.up.hold = None
         await world.clock.advance(0.5)
         await heir.cache.service.store._beat()  # noqa: SLF001
         await settled()
         served = heir.body
         assert heir.version == 2
-        holder.handle.broken = frozenset()
+        holder.backend.broken = frozenset()
         await beat(holder.cache.service.store.presence.process)
         late.set()
         await world.clock.advance(3)
@@ -315,7 +315,7 @@ async def test_a_request_of_a_process_whose_attempt_dies_is_answered_by_another(
         await settled()
         runs, rests = (one, other) if one.job.is_running else (other, one)
         answer = rests.job.answer_to(rests.cache.service.store.standing("a").requested)
-        runs.kill(world.place)
+        runs.kill(world.storage)
         world.up.hold = None
         await world.clock.advance(3)
         assert answer.done()
@@ -493,7 +493,7 @@ async def test_reads_and_refreshes_go_on_while_the_store_is_away_and_meet_again_
     async with world.processes(2) as (one, other):
         seen: list[list[int]] = [[], []]
         for away in (False, True, False, True, False):
-            one.handle.away = other.handle.away = away
+            one.backend.away = other.backend.away = away
             for _ in range(3):
                 await world.clock.advance(70)
                 for process, versions in zip((one, other), seen, strict=True):
@@ -517,17 +517,17 @@ async def test_a_process_that_follows_late_asks_with_the_validators_of_what_is_c
     say = {"n": 1}
     world.up.says = lambda _: with_etag(world.up.requests[-1], say["n"])
     async with world.processes(2) as (one, other):
-        other.handle.gate = asyncio.Event()  # it will learn of a version, and not come to read it
+        other.backend.gate = asyncio.Event()  # it will learn of a version, and not come to read it
         say["n"] = 2
         await one.job.answer_to(await one.job.request())
         await settled()
         assert (one.version, other.version) == (2, 1)
-        one.kill(world.place)
+        one.kill(world.storage)
         await world.clock.advance(2)
         say["n"] = 1
         number = await other.job.request()
         await settled()
-        other.handle.gate.set()
+        other.backend.gate.set()
         attempt = await other.job.answer_to(number)
         assert world.up.requests[-1].headers["if-none-match"] == '"2"'
         assert attempt.version == 3
@@ -539,7 +539,7 @@ async def test_a_process_that_cannot_read_what_is_current_does_not_confirm_it() 
     say = {"n": 1}
     world.up.says = lambda _: with_etag(world.up.requests[-1], say["n"])
     async with world.processes(2) as (one, other):
-        other.handle.broken = frozenset({"get"})
+        other.backend.broken = frozenset({"get"})
         say["n"] = 2
         await one.job.answer_to(await one.job.request())
         await settled()
@@ -550,7 +550,7 @@ async def test_a_process_that_cannot_read_what_is_current_does_not_confirm_it() 
         attempt = await other.job.answer_to(await other.job.request())
         assert "if-none-match" not in world.up.requests[-1].headers
         assert (attempt.version, other.body) == (3, b'{"n":1}')
-        other.handle.broken = frozenset()
+        other.backend.broken = frozenset()
         await world.clock.advance(3)
         assert one.version == other.version
         assert one.body == other.body == b'{"n":1}'
@@ -561,7 +561,7 @@ async def test_bytes_that_the_store_has_lost_are_fetched_anew() -> None:
     world.up.says = lambda _: httpx.Response(200, json={"n": 1})
     async with world.processes(2) as (one, other):
         assert one.version == other.version == 1
-    world.place.bodies.clear()
+    world.storage.bodies.clear()
     async with world.process() as after:
         assert (after.version, after.body) == (2, b'{"n":1}')
     async with world.process() as again:
@@ -572,19 +572,19 @@ async def test_bytes_that_the_store_has_lost_are_fetched_anew() -> None:
 async def test_bytes_that_are_not_those_that_were_stored_are_not_served() -> None:
     world = World()
     async with world.process() as one:
-        (body,) = world.place.bodies
-        world.place.bodies[body] = b'{"n":666}'
-        handle = world.place.handle()
+        (body,) = world.storage.bodies
+        world.storage.bodies[body] = b'{"n":666}'
+        backend = world.storage.backend()
         other = Refresher(
             {"jobs": {"a": dict(EVERY_100_S)}},
-            store=handle,
+            store=backend,
             transport=httpx.MockTransport(world.up),
             clock=world.clock,
         )
-        handle.broken = frozenset({"get"})
+        backend.broken = frozenset({"get"})
         await world.clock.advance(0.5)
         async with other:
-            handle.broken = frozenset()
+            backend.broken = frozenset()
             await world.clock.advance(3)
             assert one.body == other.get("a").body
             assert one.body not in {b'{"n":1}', b'{"n":666}'}
@@ -602,7 +602,7 @@ async def test_a_secret_that_is_rotated_is_used_at_once_by_all(tmp_path: Path) -
     caches = [
         Refresher.from_toml(
             config,
-            store=world.place.handle(),
+            store=world.storage.backend(),
             transport=httpx.MockTransport(world.up),
             clock=world.clock,
         )
@@ -626,7 +626,7 @@ async def test_a_pause_elsewhere_is_known_to_a_request_before_there_is_a_notice(
     async with world.processes(2) as (one, other):
         await one.job.answer_to(await one.job.request())
         await settled()
-        world.place.news.clear()  # nobody hears of anything any more
+        world.storage.news.clear()  # nobody hears of anything any more
         await one.job.pause()
         with pytest.raises(NotRefreshable):
             await other.job.request()
@@ -637,7 +637,7 @@ async def test_a_cooldown_holds_for_two_that_ask_at_once() -> None:
     world = World()
     async with world.processes(2, {**EVERY_100_S, "cooldown": "30s"}) as (one, other):
         await world.clock.advance(1)
-        world.place.news.clear()  # nobody hears of anything any more
+        world.storage.news.clear()  # nobody hears of anything any more
         await one.job.request()
         with pytest.raises(TooSoon):
             await other.job.request()

@@ -6,7 +6,7 @@ import pytest
 from refresher.errors import StoreUnavailable
 from refresher.store.availability import Availability
 from refresher.store.protocols import StoreOperation
-from tests.store.shared import Place
+from tests.store.fake_backend import FakeStorage
 
 
 class Watcher:
@@ -16,7 +16,7 @@ class Watcher:
         self.failed: list[StoreOperation] = []
         self.changed: list[bool] = []
         self.availability = Availability(
-            Place().handle(),
+            FakeStorage().backend(),
             failed=self.failed.append,
             changed=lambda: self.changed.append(self.availability.detached),
         )

@@ -1,13 +1,13 @@
 import asyncio
 
+from tests.store.fake_backend import FakeStorage
 from tests.store.ledgers import FAILED
-from tests.store.members import Member, current_body, entered
-from tests.store.shared import Place
+from tests.store.processes import Process, current_body, entered
 
 
 async def test_nothing_stays_in_memory_of_attempts_that_come_to_nothing() -> None:
-    place = Place()
-    one = Member(place)
+    storage = FakeStorage()
+    one = Process(storage)
     async with entered(one):
         await one.publish(b"[1]")
         grant = await one.begin()
@@ -25,10 +25,10 @@ async def test_nothing_stays_in_memory_of_attempts_that_come_to_nothing() -> Non
 
 
 async def test_alone_only_what_is_current_or_in_quarantine_stays_in_memory() -> None:
-    place = Place()
-    one = Member(place)
+    storage = FakeStorage()
+    one = Process(storage)
     async with entered(one):
-        one.handle.away = True
+        one.backend.away = True
         for n in range(5):
             await one.publish(b"[%d]" % n)
         grant = await one.begin()
@@ -40,7 +40,7 @@ async def test_alone_only_what_is_current_or_in_quarantine_stays_in_memory() -> 
         held = one.standing().quarantine
         assert held is not None
         assert await one.store.body("a", held.stored) == b"[]"
-        one.handle.away = False
+        one.backend.away = False
         await one.clock.advance(2)
         assert one.unwritten == 0
-        assert current_body(place) == b"[4]"
+        assert current_body(storage) == b"[4]"

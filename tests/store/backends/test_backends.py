@@ -1,4 +1,4 @@
-"""What every backend promises in `refresher.protocols`, whatever it keeps things in."""
+"""What every backend promises in `refresher.store.protocols`, whatever it keeps things in."""
 
 import itertools
 import random
@@ -11,20 +11,20 @@ import pytest
 from refresher.errors import StoreUnavailable
 from refresher.store.backends.memory import MemoryStore
 from refresher.store.protocols import Backend, Change
-from tests.store.backends.each import BACKENDS, Opening
+from tests.store.backends.all_backends import BACKENDS, Opener
 
 MIB = 1024 * 1024
 SIZES = [0, 1, 1024, MIB - 1, MIB, MIB + 1, 3 * MIB, 20 * MIB + 7]
 
 
 @pytest.fixture(params=BACKENDS)
-def backend(request: pytest.FixtureRequest) -> Opening:
-    opening: Opening = request.param(request)
+def backend(request: pytest.FixtureRequest) -> Opener:
+    opening: Opener = request.param(request)
     return opening
 
 
 @pytest.fixture
-async def store(backend: Opening) -> AsyncIterator[Backend]:
+async def store(backend: Opener) -> AsyncIterator[Backend]:
     async with backend() as opened:
         yield opened
 
@@ -85,7 +85,7 @@ async def test_a_write_after_a_number_that_never_was_changes_nothing(
     assert await store.changes(0) == []
 
 
-async def test_a_write_after_somebody_elses_changes_nothing(backend: Opening) -> None:
+async def test_a_write_after_somebody_elses_changes_nothing(backend: Opener) -> None:
     async with backend() as mine, backend() as theirs:
         first = await written(mine, "job/a", b"1")
         second = await written(theirs, "job/a", b"2", after=first)
@@ -116,7 +116,7 @@ async def test_published_is_the_number_of_the_last_write_that_published(store: B
     assert seen == [0, 2, 2, 4, 5, 5]
 
 
-async def test_of_many_writers_at_once_each_number_is_won_by_one(backend: Opening) -> None:
+async def test_of_many_writers_at_once_each_number_is_won_by_one(backend: Opener) -> None:
     wins: list[int] = []
 
     async def increment(store: Backend, times: int) -> None:
@@ -136,7 +136,7 @@ async def test_of_many_writers_at_once_each_number_is_won_by_one(backend: Openin
     assert sorted(wins) == list(range(1, 41))
 
 
-async def test_a_wait_ends_with_a_write_of_another_process(backend: Opening) -> None:
+async def test_a_wait_ends_with_a_write_of_another_process(backend: Opener) -> None:
     async with backend() as mine, backend() as theirs:
         await written(theirs, "job/a", b"1")
         number = 0
@@ -148,7 +148,7 @@ async def test_a_wait_ends_with_a_write_of_another_process(backend: Opening) -> 
             await written(theirs, "job/a", b"again", after=n)
 
 
-async def test_a_cancelled_wait_loses_nothing(backend: Opening) -> None:
+async def test_a_cancelled_wait_loses_nothing(backend: Opener) -> None:
     async with backend() as mine, backend() as theirs:
         with anyio.move_on_after(0.5):  # whatever there was to tell at the start
             while True:
@@ -165,7 +165,7 @@ async def test_a_cancelled_wait_loses_nothing(backend: Opening) -> None:
 
 
 @pytest.mark.parametrize("size", SIZES)
-async def test_a_body_reads_as_it_was_put(backend: Opening, size: int) -> None:
+async def test_a_body_reads_as_it_was_put(backend: Opener, size: int) -> None:
     content = content_of(size)
     async with backend() as mine, backend() as theirs:
         await mine.put("body", content)
@@ -191,7 +191,7 @@ async def test_many_bodies_are_read_at_once(store: Backend) -> None:
 
 
 @pytest.mark.parametrize("size", [10, 3 * MIB])
-async def test_dropped_bodies_are_gone_for_everybody(backend: Opening, size: int) -> None:
+async def test_dropped_bodies_are_gone_for_everybody(backend: Opener, size: int) -> None:
     async with backend() as mine, backend() as theirs:
         await mine.put("old", content_of(size))
         assert await mine.write("job/a", b"1", after=0, keeps=["old"]) == 1
@@ -236,7 +236,7 @@ async def test_a_write_that_keeps_what_is_not_there_is_refused_whole(store: Back
     assert await store.write("job/a", b"", after=0, keeps=["a"]) == 1
 
 
-async def test_small_writes_come_through_while_a_large_body_is_put(backend: Opening) -> None:
+async def test_small_writes_come_through_while_a_large_body_is_put(backend: Opener) -> None:
     async with backend() as mine, backend() as theirs:
         if isinstance(mine, MemoryStore):
             pytest.skip("what takes no time holds nothing up")
@@ -257,7 +257,7 @@ async def test_small_writes_come_through_while_a_large_body_is_put(backend: Open
         assert {"mine", "theirs"} <= set(written_meanwhile[: len(written_meanwhile) // 2])
 
 
-async def test_who_beats_is_alive_for_all_and_who_left_is_not(backend: Opening) -> None:
+async def test_who_beats_is_alive_for_all_and_who_left_is_not(backend: Opener) -> None:
     async with backend() as mine, backend() as theirs:
         assert (await mine.beat("me")).alive == {"me"}
         assert (await theirs.beat("them")).alive == {"me", "them"}
@@ -267,7 +267,7 @@ async def test_who_beats_is_alive_for_all_and_who_left_is_not(backend: Opening) 
         await theirs.leave("them")
 
 
-async def test_who_stops_beating_is_dead_some_five_seconds_later(backend: Opening) -> None:
+async def test_who_stops_beating_is_dead_some_five_seconds_later(backend: Opener) -> None:
     async with backend() as mine, backend() as theirs:
         began = time.time()
         await theirs.beat("them")
@@ -277,13 +277,13 @@ async def test_who_stops_beating_is_dead_some_five_seconds_later(backend: Openin
         assert time.time() - began > 4.9
 
 
-async def test_all_processes_know_the_store_by_one_name(backend: Opening) -> None:
+async def test_all_processes_know_the_store_by_one_name(backend: Opener) -> None:
     async with backend() as mine, backend() as theirs:
         names = {(await store.beat("p")).store for store in (mine, theirs, mine)}
     assert len(names) == 1
 
 
-async def test_a_store_can_be_entered_again(backend: Opening) -> None:
+async def test_a_store_can_be_entered_again(backend: Opener) -> None:
     store = backend()
     for n in itertools.islice(itertools.count(), 2):
         async with store, backend() as other:
@@ -292,7 +292,7 @@ async def test_a_store_can_be_entered_again(backend: Opening) -> None:
 
 
 async def test_what_a_persistent_store_holds_outlives_who_has_it_open(
-    backend: Opening,
+    backend: Opener,
 ) -> None:
     async with backend() as store:
         await written(store, "job/a", b"1")

@@ -1,4 +1,4 @@
-"""The kinds of store that the shared contract test runs over; a new one is one more in the list."""
+"""The backends that `test_backends.py` runs over; a new one is one more in the list."""
 
 import secrets
 from collections.abc import Callable
@@ -11,23 +11,23 @@ from refresher.store.backends.redis import RedisStore
 from refresher.store.backends.sqlite import SqliteStore
 from refresher.store.protocols import Backend
 
-Opening = Callable[[], Backend]
-"""Another handle on the same store, to be entered, as another process would have one."""
+Opener = Callable[[], Backend]
+"""Makes another object for the same store, as another process would have one."""
 
 
-def memory(test: pytest.FixtureRequest) -> Opening:
+def memory(test: pytest.FixtureRequest) -> Opener:
     del test
     store = MemoryStore()
     return lambda: store
 
 
-def sqlite(test: pytest.FixtureRequest) -> Opening:
+def sqlite(test: pytest.FixtureRequest) -> Opener:
     return partial(SqliteStore, test.getfixturevalue("tmp_path") / "store.db")
 
 
-def valkey(test: pytest.FixtureRequest) -> Opening:
+def valkey(test: pytest.FixtureRequest) -> Opener:
     url = test.getfixturevalue("valkey").url
     return partial(RedisStore, url, prefix=secrets.token_hex(4))
 
 
-BACKENDS: list[Callable[[pytest.FixtureRequest], Opening]] = [memory, sqlite, valkey]
+BACKENDS: list[Callable[[pytest.FixtureRequest], Opener]] = [memory, sqlite, valkey]

@@ -32,7 +32,7 @@ from refresher.store.ledger import (
 from refresher.store.retention import Retention
 from refresher.store.store import Store
 from tests.fakes import FakeClock, settled
-from tests.store.shared import Handle, Place
+from tests.store.fake_backend import FakeBackend, FakeStorage
 
 DEFINITION = Definition("source", "rules")
 KEY = ledger.key_of(DEFINITION)
@@ -40,22 +40,22 @@ JSON = "application/json"
 
 
 @dataclass
-class Member:
-    """A process over a place: its store, and what it serves."""
+class Process:
+    """A process: its store, and what it serves."""
 
-    place: Place
+    storage: FakeStorage
     clock: FakeClock = field(default_factory=FakeClock)
     retention: Retention = field(default_factory=Retention)
     definition: Definition = DEFINITION
     jobs: tuple[str, ...] = ("a", "b")
 
     def __post_init__(self) -> None:
-        self.handle: Handle = self.place.handle()
+        self.backend: FakeBackend = self.storage.backend()
         self.served: dict[str, bytes] = {}
         self.errors: Counter[str] = Counter()
         self.detached: list[bool] = []
         self.store = Store(
-            self.handle,
+            self.backend,
             clock=ShiftedClock(self.clock),
             retention=self.retention,
             served_body=self._served_body,
@@ -145,22 +145,22 @@ class Member:
 
 
 @asynccontextmanager
-async def entered(*members: Member) -> AsyncIterator[None]:
+async def entered(*processes: Process) -> AsyncIterator[None]:
     """Keep the stores of these processes entered."""
-    if not members:
+    if not processes:
         yield
         return
-    async with members[0].store, entered(*members[1:]):
+    async with processes[0].store, entered(*processes[1:]):
         await settled()
         yield
 
 
-def stored(place: Place, job: str = "a") -> Ledger:
-    return ledger.decoded(place.documents[f"job/{job}"].document)
+def stored(storage: FakeStorage, job: str = "a") -> Ledger:
+    return ledger.decoded(storage.documents[f"job/{job}"].document)
 
 
-def current_body(place: Place, job: str = "a") -> bytes | None:
+def current_body(storage: FakeStorage, job: str = "a") -> bytes | None:
     """What a process that starts now would serve."""
-    known = stored(place, job)
+    known = stored(storage, job)
     version = known.version(known.standings[KEY].current)
-    return None if version is None else place.bodies.get(version.stored.body)
+    return None if version is None else storage.bodies.get(version.stored.body)

@@ -1,4 +1,4 @@
-"""A store that processes of one test share, and that goes wrong in every way a test may want."""
+"""A backend that the processes of one test share, and that fails in every way a test may want."""
 
 import asyncio
 from collections.abc import Sequence
@@ -11,8 +11,8 @@ from refresher.store.protocols import Beat, Change
 
 
 @dataclass
-class Place:
-    """What the store holds, wherever it is."""
+class FakeStorage:
+    """What it holds."""
 
     name: str = "first"
     last: int = 0
@@ -22,24 +22,24 @@ class Place:
     alive: set[str] = field(default_factory=set)
     news: set[asyncio.Event] = field(default_factory=set)
 
-    def handle(self) -> "Handle":
-        """The store as another process has it."""
-        return Handle(self)
+    def backend(self) -> "FakeBackend":
+        """The backend that another process has on it."""
+        return FakeBackend(self)
 
-    def copy(self) -> "Place":
-        """What it holds now, to go back to."""
+    def copy(self) -> "FakeStorage":
+        """What it holds now, for `go_back`."""
         return replace(
             self, documents=dict(self.documents), bodies=dict(self.bodies), kept=set(self.kept)
         )
 
-    def go_back(self, then: "Place") -> None:
-        """Lose all that has happened since."""
+    def go_back(self, then: "FakeStorage") -> None:
+        """Lose all changes since."""
         self.last, self.documents = then.last, dict(then.documents)
         self.bodies, self.kept = dict(then.bodies), set(then.kept)
 
     def empty(self, name: str = "second") -> None:
         """Come back as another one, with nothing in it."""
-        self.go_back(Place())
+        self.go_back(FakeStorage())
         self.name = name
         self.alive.clear()
 
@@ -50,26 +50,26 @@ class Place:
 
 
 @dataclass(eq=False)
-class Handle:
-    """One process's way to the store."""
+class FakeBackend:
+    """The backend that one process has."""
 
     persistent: ClassVar[bool] = True
-    place: Place
+    storage: FakeStorage
     away: bool = False
-    """Whether it answers nothing but that it is away."""
+    """Whether every operation fails."""
     broken: frozenset[str] = frozenset()
-    """Operations that alone fail so."""
+    """The operations that fail."""
     silent: frozenset[str] = frozenset()
-    """Operations that are never answered, though they are done."""
+    """The operations that are never answered, though they are done."""
     asked: list[str] = field(default_factory=list)
     gate: asyncio.Event | None = None
-    """What reading bodies waits for, once it is there."""
+    """Reading bodies waits for it, if there is one."""
     on_write: asyncio.Event | None = None
-    """Is set when a write begins, once it is there."""
+    """Set when a write begins, if there is one."""
     _news: asyncio.Event = field(default_factory=asyncio.Event)
 
     async def __aenter__(self) -> Self:
-        self.place.news.add(self._news)
+        self.storage.news.add(self._news)
         return self
 
     async def __aexit__(
@@ -78,11 +78,11 @@ class Handle:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self.place.news.discard(self._news)
+        self.storage.news.discard(self._news)
 
     async def changes(self, since: int) -> list[Change]:
         await self._answer("changes")
-        later = (each for each in self.place.documents.values() if each.number > since)
+        later = (each for each in self.storage.documents.values() if each.number > since)
         return sorted(later, key=lambda change: change.number)
 
     async def write(
@@ -96,21 +96,21 @@ class Handle:
         drops: Sequence[str] = (),
     ) -> int | None:
         await self._answer("write")
-        place, before = self.place, self.place.documents.get(key)
+        storage, before = self.storage, self.storage.documents.get(key)
         if after != (before.number if before else 0):
             return None
-        if missing := set(keeps) - set(place.bodies):
+        if missing := set(keeps) - set(storage.bodies):
             raise StoreUnavailable(f"no body {missing} to keep")
-        place.last += 1
-        published = place.last if publishes else before.published if before else 0
-        place.documents[key] = Change(
-            key=key, number=place.last, published=published, document=document
+        storage.last += 1
+        published = storage.last if publishes else before.published if before else 0
+        storage.documents[key] = Change(
+            key=key, number=storage.last, published=published, document=document
         )
-        place.kept |= set(keeps)
+        storage.kept |= set(keeps)
         for body in drops:
-            place.bodies.pop(body, None)
-        number = place.last
-        for news in place.news - {self._news}:
+            storage.bodies.pop(body, None)
+        number = storage.last
+        for news in storage.news - {self._news}:
             news.set()
         await self._silence("write")
         return number
@@ -121,27 +121,27 @@ class Handle:
 
     async def put(self, body: str, content: bytes) -> None:
         await self._answer("put")
-        self.place.bodies[body] = content
+        self.storage.bodies[body] = content
 
     async def get(self, bodies: Sequence[str]) -> dict[str, bytes]:
         await self._answer("get")
         if self.gate is not None:
             await self.gate.wait()
-        return {body: self.place.bodies[body] for body in bodies if body in self.place.bodies}
+        return {body: self.storage.bodies[body] for body in bodies if body in self.storage.bodies}
 
     async def beat(self, process: str) -> Beat:
         await self._answer("beat")
-        self.place.alive.add(process)
+        self.storage.alive.add(process)
         return Beat(
-            store=self.place.name,
+            store=self.storage.name,
             now=None,
-            alive=frozenset(self.place.alive),
-            last=self.place.last,
+            alive=frozenset(self.storage.alive),
+            last=self.storage.last,
         )
 
     async def leave(self, process: str) -> None:
         await self._answer("leave")
-        self.place.alive.discard(process)
+        self.storage.alive.discard(process)
 
     async def _answer(self, operation: str) -> None:
         self.asked.append(operation)
