@@ -2,7 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import anyio
 
@@ -12,7 +12,7 @@ from refresher.errors import RefreshFailed
 from refresher.jobs.environment import Environment
 from refresher.jobs.job import Job
 from refresher.jobs.plan import Plan
-from refresher.jobs.schedule import Interval, Retry, Schedule
+from refresher.jobs.schedule import Interval, Retry
 from refresher.model import Definition, Rate, Record, Stage
 from refresher.offload.pool import WorkerPool
 from refresher.pipeline import Rules
@@ -26,6 +26,23 @@ from tests.fakes import Answer, FakeClock, FakeObserver, FakeSource, payload
 SECRET = "s3cr3t-t0k3n"
 EVERY_100_S = Interval(100.0)
 NO_RULES = Rules()
+
+
+def plan_of(name: str = "rates", **facts: object) -> Plan:
+    """A plan of a hundred seconds, but for these fields of it."""
+    timeout = facts.get("timeout", 10.0)
+    return replace(
+        Plan(
+            name=name,
+            schedule=EVERY_100_S,
+            retry=Retry(backoff=1.0, backoff_max=300.0),
+            rules=NO_RULES,
+            definition=Definition("source", "rules"),
+            freshness=freshness.Policy(timeout=timeout),  # type: ignore[arg-type]
+            timeout=10.0,
+        ),
+        **facts,  # type: ignore[arg-type]
+    )
 
 
 @dataclass
@@ -51,34 +68,9 @@ class Scene:
             limits=self.store.limits,
         )
 
-    def job(
-        self,
-        *answers: Answer,
-        name: str = "rates",
-        schedule: Schedule = EVERY_100_S,
-        rules: Rules = NO_RULES,
-        timeout: float = 10.0,
-        cooldown: float = 0.0,
-        accept_after: int | None = None,
-        enabled: bool = True,
-        limiter: Limiter | None = None,
-        max_interval: float = 0.0,
-    ) -> tuple[Job, FakeSource]:
-        source = FakeSource(list(answers) or [payload()], self.clock)
-        plan = Plan(
-            name=name,
-            schedule=schedule,
-            retry=Retry(backoff=1.0, backoff_max=300.0),
-            rules=rules,
-            definition=Definition("source", "rules"),
-            freshness=freshness.Policy(timeout=timeout),
-            timeout=timeout,
-            cooldown=cooldown,
-            accept_after=accept_after,
-            enabled=enabled,
-            max_interval=max_interval,
-        )
-        environment = Environment(
+    @property
+    def environment(self) -> Environment:
+        return Environment(
             states=self.states,
             store=self.store,
             pool=self.pool,
@@ -86,8 +78,18 @@ class Scene:
             observer=self.observer,
             redact=lambda text: text.replace(SECRET, "***"),
         )
+
+    def job(
+        self,
+        *answers: Answer,
+        limiter: Limiter | None = None,
+        name: str = "rates",
+        **facts: object,
+    ) -> tuple[Job, FakeSource]:
+        source = FakeSource(list(answers) or [payload()], self.clock)
+        plan = plan_of(name, **facts)
         self.store.register(name, plan.definition)
-        return Job(plan, source, limiter or self.limiter(), environment), source
+        return Job(plan, source, limiter or self.limiter(), self.environment), source
 
     def entry(self, name: str = "rates") -> Entry:
         entry = self.states.get(name)

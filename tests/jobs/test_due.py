@@ -4,7 +4,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from refresher import freshness
 from refresher.errors import NotRefreshable, TooSoon
 from refresher.jobs.due import (
     due,
@@ -14,8 +13,6 @@ from refresher.jobs.due import (
     refusal,
     refusal_if_forced,
 )
-from refresher.jobs.plan import Plan
-from refresher.jobs.schedule import Interval, Retry
 from refresher.model import (
     Confirmation,
     Content,
@@ -25,8 +22,8 @@ from refresher.model import (
     Format,
     Snapshot,
 )
-from refresher.pipeline import Rules
 from refresher.store.ledger import Standing
+from tests.jobs.builder import plan_of
 
 NOW = 1_800_000_000.0
 SCHEDULED = Due(NOW + 50, DueReason.SCHEDULE)
@@ -53,20 +50,6 @@ standings = st.builds(
 )
 
 
-def plan(*, enabled: bool = True, cooldown: float = 0.0) -> Plan:
-    return Plan(
-        name="rates",
-        schedule=Interval(100.0),
-        retry=Retry(backoff=1.0, backoff_max=300.0),
-        rules=Rules(),
-        definition=Definition("source", "rules"),
-        freshness=freshness.Policy(),
-        timeout=10.0,
-        cooldown=cooldown,
-        enabled=enabled,
-    )
-
-
 def standing(scheduled: Due = SCHEDULED, **facts: float) -> Standing:
     return Standing(due=scheduled, used_at=NOW, since=NOW, **facts)  # type: ignore[arg-type]
 
@@ -81,7 +64,7 @@ def decided(
 ) -> Due:
     return due(
         known,
-        plan(enabled=enabled),
+        plan_of(enabled=enabled),
         paused=paused,
         due_now=due_now,
         upstream_held_until=upstream_held_until,
@@ -216,7 +199,7 @@ def test_why_a_request_is_refused_and_for_how_long(
 ) -> None:
     found = refusal(
         known,
-        plan(cooldown=facts.get("cooldown", 0.0)),
+        plan_of(cooldown=facts.get("cooldown", 0.0)),
         paused=False,
         upstream_held_until=facts.get("upstream_held_until", 0.0),
         now=NOW,
@@ -236,7 +219,7 @@ def test_why_a_request_is_refused_and_for_how_long(
 def test_what_is_switched_off_refuses_even_what_is_forced(
     reason: str, *, enabled: bool, paused: bool
 ) -> None:
-    job = plan(enabled=enabled)
+    job = plan_of(enabled=enabled)
     asked = refusal(standing(), job, paused=paused, upstream_held_until=0.0, now=NOW)
     for found in (asked, refusal_if_forced(job, paused=paused)):
         assert isinstance(found, NotRefreshable)
@@ -244,13 +227,13 @@ def test_what_is_switched_off_refuses_even_what_is_forced(
 
 
 def test_a_forced_request_is_refused_for_nothing_else() -> None:
-    assert refusal_if_forced(plan(cooldown=60.0), paused=False) is None
+    assert refusal_if_forced(plan_of(cooldown=60.0), paused=False) is None
 
 
 @given(standings, instants)
 def test_what_is_not_refused_is_due_at_once(known: Standing, hold: float) -> None:
     facts = {"paused": False, "upstream_held_until": hold, "now": NOW}
-    if refusal(known, plan(), **facts) is None:  # type: ignore[arg-type]
+    if refusal(known, plan_of(), **facts) is None:  # type: ignore[arg-type]
         asked = Standing(
             due=known.due,
             used_at=NOW,

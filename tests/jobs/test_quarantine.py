@@ -1,51 +1,32 @@
-"""What a job does with content that the guard refuses."""
+"""Content that the guard refuses: kept aside, counted, and published by its return."""
 
-from collections.abc import Awaitable, Callable
-from functools import partial
+from dataclasses import replace
 
-import anyio
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from refresher import freshness
 from refresher.errors import NotQuarantined
-from refresher.jobs import actions
-from refresher.jobs.job import Job
+from refresher.jobs import actions, quarantine
 from refresher.jobs.schedule import Interval
-from refresher.model import Outcome, Quarantine, Snapshot, State
-from refresher.offload.pool import LARGE, WorkerPool
-from refresher.offload.tasks import Verdict
-from refresher.payload import NotModified, Payload
+from refresher.model import (
+    Confirmation,
+    Definition,
+    Due,
+    DueReason,
+    Format,
+    Outcome,
+    Quarantine,
+    Stage,
+    State,
+    Stored,
+)
+from refresher.payload import NotModified
 from refresher.pipeline import GuardRules, Rules
-from tests.fakes import FakeSource, payload, settled
+from tests.fakes import START, payload
 from tests.jobs.builder import Scene, down, running
-from tests.offload.workers import LARGE_BODY, in_a_file
-
-RULES = Rules(guard=GuardRules(max_shrink=0.5))
-FULL = payload(b"[1,2,3,4]", "full")
-SMALL = payload(b"[1]", "small")
-OTHER = payload(b"[2]", "other")
-GOOD = payload(b"[1,2,3,5]", "good")
-SAME = NotModified(revision="small", http_status=304)
-LARGE_ITEM = b'["' + b"x" * LARGE + b'"]'
-
-
-def guarded(
-    scene: Scene, *answers: object, accept_after: int | None = None
-) -> tuple[Job, FakeSource]:
-    return scene.job(FULL, *answers, rules=RULES, accept_after=accept_after)  # type: ignore[arg-type]
-
-
-def held(scene: Scene) -> Quarantine:
-    found = scene.record().quarantine
-    assert found is not None
-    return found
-
-
-async def until_due(scene: Scene) -> None:
-    """Let time pass until the job's next attempt is over."""
-    due = scene.record().due.at
-    assert due is not None
-    await scene.clock.advance(due - scene.clock.now())
+from tests.jobs.guarded import FULL, GOOD, OTHER, RULES, SAME, SMALL, guarded, held, until_due
 
 
 async def test_what_the_guard_refuses_is_kept_and_not_served() -> None:
@@ -105,69 +86,6 @@ async def test_a_failure_keeps_it() -> None:
             await until_due(scene)
         assert source.since[1:] == ["full", "small", "small"]
         assert held(scene).seen == 2, "the moment that failed was tried again, and it came"
-
-
-async def test_accepting_publishes_a_new_version_that_changes_now() -> None:
-    scene = Scene()
-    job, source = guarded(scene, SMALL, NotModified(revision="small"))
-    async with running(job):
-        await until_due(scene)
-        checked_at = scene.clock.now()
-        await scene.clock.advance(30)
-        snapshot = await actions.accept(job)
-        assert scene.record().snapshot == snapshot
-        assert (snapshot.version, snapshot.content.body) == (2, SMALL.body)
-        assert (snapshot.changed_at, snapshot.checked_at) == (checked_at + 30, checked_at)
-        assert scene.entry().representation.body("identity") == SMALL.body  # type: ignore[union-attr]
-        assert scene.record().quarantine is None
-        with pytest.raises(NotQuarantined, match="rates"):
-            await actions.accept(job)
-        await until_due(scene)
-        assert source.since[-1] == "small"
-        assert scene.observer.outcomes[-1] == "unchanged"
-
-
-async def test_accepting_works_while_paused_and_before_the_first_version() -> None:
-    scene = Scene()
-    rules = Rules(guard=GuardRules(min_items=2))
-    job, source = scene.job(SMALL, SAME, rules=rules)
-    async with running(job):
-        await job.pause()
-        await scene.clock.advance(300)
-        assert (await actions.accept(job)).version == 1
-        assert len(source.asked_at) == 1
-
-
-async def test_rejecting_asks_with_the_served_ones_validators_again() -> None:
-    scene = Scene()
-    job, source = guarded(scene, SMALL)
-    async with running(job):
-        await until_due(scene)
-        await actions.reject(job)
-        assert scene.record().quarantine is None
-        with pytest.raises(NotQuarantined):
-            await actions.reject(job)
-        await until_due(scene)
-        assert source.since == [None, "full", "full"]
-        assert held(scene).at == scene.clock.now()
-
-
-@pytest.mark.parametrize("answer", [SAME, SMALL])
-async def test_accepting_while_an_attempt_is_in_flight_counts_for_its_answer(
-    answer: object,
-) -> None:
-    scene = Scene()
-    job, source = guarded(scene, SMALL, answer)
-    async with running(job):
-        await until_due(scene)
-        source.hold = anyio.Event()
-        await until_due(scene)
-        assert (await actions.accept(job)).version == 2
-        source.hold.set()
-        await settled()
-        assert scene.observer.outcomes[-1] == "unchanged"
-        assert (scene.record().quarantine, scene.body()) == (None, SMALL.body)
-        assert scene.record().snapshot.checked_at == scene.clock.now()  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("again", [SMALL, SAME])
@@ -248,41 +166,89 @@ async def test_the_reason_holds_no_secret() -> None:
         assert "s3cr3t" not in held(scene).reason
 
 
-async def test_large_content_is_kept_whole_and_known_again_once_it_is_accepted() -> None:
-    scene = Scene()
-    answers = [in_a_file(body) for body in (LARGE_BODY, LARGE_ITEM, LARGE_ITEM)]
-    job, _ = scene.job(*answers, rules=RULES)
-    async with scene.pool, running(job):
-        await job.answer_to(await job.request())
-        assert scene.observer.outcomes == ["changed", "rejected"]
-        assert scene.body() == LARGE_BODY
-        assert (await actions.candidate(job)).body == LARGE_ITEM
-        assert (await actions.accept(job)).version == 2
-        await job.answer_to(await job.request())
-        assert scene.observer.outcomes[-1] == "unchanged"
-        assert scene.body() == LARGE_ITEM
-    with pytest.raises(ValueError, match="closed"):
-        answers[-1].loaded()
+CONFIRMATION = Confirmation(
+    checked_at=START, lifetime=100.0, revision="small", definition=Definition("source", "rules")
+)
+instants = st.floats(START, START + 1e6)
 
 
-async def test_accepting_while_a_worker_is_at_it_has_the_attempt_made_again() -> None:
-    class Interrupted(WorkerPool):
-        meanwhile: Callable[[], Awaitable[object]] | None = None
+def stored(etag: str) -> Stored:
+    return Stored(
+        body=etag, size=1, etag=etag, content_type="text/plain", format=Format.TEXT, items=None
+    )
 
-        async def refine(self, answer: Payload, rules: Rules, served: Snapshot | None) -> Verdict:
-            verdict = await super().refine(answer, rules, served)
-            interrupt, self.meanwhile = self.meanwhile, None
-            if interrupt is not None:
-                await interrupt()
-            return verdict
 
-    pool = Interrupted()
-    scene = Scene(pool=pool)
-    bodies = (LARGE_BODY, LARGE_ITEM, LARGE_ITEM, LARGE_ITEM)
-    job, _ = scene.job(*map(in_a_file, bodies), rules=RULES)
-    async with pool, running(job):
-        await job.answer_to(await job.request())
-        pool.meanwhile = partial(actions.accept, job)
-        await job.answer_to(await job.request())
-        assert scene.observer.outcomes == ["changed", "rejected", "unchanged"]
-        assert (scene.body(), scene.record().quarantine) == (LARGE_ITEM, None)
+def refused(
+    before: Quarantine | None,
+    etag: str,
+    started: float,
+    *,
+    on_schedule: bool = True,
+    next_moment: float = START + 1000,
+) -> Quarantine:
+    return quarantine.after_refusal(
+        before,
+        stored(etag),
+        replace(CONFIRMATION, checked_at=started),
+        "too small",
+        started=started,
+        on_schedule=on_schedule,
+        next_moment=next_moment,
+    )
+
+
+@given(started=st.lists(instants, min_size=1), next_moment=instants)
+def test_one_moment_counts_a_candidate_once_however_often_it_is_fetched(
+    started: list[float], next_moment: float
+) -> None:
+    held = None
+    for at in sorted(started):
+        held = refused(held, "a", at, next_moment=max(next_moment, at + 1))
+    assert held is not None
+    assert held.at == min(started)
+    later = [at for at in started if at >= next_moment]
+    assert 1 <= held.seen <= 1 + len(later)
+
+
+@given(st.lists(instants))
+def test_what_is_fetched_by_hand_counts_nothing(started: list[float]) -> None:
+    held = refused(None, "a", START)
+    for at in sorted(started):
+        held = refused(held, "a", at, on_schedule=False, next_moment=at + 50)
+    assert (held.seen, held.next_moment) == (1, START + 1000)
+
+
+@given(instants)
+def test_another_candidate_is_counted_from_one(at: float) -> None:
+    held = refused(refused(None, "a", START), "b", START + 1000 + (at - START))
+    assert (held.stored.etag, held.seen, held.at) == ("b", 1, START + 1000 + (at - START))
+
+
+@pytest.mark.parametrize(
+    ("seen", "accept_after", "expected"),
+    [(1, None, False), (9, None, False), (2, 3, False), (3, 3, True), (4, 3, True)],
+)
+def test_a_candidate_is_accepted_at_so_many_moments(
+    seen: int, accept_after: int | None, *, expected: bool
+) -> None:
+    held = replace(refused(None, "a", START), seen=seen)
+    assert quarantine.is_accepted(held, accept_after) is expected
+
+
+@pytest.mark.parametrize(
+    ("on_schedule", "stage", "next_at", "missed"),
+    [
+        (True, Stage.GUARD, 100, False),
+        (False, Stage.CONNECT, 100, False),
+        (False, Stage.SCHEMA, 5, False),
+        (True, Stage.SCHEMA, 5, True),
+        (True, Stage.CONNECT, 5, False),
+        (True, Stage.CONNECT, 100, True),
+        (True, Stage.CONNECT, None, True),
+    ],
+)
+def test_a_moment_is_missed_unless_it_is_tried_again_before_the_next(
+    stage: Stage, next_at: float | None, *, on_schedule: bool, missed: bool
+) -> None:
+    next_ = Due(next_at, DueReason.BACKOFF)
+    assert quarantine.is_missed(on_schedule, stage, next_, scheduled=100) is missed
