@@ -22,7 +22,7 @@ from refresher.errors import RefreshFailed
 from refresher.jsontext.pointer import NotThere, Path
 from refresher.model import Content, Format, Snapshot, Stage
 from refresher.offload import tasks
-from refresher.offload.subprocess import ending_of
+from refresher.offload.subprocess import ending_of, start
 from refresher.offload.tasks import Comparison, Looked, Lookup, Paging, Refining, Task, Verdict
 from refresher.offload.threads import handover
 from refresher.payload import Payload, Spool
@@ -302,7 +302,15 @@ class _Worker:
             self._end()
         if self._running is None:
             try:
-                self._running = _start()
+                self._running = start(
+                    _PROGRAM,
+                    search_path=sys.path,
+                    stdout=subprocess.DEVNULL,
+                    # Ctrl+C is for the service. In a session of its own, where Linux groups
+                    # processes by session to share out the processors, being nice would be of no
+                    # effect.
+                    process_group=0,
+                )
             except OSError as error:
                 message = f"no worker process can be started: {error.strerror}"
                 raise RefreshFailed(Stage.SOURCE, message, transient=True) from error
@@ -358,24 +366,3 @@ def _file_of(body: bytes) -> Spool:
     spool = Spool()
     spool.write(body)
     return spool
-
-
-def _start() -> tuple["subprocess.Popen[bytes]", socket.socket]:
-    ours, theirs = socket.socketpair()
-    # The very package that runs here, wherever it was found; -P leaves out the current folder.
-    path = os.pathsep.join(entry or os.curdir for entry in sys.path)
-    with theirs:
-        try:
-            process = subprocess.Popen(  # noqa: S603  our own words
-                [sys.executable, "-P", "-m", _PROGRAM],
-                stdin=theirs.fileno(),
-                stdout=subprocess.DEVNULL,
-                env={**os.environ, "PYTHONPATH": path},
-                # Ctrl+C is for the service. In a session of its own, where Linux groups processes
-                # by session to share out the processors, being nice would be of no effect.
-                process_group=0,
-            )
-        except BaseException:
-            ours.close()
-            raise
-    return process, ours

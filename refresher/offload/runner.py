@@ -1,7 +1,7 @@
 """A worker process: parses large bodies for the service that started it, one after the other.
 
-`python -m refresher.offload.runner` has a socket for its standard input, and ends when that does:
-at the latest with whoever started it.
+`python -m refresher.offload.runner CHANNEL` is started with the number of a descriptor, and ends
+when the other end of that socket is closed: at the latest when the service's process ends.
 """
 
 import contextlib
@@ -9,6 +9,7 @@ import gc
 import os
 import select
 import socket
+import sys
 import threading
 from pathlib import Path
 
@@ -23,12 +24,12 @@ _KEPT = 256 * 1024 * 1024
 
 
 def main() -> None:
-    """Work until standard input ends."""
+    """Work until the other end of the channel is closed."""
     os.nice(_NICE)
     with contextlib.suppress(OSError):  # where memory runs out, it is better us than the service
         Path("/proc/self/oom_score_adj").write_text("1000", "ascii")
     gc.disable()  # what is parsed has no cycles; looking for them over and over takes its time
-    with socket.socket(fileno=0) as channel, contextlib.suppress(ConnectionError):
+    with socket.socket(fileno=int(sys.argv[1])) as channel, contextlib.suppress(ConnectionError):
         threading.Thread(target=_end_with, args=(channel,), daemon=True).start()
         texts = Texts(_KEPT)
         while _work(channel, texts):

@@ -17,6 +17,7 @@ from typing import Any, Self
 import msgspec
 
 from refresher.observers.counters import CounterRow
+from refresher.offload.subprocess import start
 
 _PROGRAM = "refresher.serve.worker"
 _PATH = "PYTHONPATH"
@@ -63,32 +64,12 @@ def hire(assignment: Assignment, listener: socket.socket) -> Worker:
         OSError: no process can be started.
     """
     told = msgspec.json.encode(assignment, enc_hook=os.fspath) + b"\n"
-    path = os.pathsep.join(entry or os.curdir for entry in assignment.search_path)
-    ours, theirs = socket.socketpair()
-    with theirs:
-        shared = theirs.fileno(), listener.fileno()
-        # Ctrl+C reaches workers too, and one that is yet to import itself would show a traceback.
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-        try:
-            # -P leaves out the current folder, where it is not wanted.
-            process = subprocess.Popen(  # noqa: S603  our own words
-                [
-                    sys.executable,
-                    "-P",
-                    "-m",
-                    _PROGRAM,
-                    f"{theirs.fileno()}",
-                    f"{listener.fileno()}",
-                ],
-                stdin=subprocess.DEVNULL,
-                pass_fds=shared,
-                env={**os.environ, _PATH: path},
-            )
-        except BaseException:
-            ours.close()
-            raise
-        finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+    # Ctrl+C reaches workers too, and one that is yet to import itself would show a traceback.
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        process, ours = start(_PROGRAM, listener, search_path=assignment.search_path)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     with suppress(ConnectionError):  # it has died already: whoever waits for it will see
         ours.sendall(told)
     return Worker(process, ours)
