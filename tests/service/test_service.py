@@ -102,7 +102,7 @@ async def test_a_crash_in_a_job_is_logged_with_its_traceback_named_and_survived(
 
 async def test_a_large_body_is_served_as_it_came_and_its_workers_end_with_the_service() -> None:
     transport = httpx.MockTransport(lambda _: httpx.Response(200, content=LARGE_BODY))
-    jobs = {"a": {"url": "http://up/a", "format": "json"}}
+    jobs = {"a": {"url": "http://up/a", "format": "json", "timeout": "5m"}}
     async with Refresher({"jobs": jobs}, transport=transport) as cache:
         await cache.refresh("a")
         assert cache.get("a").body == LARGE_BODY

@@ -43,6 +43,10 @@ def down(**facts: object) -> RefreshFailed:
     return RefreshFailed(Stage.CONNECT, "refused", transient=True, **facts)  # type: ignore[arg-type]
 
 
+PATIENT = {"defaults": {"interval": "100s", "jitter": "0%", "timeout": "5m"}}
+"""For a refresh by a process that has yet to start: a busy machine takes longer than 10 s."""
+
+
 def cache_of(
     clock: FakeClock | None = None,
     config: Mapping[str, object] = {},

@@ -9,7 +9,16 @@ from refresher.serve.app import create_app
 from tests.fakes import settled
 from tests.offload.workers import children
 from tests.patient import client_of
-from tests.web.serving import ADMIN, TOKEN, Upstream, application, asking, cache_of, serving
+from tests.web.serving import (
+    ADMIN,
+    PATIENT,
+    TOKEN,
+    Upstream,
+    application,
+    asking,
+    cache_of,
+    serving,
+)
 
 
 def behind(app: ASGIApp, root_path: str) -> ASGIApp:
@@ -81,7 +90,7 @@ async def test_a_method_that_documentation_does_not_take_is_a_problem() -> None:
 
 async def test_a_large_body_is_compressed_when_it_is_asked_for() -> None:
     text = "a lot of text, " * 100_000
-    cache = cache_of(one=Upstream(text))
+    cache = cache_of(None, PATIENT, one=Upstream(text))
     async with serving(cache) as client:
         await cache.refresh("one")
         for _ in range(2):
@@ -92,7 +101,8 @@ async def test_a_large_body_is_compressed_when_it_is_asked_for() -> None:
 
 
 async def test_a_value_in_a_large_body_is_found_by_a_worker_that_goes_with_the_cache() -> None:
-    cache = cache_of(one=Upstream({"rows": [{"n": n, "text": "x" * 100} for n in range(20_000)]}))
+    rows = [{"n": n, "text": "x" * 100} for n in range(20_000)]
+    cache = cache_of(None, PATIENT, one=Upstream({"rows": rows}))
     async with serving(cache) as client:
         await cache.refresh("one")
         for path, value in (("/rows/19999/n", b"19999"), ("/rows/7", None), ("/rows/20000", None)):

@@ -10,7 +10,7 @@ from refresher import Refresher
 from refresher.store.backends.sqlite import SqliteStore
 from tests.fakes import FakeClock
 from tests.store.backends.failing import FailingStore
-from tests.web.serving import ADMIN, TOKEN, Upstream, cache_of, kept_versions, serving
+from tests.web.serving import ADMIN, PATIENT, TOKEN, Upstream, cache_of, kept_versions, serving
 
 LARGEST = 8 * 1024 * 1024
 
@@ -23,7 +23,7 @@ def texts(clock: FakeClock, *bodies: bytes, **keys: str) -> Refresher:
         return left.pop(0) if len(left) > 1 else left[0]
 
     cache = Refresher(
-        {"defaults": {"interval": "100s", "jitter": "0%", "max_bytes": "64MiB"}},
+        {"defaults": {**PATIENT["defaults"], "max_bytes": "64MiB"}},
         clock=clock,
         admin_token=TOKEN,
         store=FailingStore(),

@@ -16,7 +16,7 @@ from refresher.store.protocols import Backend
 from refresher.web.data.versions import requested_version, version_number
 from tests.fakes import START, FakeClock, settled
 from tests.store.backends.failing import FailingStore
-from tests.web.serving import ADMIN, Upstream, asking, cache_of, kept_versions, serving
+from tests.web.serving import ADMIN, PATIENT, Upstream, asking, cache_of, kept_versions, serving
 
 FOR_EVER = "public, max-age=31536000, immutable"
 TEXT = ["value, " * 400]
@@ -228,7 +228,8 @@ class TestAValue:
 
     async def test_of_a_large_version_is_found_by_a_worker(self) -> None:
         data = {"text": "x" * 2**21, "rates": {"USD": 1.5}}
-        async with serving(cache_of(None, {}, FailingStore(), one=Upstream(data))) as client:
+        cache = cache_of(None, PATIENT, FailingStore(), one=Upstream(data))
+        async with serving(cache) as client:
             (number,) = await kept_versions(client, "one")
             for path, value in (("rates/USD", b"1.5"), ("rates", b'{"USD":1.5}')):
                 answer = await client.get(f"/data/one/{path}?version={number}")
