@@ -25,8 +25,9 @@ from refresher.protocols import Source
 from refresher.security.redaction import Redactor
 from refresher.service.upstreams import Upstream, auth_of, client_of, site_of
 from refresher.sources.callable import CallableSource, check_signature, import_callable
+from refresher.sources.exchange import Exchange
 from refresher.sources.file import FileSource
-from refresher.sources.http import Exchange, HttpRequest, HttpSource
+from refresher.sources.http import HttpRequest, HttpSource
 from refresher.sources.pages import PagedSource, PageRead, PageReader, read_here
 from refresher.store.backends.memory import MemoryStore
 from refresher.store.backends.redis import RedisStore

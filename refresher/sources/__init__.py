@@ -1,4 +1,4 @@
-"""Where data comes from: one room for each kind of source."""
+"""Where data comes from: a module for each kind of source."""
 
 from refresher.sources.callable import (
     UNCHANGED,
@@ -6,8 +6,9 @@ from refresher.sources.callable import (
     check_signature,
     import_callable,
 )
+from refresher.sources.exchange import Exchange
 from refresher.sources.file import FileSource
-from refresher.sources.http import Exchange, HttpRequest, HttpSource
+from refresher.sources.http import HttpRequest, HttpSource
 from refresher.sources.pages import PagedSource, PageRead
 
 __all__ = [

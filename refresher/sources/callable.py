@@ -1,4 +1,4 @@
-"""The callable source: a function of the user's, and what it returns as data."""
+"""The callable source: calls a user's function, and takes what it returns for data."""
 
 import importlib
 import inspect
@@ -31,7 +31,7 @@ UNCHANGED: Final[Any] = _Unchanged.UNCHANGED
 """What a callable returns for a 304: the data it returned before is still current."""
 
 _REVISION = "returned"
-"""Data of a callable has no mark of its own; this one says that there is data."""
+"""Data of a callable has no validator of its own; this revision says that there is data."""
 _CLIENT = "client"
 _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 
@@ -40,8 +40,8 @@ _VARIADIC = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 class _Raised:
     """What a function raised, as a value.
 
-    Raised through an attempt, a `GeneratorExit`, a `CancelledError` or a `SystemExit` of the
-    function's own would be taken for one of ours, and end the job or the service.
+    A `GeneratorExit`, `CancelledError` or `SystemExit` that the function itself raised would be
+    taken for one of ours if it propagated, and end the job or the service.
     """
 
     error: BaseException
@@ -67,17 +67,18 @@ class CallableSource:
         self._now = now
         self._home = origin_of(client.base_url) if client and client.base_url.host else None
         self._arguments = {_CLIENT: client} if _takes_client(call) else {}
-        self._task: SoloTask[_Outcome] = SoloTask()
+        self._task: SoloTask[_Returned] = SoloTask()
         self._thread = SoloThread(f"refresher-{getattr(call, '__name__', 'callable')}")
 
     async def fetch(self, since: str | None) -> Payload | NotModified:
-        """Call the function; `since` is None as long as there is nothing that could be unchanged.
+        """Call the function; `since` is None as long as there is no data that could be unchanged.
 
-        Cancelled, it is left where it is, and not called again before it has returned.
+        A call that is still running when this is cancelled goes on, and the function is not called
+        again before it has returned.
 
         Raises:
-            RefreshFailed: it raised (`source`), returned what is not data (`decode`), or still
-                hangs (`timeout`).
+            RefreshFailed: it raised (`source`), returned what is not data (`decode`), or is
+                still running (`timeout`).
         """
         match await self._outcome():
             case _Raised(RefreshFailed() as failure):
@@ -94,28 +95,28 @@ class CallableSource:
             case None:
                 return NotModified(revision=_REVISION)
 
-    async def _outcome(self) -> "_Outcome":
+    async def _outcome(self) -> "_Returned":
         if is_async(self._call):
             return await self._task.run(self._awaited)
         # large data is serialised where it was made, off the loop
         return await self._thread.run(self._called)
 
-    async def _awaited(self) -> "_Outcome":
+    async def _awaited(self) -> "_Returned":
         try:
             awaitable = cast("Awaitable[object]", self._call(**self._arguments))
             return payload_of(await awaitable, self._max_bytes)
         except BaseException as error:  # noqa: BLE001  whatever it is, it is the function's
             return _Raised(error)
 
-    def _called(self) -> "_Outcome":
+    def _called(self) -> "_Returned":
         try:
             return payload_of(self._call(), self._max_bytes)
         except BaseException as error:  # noqa: BLE001  whatever it is, it is the function's
             return _Raised(error)
 
 
-_Outcome: TypeAlias = Payload | _Raised | None
-"""What came of a call; None for UNCHANGED."""
+_Returned: TypeAlias = Payload | _Raised | None
+"""What a call came to; None for UNCHANGED."""
 
 
 def is_async(call: Callable[..., object]) -> bool:

@@ -12,7 +12,7 @@ from refresher.model import Stage
 from refresher.offload.threads import SoloThread
 from refresher.payload import NotModified, Payload
 
-# The types that Python knows of itself: what a machine adds to them must not change a job.
+# Python's own table of types: what a machine adds to it must not change a job.
 _TYPES = MimeTypes()
 _TYPES.add_type("application/geo+json", ".geojson")
 _TYPES.add_type("application/json", ".json")
@@ -29,7 +29,7 @@ _TRIES = 2
 class FileSource:
     """Reads one file, again only when its modification time, size or inode has changed.
 
-    It is read in a thread, which a dead file server can hold for ever without holding up more.
+    It is read in a thread of its own: a dead file server then blocks nothing else.
     """
 
     def __init__(self, path: Path, *, max_bytes: int, now: Callable[[], float] = time.time) -> None:
@@ -49,7 +49,7 @@ class FileSource:
     def _read(self, since: str | None) -> Payload | NotModified:
         try:
             for _ in range(_TRIES):
-                found = self._look(since)
+                found = self._read_once(since)
                 if found is not None:
                     return found
         except OSError as error:
@@ -63,9 +63,9 @@ class FileSource:
             transient=True,
         )
 
-    def _look(self, since: str | None) -> Payload | NotModified | None:
+    def _read_once(self, since: str | None) -> Payload | NotModified | None:
         """Read the file once; None if it changed meanwhile."""
-        with open(self._path, "rb", opener=_at_once) as file:
+        with open(self._path, "rb", opener=_nonblocking) as file:
             before = os.fstat(file.fileno())
             if not stat.S_ISREG(before.st_mode):
                 raise RefreshFailed(Stage.CONNECT, f"{self._path} is not a regular file")
@@ -82,7 +82,7 @@ class FileSource:
             after = os.fstat(file.fileno())
         if _revision(after) != _revision(before) or len(body) != before.st_size:
             return None
-        # A file changed just now may change once more and show the same time: it gets no mark.
+        # A file changed just now may change again within the same mtime: it gets no revision.
         return Payload(
             body=body,
             content_type=_content_type(self._path),
@@ -90,8 +90,8 @@ class FileSource:
         )
 
 
-def _at_once(path: str, flags: int) -> int:
-    """Open without waiting for another end, in case it is a pipe."""
+def _nonblocking(path: str, flags: int) -> int:
+    """Open without blocking, in case it is a named pipe that nobody writes to."""
     return os.open(path, flags | os.O_NONBLOCK)
 
 

@@ -1,4 +1,4 @@
-"""The HTTP source: one GET, or what was configured, and an answer that is whole or a failure."""
+"""The HTTP source: sends the configured request, and returns a complete answer or fails."""
 
 import time
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Mapping
@@ -15,6 +15,7 @@ from refresher.fields.cache_control import fresh_for
 from refresher.fields.rate_limits import exhausted_for
 from refresher.model import Stage
 from refresher.payload import NotModified, Payload
+from refresher.sources.exchange import Exchange
 from refresher.sources.validators import Validators
 from refresher.upstream.addresses import EXTENSION, AddressRule, ForbiddenAddress
 from refresher.upstream.auth import OriginHeader
@@ -27,29 +28,13 @@ from refresher.upstream.urls import Params, origin_of, sendable, shown, shown_or
 _NOT_MODIFIED = 304
 _NO_AUTH = httpx.Auth()
 _BAD_LOCATION = "Invalid URL in location header"
-_DIGITS = 20
-"""No honest length has more; int() itself gives up at 4,300."""
-_TOLD = (
-    "Content-Type",
-    "Content-Length",
-    "Content-Encoding",
-    "ETag",
-    "Last-Modified",
-    "Cache-Control",
-    "Expires",
-    "Age",
-    "Date",
-    "Retry-After",
-    "RateLimit",
-    "RateLimit-Policy",
-    "X-RateLimit-Remaining",
-    "X-RateLimit-Reset",
-)
+_MAX_DIGITS = 20
+"""No real Content-Length has more; int() itself refuses 4,300."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HttpRequest:
-    """What a job asks of its upstream, resolved: nothing in it is looked up later."""
+    """What a job asks of its upstream, with everything resolved: base_url, upstream, defaults."""
 
     url: str
     """Absolute; its userinfo is sent as basic auth where there is no `auth`."""
@@ -67,30 +52,11 @@ class HttpRequest:
     connect_timeout: float = 5.0
     """Seconds, for each connection, from its name to its TLS."""
     now: Callable[[], float] = time.time
-    """The clock that dates and resets of limits are measured by."""
+    """The clock that dates and rate limit resets are compared with."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Exchange:
-    """One request and the head of its answer, for the story of an attempt."""
-
-    method: str
-    url: str
-    """Without userinfo and query."""
-    conditional: bool
-    status: int
-    headers: tuple[tuple[str, str], ...]
-    """Those that matter here."""
-    location: str | None
-    """Where a redirect leads, without userinfo and query."""
-    peer: str | None
-    """The address that answered, where it is known."""
-    duration: float
-    """Seconds until the head of the answer was there."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
+class Fetched:
     """A complete answer with an ok status."""
 
     payload: Payload
@@ -103,11 +69,10 @@ class Answer:
 class HttpSource:
     """Fetches over HTTP, conditionally where it can, within the bounds of its request.
 
-    The client brings the connection only: what is configured for the job is put on each request
-    here, and is withheld from every origin but the configured one. There is no deadline over the
-    whole; that is the caller's. A body of `spool_from` bytes and more is put into a file.
-    `on_exhausted` is called with the seconds for which the upstream says it has no quota left,
-    whatever else it answers.
+    What is configured for the job is put on each request here, not by the client, and goes to the
+    configured origin alone. The deadline of an attempt is the caller's. A body of `spool_from`
+    bytes and more is put into a file. `on_exchange` is called for every answer; `on_exhausted` with
+    the seconds for which an answer says that the rate limit is used up, whatever its status.
     """
 
     def __init__(
@@ -126,18 +91,18 @@ class HttpSource:
         self._spool_from = spool_from
         self._conditional = request.conditional and request.method == "GET"
         self._timeout = _timeout(request.connect_timeout)
-        self._known: tuple[Hop, httpx.Auth] | None = None
+        self._start: tuple[Hop, httpx.Auth] | None = None
 
     @property
     def start(self) -> Hop:
-        """What is asked for as it is configured."""
+        """The configured request."""
         return self._resolved()[0]
 
     def _resolved(self) -> tuple[Hop, httpx.Auth]:
-        """What is asked for, and how that is authenticated."""
-        # Parsing a URL takes 0.1 ms: ten thousand jobs that are not due yet do not wait for it. (A
-        # cached_property would give each of them a dict, of 400 bytes, to be cached in.)
-        if self._known is None:
+        """The configured request, and how it is authenticated."""
+        # Parsed on first use, for that takes 0.1 ms: ten thousand jobs start without. (A
+        # cached_property would give each of them a dict of 400 bytes.)
+        if self._start is None:
             request = self._request
             try:
                 url = httpx.URL(request.url)
@@ -145,8 +110,8 @@ class HttpSource:
                 raise no_answer(error, "the configured url") from error
             auth = request.auth or _auth_of(url)
             start = with_params(sendable(url), request.params)
-            self._known = Hop(request.method, start, request.content), auth
-        return self._known
+            self._start = Hop(request.method, start, request.content), auth
+        return self._start
 
     async def fetch(self, since: str | None) -> Payload | NotModified:
         """Ask the upstream for content other than that of the revision `since`.
@@ -154,19 +119,19 @@ class HttpSource:
         Raises:
             RefreshFailed: there was no complete answer with an ok status.
         """
-        answer = await self.ask(self.start, since, self.address_rule())
+        answer = await self.send(self.start, since, self.address_rule())
         return answer if isinstance(answer, NotModified) else answer.payload
 
     def address_rule(self) -> AddressRule:
-        """What a new attempt may connect to."""
+        """A rule of what a new attempt may connect to; it follows the attempt's redirects."""
         return AddressRule(self.start.url.host)
 
-    async def ask(
+    async def send(
         self, hop: Hop, since: str | None, rule: AddressRule, *, taken: int = 0
-    ) -> Answer | NotModified:
-        """Send one request of an attempt, and those that redirects make of it.
+    ) -> Fetched | NotModified:
+        """Send one request of an attempt, and follow its redirects.
 
-        `taken` are the bytes that the attempt's earlier answers took of `max_bytes`.
+        `taken` are the bytes of `max_bytes` that the attempt's earlier answers used.
 
         Raises:
             RefreshFailed: there was no complete answer with an ok status.
@@ -174,7 +139,7 @@ class HttpSource:
         known = Validators.parse(since) if self._conditional else None
         while True:
             conditions = known.conditions(hop.url) if known else {}
-            async with self._ask(hop, conditions, rule) as (response, fields):
+            async with self._exchanged(hop, conditions, rule) as (response, fields):
                 status = response.status_code
                 if known and conditions and status == _NOT_MODIFIED:
                     fresh = known.freshened(fields, hop.url)
@@ -183,7 +148,7 @@ class HttpSource:
                     )
                 if status not in REDIRECTS:
                     payload = await self._payload(response, fields, hop, taken)
-                    return Answer(payload=payload, hop=hop, link=fields.get("link", ""))
+                    return Fetched(payload=payload, hop=hop, link=fields.get("link", ""))
                 location = fields.get("location")
                 hop = follow(hop, status, location, max_redirects=self._request.max_redirects)
             rule.redirected()
@@ -191,12 +156,12 @@ class HttpSource:
     async def _payload(
         self, response: httpx.Response, fields: Mapping[str, str], hop: Hop, taken: int
     ) -> Payload:
-        """The answer's body, if its status is one that is taken for data."""
+        """The answer's body, if its status is an `ok_status`."""
         status, fresh = response.status_code, self._fresh(fields)
         if status not in self._request.ok_status:
             raise status_failure(response, now=self._request.now(), of_upstream=hop.trusted)
         try:
-            async with _raw(response) as chunks:
+            async with _raw_chunks(response) as chunks:
                 body = await read_body(
                     chunks,
                     codings=fields.get("content-encoding", ""),
@@ -223,20 +188,20 @@ class HttpSource:
         return fresh_for(fields, now=self._request.now())
 
     @asynccontextmanager
-    async def _ask(
+    async def _exchanged(
         self, hop: Hop, conditions: dict[str, str], rule: AddressRule
     ) -> AsyncIterator[tuple[httpx.Response, Mapping[str, str]]]:
-        """Send one request, and keep its connection until the answer has been dealt with.
+        """Send one request; its connection is held until the context is left.
 
-        Beside the answer come its header fields, by their names in lower case.
+        Gives the answer, and its header fields by their names in lower case.
         """
         headers = self._client.headers.copy()
         if configured := self._headers(hop):
             headers.update(utf8_fields(configured))
         for name, value in conditions.items():
             headers[name] = value
-        # Not the client's build_request: besides these it merges what this client has none of, and
-        # copies all fields seven times to do so.
+        # Not the client's build_request: that also merges cookies, params and base_url, which this
+        # client has none of, and copies all fields seven times.
         request = httpx.Request(
             hop.method,
             hop.url,
@@ -248,7 +213,7 @@ class HttpSource:
         try:
             rule.check_host(hop.url.host)
         except ForbiddenAddress as error:
-            raise _forbidden(error, hop) from error
+            raise _address_failure(error, hop) from error
         try:
             response = await self._client.send(
                 request,
@@ -257,22 +222,23 @@ class HttpSource:
                 follow_redirects=False,
             )
         except (httpx.TransportError, httpx.InvalidURL) as error:
-            raise _unanswered(error, hop) from error
+            raise _send_failure(error, hop) from error
         try:
             fields = plain_fields(response.headers)
-            quiet = exhausted_for(fields, now=self._request.now())
-            # A stranger's limits are not the upstream's.
-            if quiet is not None and hop.trusted and self._on_exhausted is not None:
-                self._on_exhausted(quiet)
+            pause = exhausted_for(fields, now=self._request.now())
+            # The limits of another origin are not the upstream's.
+            if pause is not None and hop.trusted and self._on_exhausted is not None:
+                self._on_exhausted(pause)
             if self._on_exchange is not None:
                 duration = time.perf_counter() - began
-                self._on_exchange(_exchange(hop, response, conditions, rule.peer, duration))
+                exchange = Exchange.of(hop, response, conditions, peer=rule.peer, duration=duration)
+                self._on_exchange(exchange)
             yield response, fields
         finally:
             await response.aclose()
 
     def _headers(self, hop: Hop) -> dict[str, str]:
-        """The configured headers, as far as they belong to this hop."""
+        """The configured headers that this hop may have: none at another origin."""
         if not hop.trusted:
             return {}
         headers = dict(self._request.headers)
@@ -293,17 +259,17 @@ def _timeout(connect: float) -> dict[str, float | None]:
     return httpx.Timeout(None, connect=connect).as_dict()
 
 
-def _forbidden(error: ForbiddenAddress, hop: Hop) -> RefreshFailed:
+def _address_failure(error: ForbiddenAddress, hop: Hop) -> RefreshFailed:
     stage = Stage.REDIRECT if hop.passed else Stage.CONNECT
     return RefreshFailed(stage, f"{shown_origin(hop.url)} must not be reached: {error}")
 
 
-def _unanswered(error: httpx.TransportError | httpx.InvalidURL, hop: Hop) -> RefreshFailed:
-    """Why a hop brought no answer, or one that httpx itself would not take."""
+def _send_failure(error: httpx.TransportError | httpx.InvalidURL, hop: Hop) -> RefreshFailed:
+    """The failure of a hop that got no answer, or one that httpx itself refuses."""
     for cause in causes(error):
         if isinstance(cause, ForbiddenAddress):
-            return _forbidden(cause, hop)
-    # httpx reads a Location even when it is not to follow it. Our own URL has been parsed before.
+            return _address_failure(cause, hop)
+    # httpx parses a Location even where it does not follow it. The request's own URL is valid.
     if isinstance(error, httpx.InvalidURL) or str(error).startswith(_BAD_LOCATION):
         return failed(f"{shown(hop.url)} redirects to something that is not a URL: {error}")
     if hop.passed and isinstance(error, httpx.LocalProtocolError):
@@ -311,32 +277,12 @@ def _unanswered(error: httpx.TransportError | httpx.InvalidURL, hop: Hop) -> Ref
     return no_answer(error, shown_origin(hop.url))
 
 
-def _raw(response: httpx.Response) -> aclosing[AsyncGenerator[bytes, None]]:
-    """The body as it came: `aiter_raw` refuses one that a mock transport has in memory."""
+def _raw_chunks(response: httpx.Response) -> aclosing[AsyncGenerator[bytes, None]]:
+    """The body without decoding; `aiter_raw` refuses one that a mock transport has in memory."""
     stream = cast("AsyncIterable[bytes]", response.stream)
     return aclosing(cast("AsyncGenerator[bytes, None]", aiter(stream)))
 
 
 def _length(fields: Mapping[str, str]) -> int | None:
     value = fields.get("content-length", "")
-    return int(value) if value.isascii() and value.isdigit() and len(value) < _DIGITS else None
-
-
-def _exchange(
-    hop: Hop,
-    response: httpx.Response,
-    conditions: Mapping[str, str],
-    peer: str | None,
-    duration: float,
-) -> Exchange:
-    target = response.next_request.url if response.next_request else None
-    return Exchange(
-        method=hop.method,
-        url=shown(hop.url),
-        conditional=bool(conditions),
-        status=response.status_code,
-        headers=tuple((name, response.headers[name]) for name in _TOLD if name in response.headers),
-        location=shown(target) if target else None,
-        peer=peer,
-        duration=duration,
-    )
+    return int(value) if value.isascii() and value.isdigit() and len(value) < _MAX_DIGITS else None

@@ -1,11 +1,11 @@
 """The paged HTTP source: one payload of all pages, or a failure.
 
-Each page is asked for as the first one was, with the same method, headers and body, and within the
-same bounds: the address rules and `max_bytes` hold for all pages together.
+Every page is requested with the method, headers and body of the first; the address rule and
+`max_bytes` hold for all pages together.
 
-Conditional requests are made where a 304 can speak for all that is served: that is, where it was
-one page, and the page's own bytes say that no other follows. Not so with a Link header: validators
-are of the body, and a 304 need not repeat the link that has come to be there since.
+Requests are conditional where a 304 confirms all that is served: where there was one page, whose
+own body says that no other follows. With Link headers they are not: validators are of the body, and
+a 304 need not repeat a Link that has been added since (RFC 9110, section 15.4.5).
 """
 
 import math
@@ -32,22 +32,21 @@ from refresher.payload import BodyBuffer, NotModified, Payload
 from refresher.pipeline import FormatRule
 from refresher.pipeline.charsets import is_empty
 from refresher.pipeline.pages import Page, PageRule, read_page
-from refresher.sources.http import Answer, HttpSource
+from refresher.sources.http import Fetched, HttpSource
 from refresher.upstream.redirects import Hop
 from refresher.upstream.urls import Origin, origin_of, resolved, shown, shown_origin, with_param
 
 _JSON = "application/json"
 _SMALL = 64 * 1024
-"""Bytes of a page that the loop reads, or copies, before a thread would have been handed them."""
-
+"""Bytes of a page that are read, or copied, in the event loop: a thread would take longer."""
 
 PageReader: TypeAlias = Callable[[Payload, PageRule], Awaitable[Page]]
-"""Finds in a page what it brings, and leaves it to its owner; raises `RefreshFailed`."""
+"""Reads the items of a page and what leads to the next; raises `RefreshFailed`, closes nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PageRead:
-    """One page of an attempt, for its story."""
+    """One page of an attempt, as a trial of a job shows it."""
 
     number: int
     size: int
@@ -58,7 +57,7 @@ class PageRead:
 
 
 async def read_here(payload: Payload, rule: PageRule) -> Page:
-    """Read a page in this process, where that holds nobody else up; a large one in a thread."""
+    """Read a page in this process; a large one in a thread."""
     if isinstance(payload.body, bytes) and len(payload.body) <= _SMALL:
         return read_page(payload.body, payload.content_type, rule)
 
@@ -102,7 +101,8 @@ class PagedSource:
         """Ask for all pages.
 
         Raises:
-            RefreshFailed: one of them did not come, was refused, or leads where none may be.
+            RefreshFailed: one of them did not come, was refused, or names a next one that must not
+                be requested.
         """
         array = BodyBuffer(self._spool_from)
         try:
@@ -122,31 +122,31 @@ class PagedSource:
         fresh = math.inf
         for number in range(1, self._paginate.max_pages + 1):
             with _on_page(number):
-                answer = await self._source.ask(hop, since, rule, taken=taken)
+                answer = await self._source.send(hop, since, rule, taken=taken)
                 if isinstance(answer, NotModified):
                     return answer
                 payload, since = answer.payload, None
                 size = len(payload.body)
                 fresh = min(fresh, payload.fresh_for or 0.0)
                 if number == 1 and isinstance(payload.body, bytes) and is_empty(payload.body):
-                    # not a page but an empty answer
+                    # an empty body is no page: guard.allow_empty decides
                     return payload if self._conditional else replace(payload, revision=None)
                 page = await self._page(answer, home)
                 home = origin_of(answer.hop.url)
                 await _join(array, page, first=not items)
                 taken, items = taken + size, items + page.count
                 following = self._following(answer, page, number, items)
-                self._tell(number, size, page, following)
+                self._report(number, size, page, following)
                 if following is None:
                     array.write(b"]")
                     whole = self._conditional and number == 1
                     return Payload(
                         body=array.body(),
                         content_type=_JSON,
-                        # only one that is of all that there is
+                        # validators of one page stand for that page alone
                         revision=payload.revision if whole else None,
                         http_status=payload.http_status,
-                        # The whole is current for as long as every one of its pages is.
+                        # fresh for as long as every one of the pages is
                         fresh_for=fresh or None,
                     )
                 if following.url in asked:
@@ -158,8 +158,8 @@ class PagedSource:
             "empty page in where only that is the end"
         )
 
-    async def _page(self, answer: Answer, home: Origin | None) -> Page:
-        """What a page brings; `home` is where those before it came from."""
+    async def _page(self, answer: Fetched, home: Origin | None) -> Page:
+        """The items of a page; `home` is the origin of those before it."""
         payload = answer.payload
         try:
             if home not in {None, origin_of(answer.hop.url)}:
@@ -183,7 +183,7 @@ class PagedSource:
             case _:
                 return self._source.start
 
-    def _following(self, answer: Answer, page: Page, number: int, items: int) -> Hop | None:
+    def _following(self, answer: Fetched, page: Page, number: int, items: int) -> Hop | None:
         """The request for the page after this one; None where this is the last."""
         match self._paginate:
             case LinkHeaderPages():
@@ -210,25 +210,25 @@ class PagedSource:
                 raise _failed(message) from error
         return replace(self._source.start, url=url)
 
-    def _tell(self, number: int, size: int, page: Page, following: Hop | None) -> None:
+    def _report(self, number: int, size: int, page: Page, following: Hop | None) -> None:
         if self._on_page is not None:
             onward = shown(following.url) if following else None
-            told = PageRead(number=number, size=size, items=page.count, following=onward)
-            self._on_page(told)
+            read = PageRead(number=number, size=size, items=page.count, following=onward)
+            self._on_page(read)
 
 
 async def _join(array: BodyBuffer, page: Page, *, first: bool) -> None:
-    """Put a page's items behind those of the pages before it."""
+    """Append a page's items."""
     if page.count and not first:
         array.write(b",")
     if len(page.items) <= _SMALL:
         array.write(page.items)
-    else:  # a copy holds up no thread but its own
+    else:
         await anyio.to_thread.run_sync(array.write, page.items)
 
 
 def _limit(offset: OffsetPages) -> dict[str, str | int]:
-    """The parameter that asks for so many items a page, where one is configured."""
+    """The parameter for the number of items a page, where one is configured."""
     match offset:
         case OffsetPages(limit_param=str(name), limit=int(count)):
             return {name: count}
@@ -236,7 +236,7 @@ def _limit(offset: OffsetPages) -> dict[str, str | int]:
             return {}
 
 
-def _linked(answer: Answer) -> str | None:
+def _linked(answer: Fetched) -> str | None:
     try:
         return next_link(answer.link)
     except ValueError as error:
@@ -244,9 +244,9 @@ def _linked(answer: Answer) -> str | None:
 
 
 def _onward(hop: Hop, reference: str | None) -> Hop | None:
-    """The request that a page names as the next one, inside its own origin.
+    """The request that a page names as the next one, which must be of the page's own origin.
 
-    Where a redirect led to another origin, it goes on there, and still takes no secret along.
+    Where a redirect led to another origin, paging goes on there, without credentials as before.
     """
     if reference is None:
         return None
@@ -264,7 +264,7 @@ def _onward(hop: Hop, reference: str | None) -> Hop | None:
 
 @contextmanager
 def _on_page(number: int) -> Iterator[None]:
-    """Say of what goes wrong on which page it was; of the first, that is no news."""
+    """Put the number of the page before a failure's message, from the second page on."""
     try:
         yield
     except RefreshFailed as error:
@@ -275,5 +275,5 @@ def _on_page(number: int) -> Iterator[None]:
 
 
 def _failed(message: str) -> RefreshFailed:
-    """An attempt that ended over its pages; the same will be there at the next try."""
+    """A failure that the next try would meet again."""
     return RefreshFailed(Stage.BODY, message)

@@ -1,4 +1,4 @@
-"""An HTTP source's revision: what to ask with, so that the answer may be a 304."""
+"""An HTTP source's revision: the validators of an answer, to make the next request conditional."""
 
 import hashlib
 import json
@@ -16,8 +16,8 @@ _ETAG = re.compile(r'(?:W/)?"[^"\x00-\x20\x7f]*"|[^",*\x00-\x20\x7f]+')
 class Validators:
     """The validators of one answer, as received, and the URL that gave it.
 
-    They compare representations of one resource (RFC 9110, section 8.8), so they are shown to the
-    very URL that issued them: a redirect that has come to lead elsewhere must not get a 304 for
+    They compare representations of one resource (RFC 9110, section 8.8), so they are sent to the
+    URL that issued them and to no other: a redirect that now leads elsewhere must not get a 304 for
     what it led to before. The URL is kept as a digest, for there may be a secret in its query.
     """
 
@@ -27,7 +27,7 @@ class Validators:
 
     @classmethod
     def of(cls, headers: Mapping[str, str], url: httpx.URL) -> "Validators | None":
-        """What an answer says of itself; None where it says nothing that can be sent back.
+        """The validators of an answer; None where it has none that can be sent back.
 
         `headers` finds fields by their names in lower case.
         """
@@ -41,7 +41,7 @@ class Validators:
 
     @classmethod
     def parse(cls, revision: str | None) -> "Validators | None":
-        """Read a revision back; None where it is none of ours."""
+        """Parse a revision; None where no HTTP source wrote it."""
         try:
             mark = json.loads(revision or "null")
         except ValueError:
@@ -53,7 +53,7 @@ class Validators:
                 return None
 
     def dump(self) -> str:
-        """Write the revision."""
+        """The revision, as JSON."""
         mark = {"etag": self.etag, "last_modified": self.last_modified, "issuer": self.issuer}
         return json.dumps(mark)
 
@@ -65,7 +65,7 @@ class Validators:
         return {name: value for name, value in fields.items() if value is not None}
 
     def freshened(self, headers: Mapping[str, str], url: httpx.URL) -> "Validators":
-        """With what a 304 brings in their place (RFC 9111, section 3.2)."""
+        """Updated by those that a 304 has (RFC 9111, section 4.3.4)."""
         new = Validators.of(headers, url)
         if new is None:
             return self

@@ -1,4 +1,4 @@
-"""A body read under a limit: its content codings come off on the way, and no more than allowed.
+"""Reads a body under a limit, and takes its content codings off as it comes.
 
 httpx's own decoder hands out 194 KB of gzip as one chunk of 200 MB; here each step gives 64 KiB.
 """
@@ -15,7 +15,7 @@ from refresher.security.excerpts import clipped
 
 _PIECE = 64 * 1024
 _PAUSE = 256 * 1024
-"""Bytes decoded before others get a turn: under a millisecond of work."""
+"""Bytes decoded before the event loop gets a turn: under a millisecond of work."""
 _PIECE_COST = 1024
 """What a piece counts for however short it is, so that empty gzip members add up too."""
 _MOST_CODINGS = 4
@@ -65,9 +65,9 @@ async def read_body(
         chunks: The body as it comes off the wire.
         codings: The Content-Encoding field, in the order in which they were applied.
         length: The Content-Length, where one is known.
-        max_bytes: The most that may come out.
-        taken: How much of that came out of the bodies before this one.
-        spool_from: The size from which the body lies in a file, and not in memory; None: never.
+        max_bytes: The most bytes after decoding.
+        taken: Bytes of `max_bytes` that the bodies of earlier pages used.
+        spool_from: The size in bytes from which the body is put into a file; None: never.
 
     Raises:
         RefreshFailed: stage `body`, for more than `max_bytes`, a coding that is unknown, and data
@@ -77,7 +77,7 @@ async def read_body(
     together = _TOGETHER if taken else ""
     if length is not None and taken + length > max_bytes and not decoders:
         message = f"the body has {length} bytes, more than max_bytes = {max_bytes}{together}"
-        raise _refused(message)
+        raise _failure(message)
     buffer = BodyBuffer(spool_from)
     try:
         await _fill(buffer, chunks, decoders, max_bytes=max_bytes, taken=taken)
@@ -106,7 +106,7 @@ async def _fill(
                 after = " after decompression" if decoders else ""
                 together = _TOGETHER if taken else ""
                 message = f"the body has more than max_bytes = {max_bytes} bytes{together}{after}"
-                raise _refused(message)
+                raise _failure(message)
             buffer.write(piece)
     for decoder in decoders:
         decoder.finish()
@@ -147,12 +147,12 @@ class _Decoder:
     def finish(self) -> None:
         """Require that the data had an end; no data at all is an empty body, coded or not."""
         if self._stream is not None and not self._stream.eof:
-            raise _refused(f"the body breaks off inside its {self._coding} data", transient=True)
+            raise _failure(f"the body breaks off inside its {self._coding} data", transient=True)
 
     def _open(self, first: int) -> "zlib._Decompress":
         self._ended = self._stream is not None
         if self._ended and not self._members:
-            raise _refused(f"bytes follow the end of the body's {self._coding} data")
+            raise _failure(f"bytes follow the end of the body's {self._coding} data")
         if self._members:
             return zlib.decompressobj(_GZIP)
         # `deflate` means the zlib format (RFC 9110, section 8.4.1.2), and some send the bare data,
@@ -164,15 +164,15 @@ class _Decoder:
             return stream.decompress(data, _PIECE)
         except zlib.error as error:
             if self._ended:
-                raise _refused(f"bytes follow the end of the body's {self._coding} data") from error
-            raise _refused(f"the body is not valid {self._coding}: {error}") from error
+                raise _failure(f"bytes follow the end of the body's {self._coding} data") from error
+            raise _failure(f"the body is not valid {self._coding}: {error}") from error
 
 
 def _decoders(codings: str) -> list[_Decoder]:
     names = [name for part in codings.split(",") if (name := part.strip().lower())]
     names = [name for name in names if name != "identity"]
     if len(names) > _MOST_CODINGS:
-        raise _refused(f"the body has {len(names)} content codings on top of each other")
+        raise _failure(f"the body has {len(names)} content codings on top of each other")
     decoders = []
     for name in reversed(names):  # listed as they were applied, so the last comes off first
         match name:
@@ -182,12 +182,12 @@ def _decoders(codings: str) -> list[_Decoder]:
                 decoders.append(_Decoder(name, members=False))
             case _:
                 named = repr(clipped(name, _SHOWN))
-                raise _refused(
+                raise _failure(
                     f"the body has the content coding {named}, which was not asked for; "
                     "only gzip and deflate are"
                 )
     return decoders
 
 
-def _refused(message: str, *, transient: bool = False) -> RefreshFailed:
+def _failure(message: str, *, transient: bool = False) -> RefreshFailed:
     return RefreshFailed(Stage.BODY, message, transient=transient)

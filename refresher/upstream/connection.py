@@ -1,4 +1,4 @@
-"""What comes over one connection to an upstream: aiohttp's protocol, stricter in what it takes."""
+"""One connection to an upstream: aiohttp's protocol, stricter in what it accepts."""
 
 import ssl
 import time
@@ -18,8 +18,8 @@ _MOST_INTERIM = 32
 _PIECE = 4 * 1024
 """Bytes parsed between two looks at the clock: of heads and chunks of no size, 2 ms of work."""
 _TURN = 0.002
-"""Seconds after which others get a turn. A read brings 256 KiB, of which chunks of one byte take
-60 ms and interim answers 85."""
+"""Seconds of parsing after which the event loop gets a turn: one read brings 256 KiB, of which
+chunks of one byte take 60 ms and interim answers 85 ms."""
 
 
 _RELIED_ON: Final = ("_loop", "_parser", "_reading_paused", "exception", "is_eof", "transport")
@@ -51,10 +51,9 @@ def missing_names() -> list[str]:
 class ConnectionProtocol(ResponseHandler):
     """Bounds the head of an answer, with the interim ones before it (RFC 9110, section 15.2).
 
-    It also knows what ended too early: a connection that closes before the first byte of an answer
-    has brought none, and one that closes inside the head has brought a broken one. A body without
-    a length is whole where the server has closed the connection in good order (RFC 9112, section
-    8); aiohttp would take it for whole however the connection ends.
+    It also tells how a connection ended: before the first byte of an answer there is none, inside
+    the head it is broken. A body without a length is whole only where the server has closed the
+    connection in order (RFC 9112, section 8); aiohttp takes it for whole however that ends.
     """
 
     _used = _kept = False
@@ -63,26 +62,26 @@ class ConnectionProtocol(ResponseHandler):
     """Bytes of the head that is awaited."""
     _interim = 0
     """How many answers came before the one that is awaited."""
-    _strayed = False
+    _stray_bytes = False
     _backlog = b""
-    """What has come, and waits for its turn to be parsed."""
+    """What has come and is not parsed yet."""
     _until: float | None = None
-    """When the turn is over in which something has come; None where nothing has."""
+    """When the present turn of the event loop has parsed enough; None between turns."""
     _lost: tuple[BaseException | None] | None = None
-    """How the connection ended, as long as there is a backlog."""
+    """The argument of `connection_lost`, kept until the backlog has been parsed."""
     _until_closed = False
-    """Whether nothing but the connection's end tells where the body ends."""
-    _in_good_order = False
-    """Whether the server has ended the connection itself, TLS included."""
+    """Whether the body ends where the connection ends."""
+    _in_order = False
+    """Whether the server has closed the connection itself, under TLS with a closure alert."""
 
     @property
     def is_dirty(self) -> bool:
-        """Whether something came on it after the answer that it was kept for.
+        """Whether something has come on it after the answer to the last request.
 
-        aiohttp would take it for the answer to the next request: a 408, say, that a server sends
-        when it tires of waiting for one.
+        aiohttp would take it for the answer to the next one: a 408, say, of a server that has
+        waited too long.
         """
-        return self._used and (self._strayed or self.should_close or bool(self._backlog))
+        return self._used and (self._stray_bytes or self.should_close or bool(self._backlog))
 
     @property
     def is_used(self) -> bool:
@@ -95,24 +94,24 @@ class ConnectionProtocol(ResponseHandler):
         return self._kept and self._awaiting and not (self._came or self._backlog)
 
     def expect(self) -> None:
-        """Begin to wait for an answer."""
+        """Wait for the answer to a request that is about to be sent."""
         self._kept = self._used
         self._used = self._awaiting = True
         self._came = self._interim = 0
 
     def data_received(self, data: bytes) -> None:
-        """Take in what has come, or, called by aiohttp without data, what the parser holds."""
+        """Parse what has come; aiohttp passes no data to go on with what the parser holds."""
         if not data:
             self._feed(data)
-        self._take_in(data)
+        self._parse_for_a_turn(data)
 
     def resume_reading(self, resume_parser: bool = True) -> None:  # noqa: FBT001, FBT002  aiohttp's
-        """Take in more; the reader of a body says so of every chunk, and it is seldom news."""
+        """Read on, where reading is paused: the reader of a body calls this for every chunk."""
         if self._reading_paused:
             super().resume_reading(resume_parser)
 
     def close(self) -> None:
-        """Close the connection; what has not been parsed is of no use to anybody."""
+        """Close the connection, and drop what has not been parsed."""
         super().close()
         self._drop()
 
@@ -124,10 +123,10 @@ class ConnectionProtocol(ResponseHandler):
     def _drop(self) -> None:
         if self._backlog:
             self._backlog = b""
-            self._take_in(b"")
+            self._parse_for_a_turn(b"")
 
-    def _take_in(self, data: bytes) -> None:
-        """Parse what has come for as long as others can wait, and the rest at the next turn."""
+    def _parse_for_a_turn(self, data: bytes) -> None:
+        """Parse what has come for `_TURN` seconds, the rest in later turns of the event loop."""
         if self._until is None:  # a turn may bring 32 reads
             self._until = time.monotonic() + _TURN
             self._loop.call_soon(self._end_turn)
@@ -148,28 +147,28 @@ class ConnectionProtocol(ResponseHandler):
     def _end_turn(self) -> None:
         self._until = None
         if self._backlog and not self._reading_paused:  # else it goes on when that ends
-            self._take_in(b"")
+            self._parse_for_a_turn(b"")
 
     def _feed(self, data: bytes) -> None:
         # Without data it is aiohttp that calls, to go on with what the parser holds.
         if data and not self._awaiting and (self._payload is None or self._payload.is_eof()):
-            self._strayed = True
+            self._stray_bytes = True
         super().data_received(data)
         if self._interim > _MOST_INTERIM:
-            self._give_up(f"more than {_MOST_INTERIM} interim answers before the one asked for")
+            self._fail(f"more than {_MOST_INTERIM} interim answers before the one asked for")
         if not self._awaiting:
             return
         self._came += len(data)
         if self._came > _LARGEST_HEAD:
-            self._give_up(f"no end of its head within {_LARGEST_HEAD} bytes")
+            self._fail(f"no end of its head within {_LARGEST_HEAD} bytes")
 
-    def _give_up(self, message: str) -> None:
+    def _fail(self, message: str) -> None:
         if self.transport is not None:
             self.transport.abort()
             self.set_exception(HttpProcessingError(message=message))
 
     def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
-        """Pass a head on that is complete."""
+        """Take a complete head."""
         head = data[0]
         self._awaiting = head.code < _FINAL and head.code != _SWITCHING
         self._interim += self._awaiting
@@ -178,21 +177,21 @@ class ConnectionProtocol(ResponseHandler):
             super().feed_data(data, size)
 
     def eof_received(self) -> None:
-        """Note an end in good order; uvloop does not even call this for one without TLS's word."""
+        """Note an end in order; uvloop does not call this where TLS ended without an alert."""
         transport = self.transport
         tls = None if transport is None else transport.get_extra_info("ssl_object")
-        self._in_good_order = tls is None or _has_closed(tls)
+        self._in_order = tls is None or _has_closed(tls)
         super().eof_received()
 
     def connection_lost(self, exc: BaseException | None) -> None:
-        """Tell a broken answer from none, and from a whole one; once all of it has been parsed."""
+        """Tell a broken answer from none and from a whole one, once all of it has been parsed."""
         if self._backlog:
             self._lost = (exc,)
             return
         if self._awaiting and self._came and not self.is_eof():
             self.set_exception(HttpProcessingError(message="its head breaks off"))
-        body, in_good_order = self._payload, exc is None and self._in_good_order
-        if self._until_closed and not in_good_order and body is not None and not body.is_eof():
+        body, in_order = self._payload, exc is None and self._in_order
+        if self._until_closed and not in_order and body is not None and not body.is_eof():
             how = "without a closure alert of TLS" if exc is None else "by a reset"
             body.set_exception(ClientPayloadError(f"its connection ended {how}"))
             self._parser = None  # which would take this for the end of the body

@@ -1,4 +1,4 @@
-"""Why there was no answer, or not the one asked for, as a failed attempt."""
+"""Failures of an attempt, made of what went wrong between it and the upstream."""
 
 import math
 import os
@@ -24,15 +24,16 @@ _SERVER_ERRORS = 500
 def status_failure(
     response: httpx.Response, *, now: float, of_upstream: bool = True
 ) -> RefreshFailed:
-    """An answer whose status is none that the job takes for data.
+    """The failure of an answer whose status is no `ok_status` of the job.
 
-    Where it is not `of_upstream` but of whoever a redirect led to, it speaks for nobody else.
+    A 429 holds the whole upstream only where the answer is `of_upstream`, not of another origin
+    that a redirect led to.
     """
     status = response.status_code
     advice = _ADVICE.get(status, "")
-    quiet = exhausted_for(response.headers, now=now)
-    if quiet is not None and status in _LIMITED:
-        advice = f"; its rate limit is used up for another {math.ceil(quiet)} s"
+    pause = exhausted_for(response.headers, now=now)
+    if pause is not None and status in _LIMITED:
+        advice = f"; its rate limit is used up for another {math.ceil(pause)} s"
     return RefreshFailed(
         Stage.STATUS,
         f"{shown(response.request.url)} answered {_named(status)}{advice}",
@@ -44,7 +45,7 @@ def status_failure(
 
 
 def no_answer(error: httpx.TransportError | httpx.InvalidURL, where: str) -> RefreshFailed:
-    """A request to `where` that ended before the head of an answer had come."""
+    """The failure of a request to `where` that ended before the head of an answer had come."""
     match error:
         case httpx.ConnectTimeout() | httpx.PoolTimeout():
             return _failed(Stage.TIMEOUT, f"connecting to {where} took longer than connect_timeout")
@@ -53,17 +54,17 @@ def no_answer(error: httpx.TransportError | httpx.InvalidURL, where: str) -> Ref
         case httpx.ConnectError() | httpx.ProxyError():
             return _no_connection(error, where)
         case httpx.NetworkError():
-            return _hung_up(error, where)
+            return _disconnected(error, where)
         case httpx.RemoteProtocolError():
             return _failed(Stage.BODY, f"{where} answered with broken HTTP: {_line(error)}")
-        case _:  # a URL, header or proxy that no request can be made of: trying again is no help
+        case _:  # a URL, header or proxy that no request can be made of: no use in retrying
             return RefreshFailed(
                 Stage.CONNECT, f"no request could be made to {where}: {_line(error)}"
             )
 
 
 def broken_body(error: httpx.TransportError, *, http_status: int) -> RefreshFailed:
-    """An answer whose body did not come to its end."""
+    """The failure of an answer whose body broke off."""
     if isinstance(error, httpx.TimeoutException):
         return RefreshFailed(
             Stage.TIMEOUT, "the body stopped coming", transient=True, http_status=http_status
@@ -77,7 +78,7 @@ def broken_body(error: httpx.TransportError, *, http_status: int) -> RefreshFail
 
 
 def call_failure(error: BaseException, *, now: float, home: Origin | None = None) -> RefreshFailed:
-    """A user's function that raised; what httpx raised in it counts as it would for a url job.
+    """The failure of a user's function that raised; httpx's errors count as for a url job.
 
     `home` is the origin of the function's upstream, where it has one.
     """
@@ -92,13 +93,13 @@ def call_failure(error: BaseException, *, now: float, home: Origin | None = None
         case httpx.DecodingError():
             return RefreshFailed(Stage.BODY, _line(error))
         case _:
-            said = _said(error)
+            message = _message(error)
             name = type(error).__name__
-            return _failed(Stage.SOURCE, f"{name}: {_one_line(said)}" if said else name)
+            return _failed(Stage.SOURCE, f"{name}: {_one_line(message)}" if message else name)
 
 
 def causes(error: BaseException | None) -> Iterator[BaseException]:
-    """The error, and what it came from, down to the bottom."""
+    """The error, its cause, the cause of that, and so on."""
     while error is not None:
         yield error
         error = error.__cause__ or error.__context__
@@ -112,7 +113,7 @@ def _where(error: httpx.TransportError | httpx.InvalidURL) -> str:
 
 
 def _no_connection(error: httpx.TransportError, where: str) -> RefreshFailed:
-    for cause in reversed(list(causes(error))):  # the bottom one is the system's own
+    for cause in reversed(list(causes(error))):  # the root cause is the system's own
         match cause:
             case ssl.SSLCertVerificationError(verify_message=str(text)):
                 return _failed(Stage.TLS, f"the certificate of {where} is not trusted: {text}")
@@ -132,9 +133,9 @@ def _no_connection(error: httpx.TransportError, where: str) -> RefreshFailed:
     return _failed(Stage.CONNECT, f"cannot connect to {where}: {_line(error)}")
 
 
-def _hung_up(error: httpx.NetworkError, where: str) -> RefreshFailed:
+def _disconnected(error: httpx.NetworkError, where: str) -> RefreshFailed:
     for cause in causes(error):
-        # Under TLS 1.3 a client has shaken hands before the server looks at who it is.
+        # Under TLS 1.3 the client's handshake ends before its certificate is checked.
         if isinstance(cause, ssl.SSLError):
             return _no_tls(cause, where)
     return _failed(Stage.CONNECT, f"{where} closed the connection before it answered")
@@ -150,15 +151,15 @@ def _failed(stage: Stage, message: str) -> RefreshFailed:
 
 
 def _line(error: BaseException) -> str:
-    """What an error says, or else what it is, as one short line."""
-    return _one_line(_said(error)) or type(error).__name__
+    """The error's message, else its type, as one short line."""
+    return _one_line(_message(error)) or type(error).__name__
 
 
 def _one_line(text: str) -> str:
-    return clipped(" ".join(text.split()), _LINE)
+    return clipped(" ".join(text.split()), _MAX_LINE)
 
 
-def _said(error: BaseException) -> str:
+def _message(error: BaseException) -> str:
     try:
         return str(error)
     except BaseException:  # noqa: BLE001  somebody's error, whose __str__ is broken as well
@@ -166,14 +167,14 @@ def _said(error: BaseException) -> str:
 
 
 def _named(status: int) -> str:
-    # The phrase is the standard's: the one that was sent is a stranger's text.
+    # The reason phrase is the standard's, not the one that was sent.
     try:
         return f"{status} {HTTPStatus(status).phrase}"
     except ValueError:
         return str(status)
 
 
-_LINE = 200
+_MAX_LINE = 200
 _ADVICE = {
     304: " although no condition was sent with the request",
     401: "; check the job's auth",

@@ -11,8 +11,5 @@ def utf8_fields(fields: Mapping[str, str]) -> httpx.Headers:
 
 
 def plain_fields(headers: httpx.Headers) -> Mapping[str, str]:
-    """Fields by their names in lower case, for those who look up more than one or two of them.
-
-    httpx searches all that there are for each name.
-    """
+    """Fields by their names in lower case, to look up several: httpx scans all for each name."""
     return dict(headers.items())

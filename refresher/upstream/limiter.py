@@ -1,4 +1,4 @@
-"""The way to one upstream: how many attempts at once, how many in a time, and not before when.
+"""Limits attempts to one upstream: how many at once, how many in a time, none while it is held.
 
 Waiting here comes before an attempt: it counts neither to the job's timeout nor to its lease.
 """
@@ -14,10 +14,9 @@ from refresher.protocols import Limits
 
 
 class Limiter:
-    """Lets the attempts of one upstream's jobs through, first come, first served.
+    """Grants the attempts of one upstream's jobs a place, first come, first served.
 
-    So many at once in this process; the rate and the hold are those of all processes that share
-    `limits`.
+    `max_concurrency` is per process; the rate and the hold are shared by all processes of `limits`.
     """
 
     def __init__(
@@ -33,7 +32,7 @@ class Limiter:
         self._clock = clock
         self._places = asyncio.Semaphore(max_concurrency)
         self._rate = rate
-        self._turn = asyncio.Lock()
+        self._queue = asyncio.Lock()
         self._limits = limits
         self._held_until = 0.0
         self._wakers: list[Callable[[], object]] = []
@@ -45,46 +44,46 @@ class Limiter:
         return max(self._held_until, self._limits.held_until(self.upstream))
 
     def on_hold(self, wake: Callable[[], object]) -> None:
-        """Call `wake` whenever the hold is moved, so that its job can say when it is due now."""
+        """Call `wake` whenever the hold is moved: its job may be due at another time."""
         self._wakers.append(wake)
 
     def hold(self, until: float) -> None:
-        """Let nobody through before `until`; an earlier instant than the present one is ignored."""
+        """Start no attempt before `until`; ignored where the present hold is later."""
         if until <= self.held_until:
             return
         self._held_until = until
         self.wake()
 
     def wake(self) -> None:
-        """Have every job look again at when it is due."""
+        """Have every job compute its next due moment again."""
         for wake in self._wakers:
             wake()
 
     async def share(self) -> None:
-        """Let the other processes know of the hold."""
+        """Share the hold with the other processes of the store."""
         if self._held_until > self._limits.held_until(self.upstream):
             await self._limits.hold(self.upstream, self._held_until)
 
     async def look_again(self) -> None:
-        """Forget what lies in the future: the wall clock has been set back."""
+        """Cut the hold to the longest one there can be: the wall clock has been set back."""
         latest = self._clock.now() + LONGEST_WAIT
         self._held_until = min(self._held_until, latest)
         await self._limits.not_after(self.upstream, latest=latest)
 
     @asynccontextmanager
     async def place(self) -> AsyncIterator[None]:
-        """Wait for a place and a turn, and hold the place."""
+        """Wait for a place and a token of the rate; the place is held until the context ends."""
         async with self._places:
             if self._rate is not None:
-                async with self._turn:  # one at a time, in the order in which they came
-                    await self._await_turn(self._rate)
+                async with self._queue:  # one waits at a time: first come, first served
+                    await self._await_token(self._rate)
             yield
 
     async def give_back(self) -> None:
-        """Take nothing from the rate after all: there is no attempt to be made any more."""
+        """Return a token of the rate that no attempt was made with."""
         if self._rate is not None:
             await self._limits.give_back(self.upstream)
 
-    async def _await_turn(self, rate: Rate) -> None:
+    async def _await_token(self, rate: Rate) -> None:
         while (free_at := await self._limits.reserve(self.upstream, rate)) is not None:
             await sleep_until(self._clock, free_at)

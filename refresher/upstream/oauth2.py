@@ -25,20 +25,20 @@ from refresher.upstream.urls import Origin, origin_of, shown
 
 _MAX_BYTES = 64 * 1024
 _RENEWED_AT = 0.8
-"""The share of its life after which a token is renewed."""
-_TRIED_EVERY = 0.05
-"""The share of its life between two tries to renew a token that is still good."""
+"""The fraction of its lifetime after which a token is renewed."""
+_RETRIED_EVERY = 0.05
+"""The fraction of its lifetime between two tries to renew a token that is still valid."""
 _FAILURE_HOLDS = 0.5
-"""Seconds for which a failure answers all who ask: four hundred jobs that wait for a token are told
-what the first one met, and do not each ask for themselves."""
+"""Seconds for which a failure is raised again without a request: four hundred jobs that wait for a
+token make one request, not four hundred."""
 _TOKEN = re.compile(r"[!-~]+")
-_SAID, _TYPE = 200, 40
-"""Characters that are quoted of what an endpoint says."""
+_MAX_ERROR, _MAX_TYPE = 200, 40
+"""Characters that are quoted of an error and of a token type."""
 
 
 @dataclass(frozen=True, slots=True)
 class AccessToken:
-    """An access token, and how long it is good; instants in seconds since the epoch."""
+    """An access token and its lifetime; instants in seconds since the epoch."""
 
     value: str = field(repr=False)
     issued_at: float
@@ -49,15 +49,15 @@ class AccessToken:
 class TokenSource:
     """The token of one client at one token endpoint, for all who send it.
 
-    It is fetched when it is first needed, however many wait for it then, and again after 80 % of
-    its life. As long as it is good, a token endpoint that does not answer costs nobody more than
-    one attempt every twentieth of its life.
+    It is fetched once when it is first needed, however many wait for it, and again after 80 % of
+    its lifetime. While it is valid, a token endpoint that does not answer delays at most one
+    attempt in every twentieth of its lifetime.
 
     Args:
-        credentials: Whom the token is for.
-        client: Brings the connection, and nothing of its own.
+        credentials: What the token is requested with.
+        client: The client to send with; it adds nothing of its own.
         now: The clock.
-        learn: Is told every token, so that nobody else will be.
+        learn: Called with every token, so that it is masked wherever it might be shown.
     """
 
     def __init__(
@@ -78,17 +78,17 @@ class TokenSource:
         self._failed_until = 0.0
 
     async def get(self, refused: str | None = None) -> str:
-        """A token that is good, and not the one that was `refused`.
+        """A valid token, and not the one that was `refused`.
 
         Raises:
-            RefreshFailed: stage `auth`, there is none to be had.
+            RefreshFailed: stage `auth`, none could be fetched.
         """
         token = self._usable(refused)
         if token is not None and self._now() < token.renew_at:
             return token.value
         if token is not None:
             return (await self._renewed(token)).value
-        async with self._lock:  # who has waited finds what the first one fetched, or met
+        async with self._lock:  # those who wait find what the first one fetched, or its failure
             return (self._usable(refused) or await self._fetched()).value
 
     def _usable(self, refused: str | None) -> AccessToken | None:
@@ -98,10 +98,10 @@ class TokenSource:
         return token
 
     async def _renewed(self, token: AccessToken) -> AccessToken:
-        """A new token in place of one that is still good, which nobody else waits for."""
-        life = (token.expires_at - token.issued_at) * _TRIED_EVERY
-        # First: should this try hang, others go on with what there is.
-        self._token = token = replace(token, renew_at=self._now() + life)
+        """A new token in place of one that is still valid; only this caller waits for it."""
+        pause = (token.expires_at - token.issued_at) * _RETRIED_EVERY
+        # Before the request: should it hang, others go on with the token there is.
+        self._token = token = replace(token, renew_at=self._now() + pause)
         try:
             return await self._fetched()
         except RefreshFailed:
@@ -109,7 +109,7 @@ class TokenSource:
 
     async def _fetched(self) -> AccessToken:
         if self._failure is not None and self._now() < self._failed_until:
-            raise self._told(self._failure)
+            raise self._repeated(self._failure)
         try:
             self._token = await self._fetch()
         except RefreshFailed as failure:
@@ -119,8 +119,8 @@ class TokenSource:
         self._failure = None
         return self._token
 
-    def _told(self, failure: RefreshFailed) -> RefreshFailed:
-        """The failure once more, for one who did not meet it."""
+    def _repeated(self, failure: RefreshFailed) -> RefreshFailed:
+        """The failure once more, with what is left of its Retry-After."""
         left = None if failure.retry_after is None else self._failed_until - self._now()
         return RefreshFailed(
             failure.failure.stage,
@@ -147,7 +147,7 @@ class TokenSource:
     async def _answer(self) -> bytes:
         """The body of the token endpoint's answer.
 
-        A redirect is a refusal: it would take the client's secret to wherever it says.
+        A redirect is a failure: following it would send the client secret to another URL.
         """
         request = self._request()
         try:
@@ -162,7 +162,7 @@ class TokenSource:
             failure = status_failure(response, now=self._now())
             raise RefreshFailed(
                 Stage.STATUS,
-                f"it answered {response.status_code}{_complaint(body)}",
+                f"it answered {response.status_code}{_error_in(body)}",
                 transient=failure.transient,
                 retry_after=failure.retry_after,
             )
@@ -190,7 +190,7 @@ class TokenSource:
 
 
 class TokenAuth(httpx.Auth):
-    """Shows a token to one origin as a bearer; where that is refused, a new one, once."""
+    """Sends a bearer token to one origin; after a 401 a new one, once."""
 
     def __init__(self, origin: Origin, tokens: TokenSource) -> None:
         self._origin = origin
@@ -208,7 +208,7 @@ class TokenAuth(httpx.Auth):
         response = yield request
         if response.status_code != HTTPStatus.UNAUTHORIZED or not _can_be_sent_again(request):
             return
-        # httpx would read all of the refusal before it goes on, without a limit. Nobody needs it.
+        # httpx would read the whole body of the 401 before it goes on, without a limit.
         await cast("httpx.AsyncByteStream", response.stream).aclose()
         response.stream = httpx.ByteStream(b"")
         token = await self._tokens.get(refused=token)
@@ -240,12 +240,13 @@ def _token_in(body: bytes, asked_at: float) -> AccessToken:
     """The token of a successful answer (RFC 6749, section 5.1)."""
     match _json(body):
         case {"token_type": str(kind)} if kind.lower() != "bearer":
-            named = repr(clipped(kind, _TYPE))
+            named = repr(clipped(kind, _MAX_TYPE))
             message = f"it gave one of type {named}; only bearer tokens can be sent"
             raise RefreshFailed(Stage.DECODE, message)
         case {"access_token": str(value), **rest} if _TOKEN.fullmatch(value):
-            life = _seconds(rest.get("expires_in"))
-            return AccessToken(value, asked_at, asked_at + life * _RENEWED_AT, asked_at + life)
+            lifetime = _seconds(rest.get("expires_in"))
+            renew_at, expires_at = asked_at + lifetime * _RENEWED_AT, asked_at + lifetime
+            return AccessToken(value, asked_at, renew_at, expires_at)
         case {"access_token": _}:
             raise RefreshFailed(Stage.DECODE, "its access_token is not one word of visible ASCII")
         case dict():
@@ -255,19 +256,19 @@ def _token_in(body: bytes, asked_at: float) -> AccessToken:
 
 
 def _seconds(expires_in: object) -> float:
-    """A token's life; endless where it is not told: then a 401 will end it."""
+    """A token's lifetime; infinite where none is said: then a 401 ends it."""
     match expires_in:
         case bool():
             return math.inf
         case int() | float():
-            return _as_life(expires_in)
+            return _as_lifetime(expires_in)
         case str() if re.fullmatch("[0-9]{1,15}", expires_in):
             return float(expires_in)
         case _:
             return math.inf
 
 
-def _as_life(seconds: float) -> float:
+def _as_lifetime(seconds: float) -> float:
     try:
         return float(seconds) if math.isfinite(seconds) else math.inf
     except OverflowError as error:  # only an integer has that many digits
@@ -275,17 +276,16 @@ def _as_life(seconds: float) -> float:
         raise RefreshFailed(Stage.DECODE, message) from error
 
 
-def _complaint(body: bytes) -> str:
-    """What a token endpoint says of a refusal (RFC 6749, section 5.2)."""
+def _error_in(body: bytes) -> str:
+    """The error that a token endpoint answers with (RFC 6749, section 5.2)."""
     match _json(body):
         case {"error": str(error), "error_description": str(description)}:
-            said = f"{error}, {description}"
+            text = f"{error}, {description}"
         case {"error": str(error)}:
-            said = error
+            text = error
         case _:
             return ""
-    said = " ".join(said.split())
-    return f": {clipped(said, _SAID)}"
+    return f": {clipped(' '.join(text.split()), _MAX_ERROR)}"
 
 
 def _json(body: bytes) -> object:

@@ -1,4 +1,4 @@
-"""Where a redirect leads, and what must not come along."""
+"""The request that a redirect makes, and what must not be sent with it."""
 
 from dataclasses import dataclass, replace
 
@@ -20,9 +20,9 @@ class Hop:
     url: httpx.URL
     content: bytes | None
     trusted: bool = True
-    """Whether every hop so far was of the configured origin. Once it was not, credentials,
-    configured headers and the body stay behind for good, though a redirect should lead back: where
-    to would be a stranger's choice."""
+    """Whether every hop so far was of the configured origin. Once one was not, no later hop gets
+    credentials, configured headers or the body, not even at the configured origin: the other origin
+    would choose where they go."""
     passed: tuple[tuple[str, httpx.URL], ...] = ()
     """The requests before this one."""
 
@@ -66,7 +66,7 @@ def follow(hop: Hop, status: int, location: str | None, *, max_redirects: int) -
 
 
 def failed(message: str) -> RefreshFailed:
-    """An attempt that ended over a redirect; the same one will be there at the next try."""
+    """A failure over a redirect, which the next try would meet again."""
     return RefreshFailed(Stage.REDIRECT, message)
 
 

@@ -1,4 +1,4 @@
-"""What is asked of a URL: its origin, its query with more in it, and how a person may see it."""
+"""URLs: their origin, parameters added to them, and what of them may be shown."""
 
 from collections.abc import Mapping, Sequence
 from urllib.parse import unquote_plus
@@ -6,7 +6,7 @@ from urllib.parse import unquote_plus
 import httpx
 
 Origin = tuple[str, str, int]
-"""Scheme, host and port: who a credential was meant for (RFC 6454, section 4)."""
+"""Scheme, host and port (RFC 6454, section 4)."""
 
 Scalar = str | int | float | bool | None
 Params = Mapping[str, Scalar | Sequence[Scalar]]
@@ -25,8 +25,8 @@ def origin_of(url: httpx.URL) -> Origin:
 def with_params(url: httpx.URL, params: Params) -> httpx.URL:
     """The URL with more query parameters at its end.
 
-    What stands in the query already stays as it is written, byte for byte: a signed URL would not
-    survive being parsed and put together again.
+    The query that is there stays as it is written, byte for byte: parsed and written again, a
+    signed URL would be another.
     """
     if not params:
         return url
@@ -41,7 +41,7 @@ def with_param(url: httpx.URL, name: str, value: str) -> httpx.URL:
 
 
 def sendable(url: httpx.URL) -> httpx.URL:
-    """The URL without what is not for the server; to copy one takes longer than to look."""
+    """The URL without userinfo and fragment, which are not sent; copied only where it has them."""
     if url.userinfo or url.fragment:
         return url.copy_with(userinfo=b"", fragment=None)
     return url
