@@ -1,1 +1,1 @@
-"""The edge to HTTP: what is read, said and asked over it."""
+"""The HTTP API: reads, status and admin endpoints."""

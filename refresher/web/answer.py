@@ -1,4 +1,4 @@
-"""An HTTP answer as plain bytes, for whatever carries it; problems among them (RFC 9457)."""
+"""An HTTP answer as plain values, independent of ASGI."""
 
 import json
 from dataclasses import dataclass
@@ -17,7 +17,7 @@ class Answer:
     body: bytes
 
     def without_body(self) -> "Answer":
-        """The answer to HEAD: what the answer to GET says, and nothing else (RFC 9110, 9.3.2)."""
+        """The answer to HEAD: that to GET without its body (RFC 9110, 9.3.2)."""
         return Answer(self.status, self.headers, b"")
 
 
@@ -31,7 +31,7 @@ def json_bytes(value: object) -> bytes:
     try:
         return msgspec.json.encode(value)
     except UnicodeEncodeError:
-        # A lone surrogate, from a file's name or somebody's error, has no UTF-8; `\\udc80` is JSON.
+        # A lone surrogate, from a file's name or an error, has no UTF-8; `\\udc80` is JSON.
         text = json.dumps(value, separators=(",", ":"), ensure_ascii=False)
         return text.encode(errors="backslashreplace")
 

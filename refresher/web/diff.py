@@ -11,7 +11,7 @@ from refresher.web.data.versions import kept_version, version_number
 from refresher.web.problems import no_version, problem, unknown_job
 
 _LARGEST = 8 * 1024 * 1024
-"""Bytes of a version that is compared."""
+"""Bytes of a version up to which it is compared."""
 
 
 async def diff(service: Service, name: str, query: bytes) -> Answer:

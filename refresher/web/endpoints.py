@@ -1,7 +1,7 @@
-"""What each endpoint answers, but for `/data` (reads) and `/admin` (admin): status and health."""
+"""What the endpoints for status and health answer, and the `Reads` of `/data`."""
 
 import io
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import anyio.to_thread
 
@@ -21,13 +21,14 @@ from refresher.web.status import history, job_status
 
 
 class Endpoints:
-    """The HTTP face of a running service."""
+    """What a running service answers over HTTP."""
 
     def __init__(self, service: Service) -> None:
         self.service = service
-        # Of its own: refreshes do not wait for people. One worker, so that a text is parsed once.
-        self._workshop = WorkerPool(workers=1)
-        lookups = Lookups(self._workshop.look_up)
+        # Not the service's, whose refreshes must not wait for readers. One worker, so that a text
+        # is parsed once.
+        self._pool = WorkerPool(workers=1)
+        lookups = Lookups(self._pool.look_up)
         self.cors = Cors(service.config.server.cors_origins)
         self.reads = Reads(
             service.states,
@@ -46,8 +47,8 @@ class Endpoints:
         )
 
     async def aclose(self) -> None:
-        """End what was begun for readers; nobody may ask any more."""
-        await self._workshop.__aexit__(None, None, None)
+        """End the worker process; no more requests may be made."""
+        await self._pool.__aexit__(None, None, None)
 
     async def jobs(self, params: Iterable[tuple[str, str]] = ()) -> Answer:
         """`GET /jobs`: every job, or those that the query asks for."""
@@ -71,7 +72,7 @@ class Endpoints:
         return unknown_job(name) if job is None else json_answer(history(job.ledger.versions))
 
     def livez(self, authorization: bytes | None) -> Answer:
-        """`GET /livez`: whether the scheduler runs; what else is broken is named, not fatal."""
+        """`GET /livez`: 200 while the scheduler runs; jobs that broke are only named."""
         if not self.service.is_alive():
             return problem(503, "not-alive", "the scheduler has not run for more than 10 s")
         if not self.service.access.may_read(authorization):
@@ -110,7 +111,11 @@ class Endpoints:
         ]
         return Answer(200, headers, body)
 
-    def locked(self, authorization: bytes | None) -> Answer | None:
-        """The refusal of a read without a token that needs one; None where it may go on."""
+    def refusal(self, authorization: bytes | None) -> Answer | None:
+        """The answer to a read without the token that it needs; None where it may be answered."""
         may_read = self.service.access.may_read(authorization)
         return None if may_read else unauthorized("reading")
+
+
+Running = Callable[[], Endpoints]
+"""Gives the endpoints of the running service; raises while none runs."""

@@ -1,4 +1,4 @@
-"""`GET /jobs`: which jobs are asked for, and the page that they make."""
+"""`GET /jobs`: the jobs that a query asks for, a page at a time."""
 
 import io
 from collections.abc import Iterable, Sequence
@@ -14,7 +14,7 @@ from refresher.web.problems import problem, shortened
 from refresher.web.status import job_status
 
 _DIGITS = 9
-"""More than there can be jobs."""
+"""Of a limit; more than there can be jobs."""
 
 LISTED = [
     {"name": name, "in": "query", "schema": schema}
@@ -30,15 +30,15 @@ LISTED = [
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listing:
-    """What a request wants to see; nothing said means every job."""
+    """What a query asks for; an empty one, every job."""
 
     limit: int | None = None
     after: str | None = None
-    """The last job of the page before."""
+    """The last job of the page before this one."""
     states: frozenset[str] = frozenset()
-    """A job in any of them will do; in none: the state makes no difference."""
+    """A job is listed in any of these; empty: in any state."""
     tags: frozenset[str] = frozenset()
-    """The same for its tags."""
+    """A job is listed with any of these; empty: whatever its tags."""
 
 
 def read_listing(params: Iterable[tuple[str, str]]) -> Listing | Answer:
@@ -70,7 +70,7 @@ async def list_jobs(
         if listing.after not in names:
             return _bad("after", listing.after, "no job is called so, or no longer: begin anew")
         start = names.index(listing.after) + 1
-    body = io.BytesIO(b'{"jobs":[')  # megabytes that are copied hold the loop for milliseconds
+    body = io.BytesIO(b'{"jobs":[')  # to copy megabytes would hold up the loop for milliseconds
     body.seek(0, io.SEEK_END)
     count, last, following = 0, None, None
     async for entry in cooperatively(entries[start:]):

@@ -1,4 +1,4 @@
-"""Every problem that a reader or an operator is told of (RFC 9457)."""
+"""Every problem document that a client may get (RFC 9457)."""
 
 import json
 import math
@@ -9,18 +9,12 @@ from refresher.errors import GoneVersion, ReadError, StoreUnavailable, UnknownVe
 from refresher.model import Record
 from refresher.web.answer import Answer
 
-_STORE_TRIED_AGAIN = 1
-"""Seconds after which a store that is away has been tried again."""
-
-
-_LOOKED_UP_AGAIN = 1
-"""Seconds after which a value that could not be looked up had better be asked for again."""
-
-
+_STORE_RETRY = 1
+"""Seconds after which a store that is unavailable has been tried again."""
+_LOOKUP_RETRY = 1
+"""Seconds after which to ask again for a value that could not be looked up."""
 _NOTHING_IS_DUE = 60
 """Seconds after which to ask again for a job that has no next moment: somebody may resume it."""
-
-
 _MOST_SHOWN = 100
 """Characters of what a client asked for that are repeated to it."""
 
@@ -66,7 +60,7 @@ def unauthorized(what: str) -> Answer:
 
 
 def unknown_job(*names: str) -> Answer:
-    """The answer to a request for jobs that are not there."""
+    """The answer to a request for jobs that do not exist."""
     shown = ", ".join(repr(shortened(name)) for name in names)
     return problem(404, "unknown-job", f"no job is called {shown}; GET /jobs has all names")
 
@@ -92,13 +86,13 @@ def retry_after(record: Record, now: float) -> int:
 
 
 def no_json(job: str, content_type: str) -> Answer:
-    """The answer to a request for a value in what is no JSON."""
+    """The answer to a request for a value in a snapshot that is not JSON."""
     detail = f"{job} is {content_type}, not JSON: there is nothing to point into; GET /data/{job}"
     return problem(404, "no-value", detail)
 
 
 def no_value(job: str, pointer: bytes, depth: int) -> Answer:
-    """The answer to a JSON Pointer that leads nowhere; `depth` of its segments led somewhere."""
+    """The answer to a JSON Pointer without a value; `depth` of its segments were found."""
     segments = pointer.decode("latin-1").split("/")[1:]
     where = "".join(f"/{segment}" for segment in segments[:depth])
     detail = f"{job} has no {shortened(segments[depth])!r} at {shortened(where) or 'its root'}"
@@ -106,21 +100,21 @@ def no_value(job: str, pointer: bytes, depth: int) -> Answer:
 
 
 def no_lookup(job: str, why: str) -> Answer:
-    """The answer to a request for a value that could not be looked up, whether it is there or not.
+    """The answer to a request for a value where it could not be found out whether there is one.
 
-    The whole is not affected.
+    The whole snapshot can be read all the same.
     """
     detail = f"no value of {job} could be looked up: {why}; ask again, or GET /data/{job}"
-    return problem(503, "lookup-failed", detail, headers={"retry-after": str(_LOOKED_UP_AGAIN)})
+    return problem(503, "lookup-failed", detail, headers={"retry-after": str(_LOOKUP_RETRY)})
 
 
 def unknown_path(path: str) -> Answer:
-    """The answer to a request for what is not there."""
+    """The answer to a request for a path that does not exist."""
     return problem(404, None, f"nothing is at {shortened(path)}")
 
 
 def no_version(error: UnknownVersion | GoneVersion | StoreUnavailable) -> Answer:
-    """The answer to a request for a version that is not to be had (gone: RFC 9110, 15.5.11)."""
+    """The answer to a request for a version that cannot be read (gone: RFC 9110, 15.5.11)."""
     match error:
         case UnknownVersion():
             return problem(404, "unknown-version", _with_history(error))
@@ -131,13 +125,13 @@ def no_version(error: UnknownVersion | GoneVersion | StoreUnavailable) -> Answer
 
 
 def store_unwritable() -> Answer:
-    """The answer to a decision that the store has to be told, while it is away."""
+    """The answer to a request that has to write to the store, while that is unavailable."""
     return store_unavailable("the store cannot be told, and nothing has been changed; ask again")
 
 
 def store_unavailable(detail: str) -> Answer:
-    """The answer to what the store has to be asked, while it is away."""
-    headers = {"retry-after": str(_STORE_TRIED_AGAIN)}
+    """The answer to a request that needs the store, while that is unavailable."""
+    headers = {"retry-after": str(_STORE_RETRY)}
     return problem(503, "store-unavailable", detail, headers=headers)
 
 
@@ -148,7 +142,7 @@ def not_allowed(path: str, method: str, *allowed: str) -> Answer:
 
 
 def shortened(text: str) -> str:
-    """As much of what a client asked for as is repeated to it."""
+    """The part of what a client asked for that is repeated to it."""
     return text if len(text) <= _MOST_SHOWN else f"{text[:_MOST_SHOWN]}…"
 
 

@@ -1,4 +1,4 @@
-"""The quarantine endpoints: what the guard refused last, and what a person decides of it."""
+"""The quarantine endpoints: what the guard refused last, and what becomes of it."""
 
 import logging
 from dataclasses import asdict
@@ -22,7 +22,7 @@ async def show(service: Service, name: str) -> Answer:
     job = await _up_to_date(service, name)
     held, candidate = actions.quarantined(job), await actions.candidate(job)
     served = job.record.snapshot
-    # In a thread: rows by the hundred thousand take a while to compare.
+    # In a thread: hundreds of thousands of rows take a while to compare.
     summary = await anyio.to_thread.run_sync(_summary, candidate, served)
     return json_answer(
         {
@@ -61,7 +61,7 @@ async def reject(service: Service, name: str) -> Answer:
 
 
 async def _up_to_date(service: Service, name: str) -> Job:
-    """The job, with all that other processes have made of it until now."""
+    """The job, with all that other processes have stored of it until now."""
     job = service.jobs.known(name)
     await service.store.catch_up()
     return job

@@ -1,4 +1,4 @@
-"""How a route of ours behaves: whatever the method, and whatever goes wrong."""
+"""How every route of this package behaves: with any method, and when anything goes wrong."""
 
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, TypeAlias, assert_never, get_args
@@ -21,9 +21,11 @@ from refresher.web.problems import no_version, not_allowed, problem, store_unwri
 
 Endpoint = Callable[..., Coroutine[Any, Any, Response]]
 
+READ = ("GET", "HEAD")
 
-class Refused(Exception):
-    """Ends a request with an answer, from wherever one is."""
+
+class Abort(Exception):
+    """Ends a request with an answer, when raised by its endpoint or a dependency."""
 
     def __init__(self, answer: Answer) -> None:
         super().__init__(answer.status)
@@ -31,7 +33,7 @@ class Refused(Exception):
 
 
 class ProblemRoute(APIRoute):
-    """A route whose errors are problems (RFC 9457), in whatever application it stands."""
+    """A route whose errors are problem documents (RFC 9457) in any application."""
 
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         """What FastAPI calls to build the route."""
@@ -40,14 +42,14 @@ class ProblemRoute(APIRoute):
         async def handle_problems(request: Request) -> Response:
             try:
                 return await handle(request)
-            except _ANSWERED as error:
+            except _HANDLED as error:
                 return as_response(request, _answer_to(error))
 
         return handle_problems
 
 
-_Answered: TypeAlias = (
-    Refused
+_Handled: TypeAlias = (
+    Abort
     | HTTPException
     | RequestValidationError
     | UnknownJob
@@ -56,12 +58,12 @@ _Answered: TypeAlias = (
     | GoneVersion
     | StoreUnavailable
 )
-_ANSWERED = get_args(_Answered)
+_HANDLED = get_args(_Handled)
 
 
-def _answer_to(error: _Answered) -> Answer:  # noqa: PLR0911  one for each kind
+def _answer_to(error: _Handled) -> Answer:  # noqa: PLR0911  one for each kind
     match error:
-        case Refused(answer=answer):
+        case Abort(answer=answer):
             return answer
         case HTTPException():
             return http_problem(error)
@@ -80,7 +82,7 @@ def _answer_to(error: _Answered) -> Answer:  # noqa: PLR0911  one for each kind
 
 
 def http_problem(error: HTTPException) -> Answer:
-    """What Starlette, FastAPI or somebody's dependency raises, as a problem."""
+    """What Starlette, FastAPI or an embedder's dependency raises, as a problem."""
     return problem(error.status_code, None, str(error.detail), headers=error.headers)
 
 
@@ -100,9 +102,10 @@ def add_path(
     checks: Sequence[Dependency] = (),
     **shown: Any,  # noqa: ANN401  as FastAPI takes it
 ) -> None:
-    """Add a path that OpenAPI shows with one method, and that is ours whatever the method.
+    """Add a path that OpenAPI shows with one method, and that is routed here with any.
 
-    The endpoint is asked after the `checks`; one of these or itself refuses the other methods.
+    The endpoint is called after the `checks`; one of these, or the endpoint, refuses the other
+    methods.
     """
     router.add_api_route(
         path, endpoint, methods=[method], dependencies=checks, response_class=Response, **shown
@@ -138,10 +141,10 @@ def require_method(request: Request, *methods: str) -> None:
     """Refuse the request unless its method is one of these.
 
     Raises:
-        Refused: it is another.
+        Abort: it is none of them.
     """
     if request.method not in methods:
-        raise Refused(not_allowed(request.url.path, request.method, *methods))
+        raise Abort(not_allowed(request.url.path, request.method, *methods))
 
 
 def field_of(request: Request, name: str) -> bytes | None:

@@ -1,4 +1,4 @@
-"""What `/jobs` says of a job: a view of its record at one moment."""
+"""What `/jobs` says of a job, under the names of `docs/http.md`."""
 
 import math
 from collections.abc import Iterable
@@ -19,7 +19,7 @@ def rfc3339(instant: float | None) -> str | None:
 
 
 def job_status(entry: Entry, plan: JobPlan, now: float) -> dict[str, object]:
-    """All that is known of a job, as of `now`, in the names of contract 3.2."""
+    """All that is known of a job, as of `now`."""
     record, policy = entry.record, entry.policy
     snapshot = record.snapshot
     due_at = record.due.at
@@ -56,12 +56,12 @@ def job_status(entry: Entry, plan: JobPlan, now: float) -> dict[str, object]:
 
 
 def history(versions: Iterable[Version]) -> dict[str, object]:
-    """The versions of a job that are kept, in their order, in the names of contract 3.2."""
+    """The versions of a job that are kept, in their order."""
     return {"versions": [_version(version) for version in versions]}
 
 
 def attempt_result(attempt: Attempt) -> dict[str, object]:
-    """The outcome of a manual refresh, in the names of contract 3.4."""
+    """How an attempt that was asked for ended."""
     return {
         "job": attempt.job,
         "outcome": attempt.outcome,

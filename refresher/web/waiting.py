@@ -1,4 +1,4 @@
-"""Waiting for attempts, no longer than somebody wants to and the service lives."""
+"""Waiting for attempts, within a time limit and until the service closes."""
 
 import asyncio
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ async def ended(
 ) -> list[Attempt]:
     """The attempts that end within so many seconds and before `closing` is set, in their order.
 
-    The futures of the others are cancelled: who no longer waits need not be told.
+    The futures of the others are cancelled, for nobody waits for them any more.
     """
     try:
         with anyio.move_on_after(within):

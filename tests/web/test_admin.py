@@ -6,7 +6,8 @@ import httpx
 import pytest
 
 from refresher import Refresher
-from refresher.web.admin import LARGEST_BODY, RefreshRequest
+from refresher.web.bodies import LARGEST_BODY
+from refresher.web.refresh import RefreshRequest
 from tests.fakes import FakeClock, settled
 from tests.web.serving import ADMIN, TOKEN, Upstream, cache_of, down, serving
 

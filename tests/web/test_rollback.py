@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from refresher.store.backends.sqlite import SqliteStore
-from refresher.web.admin import LARGEST_BODY
+from refresher.web.bodies import LARGEST_BODY
 from tests.fakes import FakeClock, settled
 from tests.store.backends.failing import FailingStore
 from tests.web.serving import ADMIN, Upstream, cache_of, down, kept_versions, served, serving
