@@ -5,7 +5,7 @@ import tomllib
 from pathlib import Path
 
 import refresher
-from tests.docs.pages import ROOT, code, page, rows, section, spans
+from tests.docs.pages import README, ROOT, code, page, rows, section, spans
 
 PACKAGE = Path(refresher.__file__).parent
 ARCHITECTURE = page("architecture.md")
@@ -58,3 +58,9 @@ def test_what_it_points_to_is_there() -> None:
 def test_every_kind_says_where_its_shared_tests_are() -> None:
     for heading in ("Add a source", "Add a format", "Add a store"):
         assert "tests/" in code(section(ARCHITECTURE, heading))
+
+
+def test_the_picture_of_the_readme_is_the_same() -> None:
+    drawn = re.findall(r"^(\d)  (\w+(?:  \w+)*)(?:   +\S.*)?$", README.read_text(), re.MULTILINE)
+    assert [int(number) for number, _ in drawn] == list(range(1, len(floors()) + 1))
+    assert [set(names.split()) for _, names in drawn] == floors(), "edit the picture in README.md"

@@ -42,3 +42,7 @@ def test_every_page_is_reached_from_another() -> None:
         for link in LINK.findall(page.read_text())
     }
     assert set(DOCS.glob("*.md")) <= linked, README
+
+
+def test_the_readme_can_be_read_in_a_few_minutes() -> None:
+    assert len(README.read_text().splitlines()) <= 200
