@@ -1,4 +1,4 @@
-"""Long work on the event loop, done without holding up whoever reads meanwhile."""
+"""Long work on the event loop, in slices of time between which other tasks run."""
 
 import asyncio
 import time
@@ -7,15 +7,15 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-_TURN = 0.001
-"""Seconds. In a thread the work would hold the interpreter for five times as long at a stretch."""
+_SLICE = 0.001
+"""Seconds. A thread would hold the interpreter lock five times as long (sys.getswitchinterval)."""
 
 
 async def cooperatively(items: Iterable[T]) -> AsyncIterator[T]:
-    """The items one by one; as soon as a turn is over, all else that is ready has one first."""
-    over = time.perf_counter() + _TURN
+    """The items one by one; after each slice of time, all tasks that are ready run first."""
+    over = time.perf_counter() + _SLICE
     for item in items:
         yield item
         if time.perf_counter() >= over:
             await asyncio.sleep(0)
-            over = time.perf_counter() + _TURN
+            over = time.perf_counter() + _SLICE

@@ -1,4 +1,4 @@
-"""JSON texts that have been looked into, kept for the next pointer as far as memory allows."""
+"""JSON texts that have been parsed in part, cached for the next pointer that leads into them."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -14,17 +14,17 @@ _PER_MEMBER = 160
 """Bytes that a parsed member takes, measured: its key, and a text that points into the body."""
 
 
-class Parsed:
-    """A text, as far as it has been looked into; by one thread at a time."""
+class ParsedText:
+    """A JSON text, parsed as far as pointers have led into it; for one thread at a time."""
 
     def __init__(self, body: bytes) -> None:
         self.size = _OVERHEAD + len(body)
-        """Bytes that it takes, with what has been parsed of it."""
+        """Bytes that it takes in memory, with what has been parsed of it."""
         self._body = body
         self._opened: dict[Path, Opened] = {}
 
     def unread(self, path: Path) -> int:
-        """How many bytes are looked into for the first time to find the value at a pointer."""
+        """How many bytes would be parsed for the first time to find the value at a pointer."""
         return pointer.unread(self._body, path, self._opened)
 
     def find(self, paths: Sequence[Path]) -> list[bytes | NotThere]:
@@ -37,24 +37,26 @@ class Parsed:
         return values
 
 
-class Texts:
-    """Parsed texts by their ETag; those not asked for longest go first.
+class ParsedCache:
+    """An LRU cache of parsed texts by their ETag, of `max_bytes` all together.
 
-    They take `most_bytes` at most, all together. Who looks into one takes it away and puts it back.
+    Who looks into a text takes it out and puts it back: it grows meanwhile.
     """
 
-    def __init__(self, most_bytes: int) -> None:
-        self._parsed: LRUCache[str, Parsed] = LRUCache(most_bytes, getsizeof=lambda each: each.size)
+    def __init__(self, max_bytes: int) -> None:
+        self._parsed: LRUCache[str, ParsedText] = LRUCache(
+            max_bytes, getsizeof=lambda each: each.size
+        )
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._parsed)
 
-    def take(self, etag: str) -> Parsed | None:
-        """The text, if it is kept; then it is the caller's alone."""
-        found: Parsed | None = self._parsed.pop(etag, None)
+    def take(self, etag: str) -> ParsedText | None:
+        """Take a text out of the cache; None where it is not there."""
+        found: ParsedText | None = self._parsed.pop(etag, None)
         return found
 
-    def keep(self, etag: str, parsed: Parsed) -> None:
-        """Keep it for the next, unless it is larger than all that may be kept."""
+    def put(self, etag: str, parsed: ParsedText) -> None:
+        """Cache a text, unless it is larger than the whole cache."""
         with suppress(ValueError):
             self._parsed[etag] = parsed

@@ -24,7 +24,7 @@ from refresher.model import Content, Format, Snapshot, Stage
 from refresher.offload import tasks
 from refresher.offload.subprocess import ending_of, start
 from refresher.offload.tasks import Comparison, Looked, Lookup, Paging, Refining, Task, Verdict
-from refresher.offload.threads import handover
+from refresher.offload.threads import future_of
 from refresher.payload import Payload, Spool
 from refresher.pipeline import FormatRule, Rules, Served, media, representation
 from refresher.pipeline.pages import Page, PageRule
@@ -183,7 +183,7 @@ class WorkerPool:
 
     async def _outcome_elsewhere(self, task: Task[T], body: bytes | Spool) -> T | RefreshFailed:
         errand = _Errand(task, body)
-        work, outcome = handover(errand.carry_out)
+        work, outcome = future_of(errand.carry_out)
         self._open += 1
         self._work.put(work)
         self._staff()
@@ -196,7 +196,7 @@ class WorkerPool:
     def _staff(self) -> None:
         """Have a worker for each task, as far as there may be one."""
         while len(self._keepers) < min(self._open, self._workers):
-            keep, gone = handover(self._keep)
+            keep, gone = future_of(self._keep)
             self._keepers.add(gone)
             gone.add_done_callback(self._left)
             threading.Thread(target=keep, name="refresher pool", daemon=True).start()

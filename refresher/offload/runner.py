@@ -15,7 +15,7 @@ from pathlib import Path
 
 from refresher.errors import RefreshFailed
 from refresher.model import Stage
-from refresher.offload.parsed import Texts
+from refresher.offload.parsed import ParsedCache
 from refresher.offload.tasks import Lookup, Task, pack_outcome, receive, send, unpack_task
 
 _NICE = 10
@@ -31,12 +31,12 @@ def main() -> None:
     gc.disable()  # what is parsed has no cycles; looking for them over and over takes its time
     with socket.socket(fileno=int(sys.argv[1])) as channel, contextlib.suppress(ConnectionError):
         threading.Thread(target=_end_with, args=(channel,), daemon=True).start()
-        texts = Texts(_KEPT)
+        texts = ParsedCache(_KEPT)
         while _work(channel, texts):
             gc.collect(1)  # what a task leaves is young; texts that are kept have grown old
 
 
-def _work(channel: socket.socket, texts: Texts) -> bool:
+def _work(channel: socket.socket, texts: ParsedCache) -> bool:
     """Carry out one task; False where none will come."""
     files = receive(channel)
     if not files:
@@ -47,7 +47,7 @@ def _work(channel: socket.socket, texts: Texts) -> bool:
     return True
 
 
-def _outcome(task: Task[object], body: bytes | None, texts: Texts) -> object:
+def _outcome(task: Task[object], body: bytes | None, texts: ParsedCache) -> object:
     try:
         if isinstance(task, Lookup):
             return task.carry_out_with(texts, body)

@@ -1,4 +1,4 @@
-"""An async call in a task of its own, which can be left behind: the loop's twin of `SoloThread`."""
+"""An async call in a task that can be abandoned: what `SoloThread` is to a blocking call."""
 
 import asyncio
 import time
@@ -11,16 +11,16 @@ from refresher.offload.threads import still_hangs
 
 T = TypeVar("T")
 
-_CLEANING_UP = 0.2
+_CLEANUP = 0.2
 """Seconds in which a cancelled call may clean up after itself before it is left behind."""
 
 
 class SoloTask(Generic[T]):
-    """Runs a coroutine of somebody's who may do as he pleases with his task.
+    """Runs a user's coroutine in a task of its own, so that it cannot harm its caller's.
 
-    A coroutine that is simply awaited shares its caller's task: what it cancels is the caller, and
-    a cancellation that it swallows never reaches him. One that runs on after it was cancelled is
-    abandoned, and while it still does, no other is started.
+    A coroutine that is simply awaited shares its caller's task: if it cancels its task, it cancels
+    the caller, and a cancellation that it swallows never reaches the caller. A coroutine that goes
+    on after it was cancelled is abandoned; until it has ended, no other is started.
     """
 
     def __init__(self) -> None:
@@ -28,7 +28,7 @@ class SoloTask(Generic[T]):
         self._started_at = 0.0
 
     async def run(self, call: Callable[[], Coroutine[Any, Any, T]]) -> T:
-        """Await the call, which must not raise: its task would raise some things into the loop.
+        """Await the call, which must return its errors: SystemExit would leave a task for the loop.
 
         Cancelling the wait cancels the call, and abandons it where that does not end it.
 
@@ -39,8 +39,8 @@ class SoloTask(Generic[T]):
             raise still_hangs(self._started_at)
         self._started_at = time.monotonic()
         current = asyncio.current_task()
-        # No task group: that would wait for what it cannot end. The name tells the watchdog whose
-        # code it is that blocks the loop.
+        # No task group: that would wait for what it cannot end. By the name the watchdog tells
+        # whose code blocks the loop.
         name = None if current is None else current.get_name()
         self._task = task = asyncio.get_running_loop().create_task(call(), name=name)
         task.add_done_callback(self._over)
@@ -48,7 +48,7 @@ class SoloTask(Generic[T]):
             await asyncio.wait([task])
         except asyncio.CancelledError:
             task.cancel()
-            with anyio.move_on_after(_CLEANING_UP, shield=True):
+            with anyio.move_on_after(_CLEANUP, shield=True):
                 await asyncio.wait([task])
             raise
         return task.result()

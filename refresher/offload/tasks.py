@@ -14,7 +14,7 @@ from refresher.errors import GuardRefused, RefreshFailed
 from refresher.jsontext import patch
 from refresher.jsontext.pointer import NotThere, Path
 from refresher.model import Content
-from refresher.offload.parsed import Parsed, Texts
+from refresher.offload.parsed import ParsedCache, ParsedText
 from refresher.payload import Spool
 from refresher.pipeline import representation
 from refresher.pipeline.pages import Page, PageRule, read_page
@@ -129,16 +129,16 @@ class Lookup:
 
     def carry_out(self, body: bytes) -> Looked:
         """Find them, in their order, and keep nothing."""
-        return Looked(Parsed(body).find(self.paths), frozenset())
+        return Looked(ParsedText(body).find(self.paths), frozenset())
 
-    def carry_out_with(self, texts: Texts, body: bytes | None) -> Looked:
+    def carry_out_with(self, texts: ParsedCache, body: bytes | None) -> Looked:
         """Find them, and keep the text among those; None for a body that is among them."""
         parsed = texts.take(self.etag)
         if parsed is None:
             assert body is not None  # noqa: S101  whoever asks knows what is kept
-            parsed = Parsed(body)
+            parsed = ParsedText(body)
         values = parsed.find(self.paths)
-        texts.keep(self.etag, parsed)
+        texts.put(self.etag, parsed)
         return Looked(values, frozenset(texts))
 
 

@@ -37,13 +37,13 @@ class SoloThread:
             raise still_hangs(self._started_at)
         self._started_at = time.monotonic()
 
-        def alone() -> T:
+        def tracked() -> T:
             try:
                 return call()
             finally:
                 self._started_at = None
 
-        work, result = handover(alone)
+        work, result = future_of(tracked)
         try:
             threading.Thread(target=work, name=self._name, daemon=True).start()
         except RuntimeError:  # the machine has no thread left: nothing was started
@@ -53,7 +53,10 @@ class SoloThread:
 
 
 def still_hangs(started_at: float) -> RefreshFailed:
-    """A call that is not made, since an abandoned one that began then has not returned yet."""
+    """The failure of a call that is not made: an abandoned one, begun then, still runs.
+
+    `started_at` is by the monotonic clock.
+    """
     seconds = time.monotonic() - started_at
     return RefreshFailed(
         Stage.TIMEOUT,
@@ -64,18 +67,18 @@ def still_hangs(started_at: float) -> RefreshFailed:
 
 
 class ThreadPool:
-    """A few threads that share the calls; they start with the first calls and then wait."""
+    """At most `size` threads that share the calls; each is started when it is first needed."""
 
     def __init__(self, name: str, size: int) -> None:
         self._name = name
-        self._vacant = size
+        self._unstarted = size
         self._work: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
 
     async def run(self, call: Callable[[], T]) -> T:
         """Call it in one of the threads, once one is free."""
-        work, result = handover(call)
-        if self._vacant:
-            self._vacant -= 1
+        work, result = future_of(call)
+        if self._unstarted:
+            self._unstarted -= 1
             threading.Thread(target=self._serve, name=self._name, daemon=True).start()
         self._work.put(work)
         return await result
@@ -85,8 +88,8 @@ class ThreadPool:
             self._work.get()()
 
 
-class Lane:
-    """A thread that takes calls one after the other, in their order, and ends when it is closed."""
+class SerialThread:
+    """A thread that runs calls one after the other, in their order, until it is closed."""
 
     def __init__(self, name: str) -> None:
         self._work: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
@@ -95,41 +98,47 @@ class Lane:
         self._thread.start()
 
     async def run(self, call: Callable[[], T]) -> T:
-        """Call it in its turn; if nobody waits for it any more by then, it is left out.
+        """Call it in its turn; a call whose wait was cancelled before that is skipped.
 
         Raises:
-            RuntimeError: the lane has been closed.
+            RuntimeError: it has been closed.
         """
         if self._closed:
             raise RuntimeError(f"{self._thread.name} has been closed, and takes no more calls")
-        work, result = handover(call)
+        work, result = future_of(call)
         self._work.put(lambda: None if result.cancelled() else work())
         return await result
 
-    def post(self, call: Callable[[], None]) -> None:
-        """Have it called in its turn, unless that has ended, from any thread; it must not raise."""
+    def call_soon(self, call: Callable[[], None]) -> None:
+        """Call it in its turn, and wait for nothing; from any thread.
+
+        The call must not raise. It is dropped where the thread has ended by then.
+        """
         self._work.put(call)
 
     def close(self) -> "asyncio.Future[None]":
-        """Take no calls after those that are there; what is returned waits until these are done."""
+        """Take no further calls; what is returned is done once those made before are."""
         self._closed = True
-        work, ended = handover(lambda: None)
+        work, ended = future_of(lambda: None)
         self._work.put(work)
         self._work.put(None)
         return ended
 
     def join(self) -> None:
-        """Block another thread until it has been closed and come to its end."""
+        """Block the calling thread until this one has been closed and has ended."""
         self._thread.join()
 
     def _serve(self) -> None:
         while (work := self._work.get()) is not None:
             work()
-            del work  # it may hold a body, and the next one may be long in coming
+            del work  # it may hold a body, and the wait for the next one may be long
 
 
-def handover(call: Callable[P, T]) -> tuple[Callable[P, None], "asyncio.Future[T]"]:
-    """The call as a thread runs it, and the future that its outcome arrives at in this loop."""
+def future_of(call: Callable[P, T]) -> tuple[Callable[P, None], "asyncio.Future[T]"]:
+    """The call, to be run in another thread, and the future of this loop that gets its outcome.
+
+    It runs in a copy of the caller's context.
+    """
     loop = asyncio.get_running_loop()
     result: asyncio.Future[T] = loop.create_future()
     context = contextvars.copy_context()
@@ -138,20 +147,20 @@ def handover(call: Callable[P, T]) -> tuple[Callable[P, None], "asyncio.Future[T
         try:
             value = context.run(call, *args, **kwargs)
         except StopIteration as error:  # a future cannot carry it; a coroutine turns it into this
-            arrival = _settling(result, RuntimeError(f"StopIteration: {error}"))
-        except BaseException as error:  # noqa: BLE001  whatever it is belongs to who waits for it
-            arrival = _settling(result, error)
+            settle = _raising(result, RuntimeError(f"StopIteration: {error}"))
+        except BaseException as error:  # noqa: BLE001  the caller gets whatever it is
+            settle = _raising(result, error)
         else:
-            arrival = _settled(result, value)
+            settle = _returning(result, value)
         with contextlib.suppress(RuntimeError):  # the loop has closed: nobody waits any more
-            loop.call_soon_threadsafe(arrival)
+            loop.call_soon_threadsafe(settle)
 
     return work, result
 
 
-def _settled(result: "asyncio.Future[T]", value: T) -> Callable[[], None]:
+def _returning(result: "asyncio.Future[T]", value: T) -> Callable[[], None]:
     return lambda: None if result.done() else result.set_result(value)
 
 
-def _settling(result: "asyncio.Future[T]", error: BaseException) -> Callable[[], None]:
+def _raising(result: "asyncio.Future[T]", error: BaseException) -> Callable[[], None]:
     return lambda: None if result.done() else result.set_exception(error)

@@ -22,7 +22,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 
-from refresher.offload.threads import Lane
+from refresher.offload.threads import SerialThread
 from refresher.store.backends.sqlite import SqliteStore
 
 KIB = 1024
@@ -43,20 +43,20 @@ class Bare:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._lane = Lane("bare")
+        self._thread = SerialThread("bare")
 
     async def open(self) -> None:
         """Make the table."""
-        await self._lane.run(self._open)
+        await self._thread.run(self._open)
 
     async def close(self) -> None:
         """End the thread and the connection."""
-        await self._lane.run(self._connection.close)
-        await self._lane.close()
+        await self._thread.run(self._connection.close)
+        await self._thread.close()
 
     async def upsert(self, name: str, content: bytes) -> None:
         """Write a row."""
-        await self._lane.run(lambda: self._connection.execute(_BARE, (name, content)))
+        await self._thread.run(lambda: self._connection.execute(_BARE, (name, content)))
 
     def _open(self) -> None:
         self._connection = sqlite3.connect(self._path, isolation_level=None)

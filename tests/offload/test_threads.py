@@ -10,7 +10,7 @@ import pytest
 
 from refresher.errors import RefreshFailed
 from refresher.model import Stage
-from refresher.offload.threads import Lane, SoloThread, ThreadPool
+from refresher.offload.threads import SerialThread, SoloThread, ThreadPool
 
 
 @pytest.fixture(params=["solo", "pool"])
@@ -87,7 +87,7 @@ async def test_a_pool_has_no_more_threads_than_its_size() -> None:
 def test_a_call_that_hangs_does_not_hold_up_the_end_of_the_process() -> None:
     program = """
 import asyncio, threading
-from refresher.offload.threads import Lane, SoloThread, ThreadPool
+from refresher.offload.threads import SerialThread, SoloThread, ThreadPool
 async def main():
     for runner in (SoloThread("a"), ThreadPool("b", 1)):
         try:
@@ -103,25 +103,25 @@ asyncio.run(main())
     assert done.stdout.split() == ["abandoned", "abandoned"]
 
 
-async def test_a_lane_takes_calls_in_their_order_and_ends_when_it_is_closed() -> None:
-    lane, calls = Lane("lane"), list[int]()
+async def test_a_serial_thread_runs_calls_in_their_order_and_ends_when_it_is_closed() -> None:
+    serial, calls = SerialThread("serial"), list[int]()
     for n in range(3):
-        lane.post(partial(calls.append, n))
-    thread = await lane.run(threading.current_thread)
+        serial.call_soon(partial(calls.append, n))
+    thread = await serial.run(threading.current_thread)
     assert calls == [0, 1, 2]
-    await lane.close()
-    await asyncio.to_thread(lane.join)
+    await serial.close()
+    await asyncio.to_thread(serial.join)
     assert not thread.is_alive()
-    with pytest.raises(RuntimeError, match="lane has been closed, and takes no more calls"):
-        await lane.run(int)
+    with pytest.raises(RuntimeError, match="serial has been closed, and takes no more calls"):
+        await serial.run(int)
 
 
-async def test_what_nobody_waits_for_any_more_is_left_out_of_a_lane() -> None:
-    lane, released, calls = Lane("lane"), threading.Event(), list[int]()
-    lane.post(lambda: None if released.wait(60) else calls.append(0))
+async def test_a_serial_thread_skips_a_call_that_nobody_waits_for_any_more() -> None:
+    serial, released, calls = SerialThread("serial"), threading.Event(), list[int]()
+    serial.call_soon(lambda: None if released.wait(60) else calls.append(0))
     with anyio.move_on_after(0):
-        await lane.run(partial(calls.append, 1))
+        await serial.run(partial(calls.append, 1))
     released.set()
-    await lane.run(partial(calls.append, 2))
-    await lane.close()
+    await serial.run(partial(calls.append, 2))
+    await serial.close()
     assert calls == [2]

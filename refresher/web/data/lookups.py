@@ -14,7 +14,7 @@ from cachetools import LRUCache
 from refresher.errors import RefreshFailed
 from refresher.jsontext.pointer import NotThere, Path, parse
 from refresher.model import Content
-from refresher.offload.parsed import Parsed, Texts
+from refresher.offload.parsed import ParsedCache, ParsedText
 from refresher.offload.pool import LARGE
 from refresher.pipeline import representation
 from refresher.pipeline.representation import Representation
@@ -85,7 +85,7 @@ class Lookups:
         self._found: LRUCache[tuple[str, Path], _Cached] = LRUCache(
             _CACHED_VALUES, getsizeof=_size_of
         )
-        self._texts = Texts(_CACHED_TEXTS)
+        self._texts = ParsedCache(_CACHED_TEXTS)
         self._batches: dict[str, _Batch] = {}
 
     def find_now(self, text: Text, path: Path) -> Found | None:
@@ -94,14 +94,14 @@ class Lookups:
         found = None if cached is None else cached.found
         parsed = None if found else self._texts.take(text.etag)
         if parsed is None and found is None and len(text.body) <= _SMALL:
-            parsed = Parsed(text.body)
+            parsed = ParsedText(text.body)
         if parsed is None:
             return found
         if parsed.unread(path) > _SMALL:
-            self._texts.keep(text.etag, parsed)
+            self._texts.put(text.etag, parsed)
             return None
         (value,) = parsed.find([path])
-        self._texts.keep(text.etag, parsed)
+        self._texts.put(text.etag, parsed)
         if isinstance(value, bytes) and len(value) > _SMALL:
             return None
         found = _prepared(value)
@@ -146,9 +146,9 @@ class Lookups:
     ) -> list[bytes | NotThere] | LookupFailed:
         if len(text.body) >= LARGE:
             return await self._values_elsewhere(text, paths)
-        parsed = self._texts.take(text.etag) or Parsed(text.body)
+        parsed = self._texts.take(text.etag) or ParsedText(text.body)
         values = await to_thread.run_sync(parsed.find, paths)
-        self._texts.keep(text.etag, parsed)
+        self._texts.put(text.etag, parsed)
         return values
 
     async def _values_elsewhere(

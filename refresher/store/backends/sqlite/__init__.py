@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Self, TypeVar
 
 from refresher.errors import StoreUnavailable
-from refresher.offload.threads import Lane
+from refresher.offload.threads import SerialThread
 from refresher.store.backends.sqlite.location import Location
 from refresher.store.backends.sqlite.provisional import Pieces, ProvisionalBodies
 from refresher.store.backends.sqlite.reader import Reader
@@ -52,16 +52,16 @@ class SqliteStore:
         """Open the file, if it can be opened at the moment."""
         self._news = asyncio.Event()
         self._ended = threading.Event()
-        self._writing = Lane("refresher store writer")
-        self._reading = Lane("refresher store reader")
-        self._watching = Lane("refresher store watcher")
+        self._writing = SerialThread("refresher store writer")
+        self._reading = SerialThread("refresher store reader")
+        self._watching = SerialThread("refresher store watcher")
         try:
             await self._writing.run(self._writer.open)
         except BaseException:
             await self._close()
             raise
         wake = partial(_wake, asyncio.get_running_loop(), self._news)
-        self._watching.post(partial(Reader(self._location).watch, self._ended, wake))
+        self._watching.call_soon(partial(Reader(self._location).watch, self._ended, wake))
         return self
 
     async def __aexit__(
@@ -145,7 +145,7 @@ class SqliteStore:
 
     async def _close(self) -> None:
         self._ended.set()
-        self._reading.post(self._reader.disconnect)
+        self._reading.call_soon(self._reader.disconnect)
         self._watching.close()
         self._reading.close()
 
@@ -154,7 +154,7 @@ class SqliteStore:
             self._reading.join()
             self._writer.close()
 
-        self._writing.post(last)
+        self._writing.call_soon(last)
         await self._writing.close()
 
     async def _move_to_file(self, name: str, content: bytes) -> None:
@@ -202,7 +202,7 @@ class SqliteStore:
         with contextlib.suppress(StoreUnavailable):  # the next beat tries again
             if not self._is_cleaning and self._writer.has_orphans():
                 self._is_cleaning = True
-                self._writing.post(self._clean_up)  # behind all that waits to be written
+                self._writing.call_soon(self._clean_up)  # behind all that waits to be written
 
     def _clean_up(self) -> None:
         self._is_cleaning = False
