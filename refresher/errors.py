@@ -7,7 +7,7 @@
     ├── ServiceError           the service cannot start or go on: port in use, entered twice
     ├── StoreUnavailable       the store does not answer, or cannot be written
     ├── RefreshFailed          an attempt ended without new data, at a stage
-    │   └── GuardRefused       its content is well-formed, and may be let in all the same
+    │   └── GuardRefused       its content is well-formed, and may be published all the same
     └── ReadError
         ├── UnknownJob         no job has that name
         ├── NoSnapshot         pending, or expired under `on_expired = "fail"`
@@ -122,7 +122,7 @@ class GoneVersion(ReadError):
 
 
 class RefreshRefused(ReadError):
-    """A manual refresh cannot be taken now; `reason` is the contract's word for why."""
+    """A manual refresh cannot be taken now; `reason` is the word for why in docs/http.md."""
 
     def __init__(self, job: str, reason: str, message: str) -> None:
         super().__init__(job, message)

@@ -1,4 +1,4 @@
-"""The seams: what a job needs from the world, each named for the need."""
+"""What jobs, upstreams and services need of others, each protocol named for the need."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -60,7 +60,7 @@ class Limits(Protocol):
 
 
 class Observer(Protocol):
-    """Someone who wants to know how attempts end; must not raise."""
+    """Is told how attempts end; must not raise."""
 
     def attempted(self, attempt: Attempt, before: Record) -> None:
         """An attempt is over; `before` is what was known until it ended."""
@@ -71,5 +71,5 @@ class Observer(Protocol):
         ...
 
     def crashed(self, job: str, error: Exception) -> None:
-        """The job's loop broke with an error that nobody foresaw; the job goes on."""
+        """The job's loop broke with an unexpected error; the job goes on."""
         ...

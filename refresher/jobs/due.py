@@ -93,6 +93,6 @@ def due_at_startup(snapshot: Snapshot | None, now: float) -> Due | None:
 def is_scheduled(due: Due, started: float) -> bool:
     """Whether an attempt that starts then answers a scheduled moment, or tries it again.
 
-    `due` is what the schedule says, whoever else may have asked for the attempt.
+    `due` is what the schedule says, whether or not somebody has asked for the attempt as well.
     """
     return due.at is not None and due.at <= started and due.reason is not DueReason.STARTUP

@@ -126,7 +126,7 @@ class Job:
         """Whether this process makes an attempt now."""
         return self._lease is not None
 
-    async def enter(self) -> bool:
+    async def register(self) -> bool:
         """Take up what the store knows of the job, all but the bytes; False: it knows nothing."""
         is_known = self._store.register(self.name, self.plan.definition)
         if is_known:

@@ -14,19 +14,20 @@ HEARTBEAT = 1.0
 """Seconds between two beats, by which one sees from outside that the tasks run."""
 
 _CLOCK_STEP = 2.0
+"""Seconds by which the wall clock must differ from the loop's to count as set."""
 
 
 class Scheduler:
-    """Runs jobs, each in a task of its own that can end while the rest go on."""
+    """Runs jobs, each in a task of its own that can end while the others go on."""
 
     def __init__(self, tasks: TaskGroup, clock: Clock) -> None:
         self._tasks = tasks
         self._clock = clock
         self._jobs: dict[str, Job] = {}
         self._running: dict[str, asyncio.Task[None]] = {}
-        self._resting: set[str] = set()
+        self._stopped: set[str] = set()
         self._beat = asyncio.get_running_loop().time()
-        tasks.start_soon(self._heart, name="refresher heartbeat")
+        tasks.start_soon(self._heartbeat, name="refresher heartbeat")
 
     def __iter__(self) -> Iterator[Job]:
         return iter(self._jobs.values())
@@ -46,15 +47,15 @@ class Scheduler:
             raise UnknownJob(name, f"no job is called {name!r}")
         return job
 
-    def start(self, jobs: Sequence[Job], *, resting: Collection[str] = ()) -> None:
-        """Run these jobs from now on, but for those resting: they are known and do nothing."""
+    def start(self, jobs: Sequence[Job], *, frozen: Collection[str] = ()) -> None:
+        """Run these jobs from now on; the frozen ones among them are known, and do nothing."""
         self._jobs.update((job.name, job) for job in jobs)
-        self._resting.update(resting)
+        self._stopped.update(frozen)
         self._tasks.start_soon(self._run, jobs, name="refresher jobs")
 
     def stop(self, job: str) -> None:
         """End the job's task, and with it an attempt under way; the job stays known."""
-        self._resting.add(job)
+        self._stopped.add(job)
         task = self._running.pop(job, None)
         if task is not None:
             task.cancel()
@@ -68,11 +69,11 @@ class Scheduler:
         # cancelled and fails with its tasks all the same.
         async with asyncio.TaskGroup() as tasks:
             async for job in cooperatively(jobs):  # ten thousand take a second
-                if job.name not in self._resting:
+                if job.name not in self._stopped:
                     name = f"refresher job {job.name}"
                     self._running[job.name] = tasks.create_task(job.run(), name=name)
 
-    async def _heart(self) -> None:
+    async def _heartbeat(self) -> None:
         loop = asyncio.get_running_loop()
         offset = self._clock.now() - loop.time()
         while True:

@@ -28,7 +28,7 @@ class Waiters:
         return answer
 
     def answer(self, upto: int, attempt: Attempt) -> None:
-        """Tell all who asked up to that number how the attempt ended."""
+        """Tell the waiters up to that number how the attempt ended."""
         if upto <= self._answered:
             return
         self._answered = upto

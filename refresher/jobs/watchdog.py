@@ -10,22 +10,22 @@ from typing import Self
 
 logger = logging.getLogger("refresher")
 
-_PERIOD = 0.25
+_CHECK_INTERVAL = 0.25
+"""Seconds."""
 _BLOCKED = 0.5
-"""Seconds without a turn of the loop that are worth a line."""
-_LOOKS = 10
-"""In which they are waited for, so that a machine that stands still is not taken for a block."""
-_SHOWN = 5
-"""Frames of the stack that are shown, the innermost: where it is, and by what way."""
-_JOB = "refresher job "
+"""Seconds without an iteration of the loop that are logged."""
+_WAITS = 10
+"""How many parts they are waited for in: a machine that was suspended is not taken for a block."""
+_FRAMES = 5
+"""How many of the innermost frames of the stack are logged."""
+_TASK_PREFIX = "refresher job "
 
 
 class Watchdog:
-    """Asks the loop for a sign of life and, where none comes, logs which job holds it up.
+    """Has the loop call back at intervals and, where it does not, logs which job blocks it.
 
-    A context manager, entered in the loop's own thread. What is not a job's task is none of its
-    business. Its thread is a daemon: should the loop be blocked for good, the process can still be
-    ended.
+    A context manager, entered in the loop's own thread. It logs nothing of tasks that are no job's.
+    Its thread is a daemon: should the loop be blocked for good, the process can still be ended.
     """
 
     def __init__(self) -> None:
@@ -46,28 +46,28 @@ class Watchdog:
         self._ended.set()
 
     def _watch(self) -> None:
-        while not self._ended.wait(_PERIOD):
+        while not self._ended.wait(_CHECK_INTERVAL):
             alive = threading.Event()
             try:
                 self._loop.call_soon_threadsafe(alive.set)
             except RuntimeError:  # the loop has closed
                 return
-            if any(alive.wait(_BLOCKED / _LOOKS) for _ in range(_LOOKS)):
+            if any(alive.wait(_BLOCKED / _WAITS) for _ in range(_WAITS)):
                 continue
             self._report()
-            while not alive.wait(_PERIOD):  # one line a block, however long it lasts
+            while not alive.wait(_CHECK_INTERVAL):  # one line a block, however long it lasts
                 if self._ended.is_set():
                     return
 
     def _report(self) -> None:
         task = asyncio.current_task(self._loop)
         frame = sys._current_frames().get(self._loop_thread)  # noqa: SLF001  documented, if specialised
-        if task is None or frame is None or not task.get_name().startswith(_JOB):
+        if task is None or frame is None or not task.get_name().startswith(_TASK_PREFIX):
             return
         logger.warning(
             "%s has blocked the event loop for more than %g s; make it a plain def, which runs in "
             "a thread, or await in it. It is at:\n%s",
             task.get_name(),
             _BLOCKED,
-            "".join(traceback.format_stack(frame, limit=_SHOWN)),
+            "".join(traceback.format_stack(frame, limit=_FRAMES)),
         )

@@ -94,7 +94,7 @@ def _function(job: JobConfig) -> Callable[..., object]:
 
 
 @lru_cache(maxsize=1024)
-def _one(value: T) -> T:
+def _interned(value: T) -> T:
     """The same for all that are equal: ten thousand jobs have few different ways to be refreshed.
 
     Half a KiB of memory a job is saved so.
@@ -113,11 +113,11 @@ def plan_of(plan: JobPlan) -> Plan:
     )
     return Plan(
         name=plan.name,
-        schedule=_one(schedule_of(config)),
-        retry=_one(schedule.Retry(config.backoff, config.backoff_max)),
-        rules=_one(rules_of(plan)),
+        schedule=_interned(schedule_of(config)),
+        retry=_interned(schedule.Retry(config.backoff, config.backoff_max)),
+        rules=_interned(rules_of(plan)),
         definition=plan.definition,
-        freshness=_one(policy),
+        freshness=_interned(policy),
         timeout=config.timeout,
         cooldown=config.cooldown,
         accept_after=config.guard.accept_after,
@@ -172,7 +172,7 @@ def source_of(
             headers=_headers(job),
             content=_content(job),
             auth=auth_of(job.auth, origin_of(site_of(plan.url)), upstream),
-            ok_status=_one(frozenset(job.ok_status)),
+            ok_status=_interned(frozenset(job.ok_status)),
             conditional=job.conditional,
             max_redirects=job.max_redirects,
             max_bytes=job.max_bytes,

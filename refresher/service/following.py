@@ -1,4 +1,4 @@
-"""What other processes and earlier runs have made of the jobs, taken up here."""
+"""Serving what other processes and earlier runs have fetched."""
 
 from collections.abc import Iterable
 
@@ -11,10 +11,10 @@ from refresher.offload.cooperative import cooperatively
 from refresher.pipeline import representation
 from refresher.store.store import Store
 
-_RESTORED_AT_ONCE = 64 * 1024 * 1024
+_RESTORE_BATCH = 64 * 1024 * 1024
 """Bytes of bodies that are read from the store at a time."""
 
-_FOLLOWED_AT_ONCE = 8
+_MAX_CONCURRENT_READS = 8
 """Jobs of which the bodies that other processes have fetched are read at a time."""
 
 
@@ -23,7 +23,7 @@ async def restore(jobs: Iterable[Job], store: Store) -> None:
     awaited = [(job, version) for job in jobs if (version := job.awaited) is not None]
     while awaited:
         part, size = [], 0
-        while awaited and size < _RESTORED_AT_ONCE:
+        while awaited and size < _RESTORE_BATCH:
             part.append(awaited.pop())
             size += part[-1][1].stored.size
         try:
@@ -39,20 +39,20 @@ async def restore(jobs: Iterable[Job], store: Store) -> None:
 
 
 async def follow_others(jobs: Scheduler, store: Store) -> None:
-    """Take up what other processes make of the jobs, for ever; a large body holds up no small one.
+    """Serve what other processes fetch, for ever; a large body holds up no small one.
 
     One task a job at a time: many notices of a large one must not take the places of the small.
     """
-    places = anyio.Semaphore(_FOLLOWED_AT_ONCE)
+    places = anyio.Semaphore(_MAX_CONCURRENT_READS)
     following: set[str] = set()
     async with anyio.create_task_group() as tasks:
         while True:
             async for name in cooperatively(await store.news()):
                 job = jobs.get(name)
                 if job is None or name in following:
-                    continue  # who follows it looks again before it ends
+                    continue  # the task that follows it looks again before it ends
                 if job.awaited is None:
-                    await job.follow()  # which has nothing to wait for
+                    await job.follow()  # without reading a body
                 else:
                     following.add(name)
                     tasks.start_soon(_follow, job, places, following)

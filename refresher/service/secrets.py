@@ -11,21 +11,21 @@ from refresher.clock import Clock, sleep_until
 from refresher.config import Config, JobPlan, UpstreamConfig
 from refresher.config.references import Mark, mark_of
 
-_LOOK = 2.0
+_POLL_INTERVAL = 2.0
 """Seconds between two looks at the files that secrets come from."""
 
 
 async def watch(
-    files: Mapping[Path, Mark | None], clock: Clock, take: Callable[[], Awaitable[object]]
+    files: Mapping[Path, Mark | None], clock: Clock, reload: Callable[[], Awaitable[object]]
 ) -> None:
-    """Call `take` whenever one of the files is another than it was, for ever."""
+    """Call `reload` whenever one of the files is another than it was, for ever."""
     before = dict(files)
     while True:
-        await sleep_until(clock, clock.now() + _LOOK)
+        await sleep_until(clock, clock.now() + _POLL_INTERVAL)
         now = await anyio.to_thread.run_sync(_marks, before)
         if now != before:
             before = now
-            await take()
+            await reload()
 
 
 def renewed(old: Config, reread: Config) -> Config:
@@ -50,7 +50,7 @@ def renewed_upstreams(old: Config, new: Config) -> frozenset[str]:
     return frozenset(
         name
         for name, table in new.upstreams.items()
-        if _has_new_password(old.upstreams.get(name), table) or _shows(table, files)
+        if _has_new_password(old.upstreams.get(name), table) or _names_any(table, files)
     )
 
 
@@ -62,8 +62,8 @@ def _has_new_password(before: UpstreamConfig | None, now: UpstreamConfig) -> boo
     return len(set(proxies)) == 1
 
 
-def _shows(table: UpstreamConfig, files: Collection[Path]) -> bool:
-    """Whether one of the files is of the upstream's TLS."""
+def _names_any(table: UpstreamConfig, files: Collection[Path]) -> bool:
+    """Whether one of the files is a certificate or key of the upstream's TLS."""
     return not {table.tls.ca, table.tls.cert, table.tls.key}.isdisjoint(files)
 
 

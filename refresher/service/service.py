@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -13,25 +12,25 @@ from typing import Self
 import anyio
 import anyio.to_thread
 import httpx
+from anyio.abc import TaskGroup
 
 from refresher.clock import Clock, ShiftedClock
 from refresher.config import Config, JobPlan
-from refresher.errors import ConfigError, RefreshFailed, UnknownJob
+from refresher.errors import ConfigError
 from refresher.jobs.environment import Environment
 from refresher.jobs.job import Job
 from refresher.jobs.scheduler import Scheduler
 from refresher.jobs.watchdog import Watchdog
-from refresher.model import Attempt, Confirmation, Record, Snapshot, Stage
+from refresher.model import Attempt, Record
 from refresher.observers.counters import CounterRow
 from refresher.observers.log import LogObserver
 from refresher.observers.metrics import Metrics
 from refresher.offload.pool import LARGE, WorkerPool
-from refresher.pipeline import Rules, refine, representation
 from refresher.protocols import Observer, Source
 from refresher.security.logs import redacted
 from refresher.security.redaction import Redactor
 from refresher.security.tokens import Access, Tokens
-from refresher.service import build, secrets
+from refresher.service import build, frozen, secrets
 from refresher.service.following import follow_others, restore
 from refresher.service.upstreams import (
     Upstream,
@@ -40,7 +39,6 @@ from refresher.service.upstreams import (
     upstream_key,
     upstream_label,
 )
-from refresher.sources.callable import payload_of
 from refresher.state import StateStore
 from refresher.store.protocols import Backend
 from refresher.store.retention import Retention
@@ -48,15 +46,12 @@ from refresher.store.store import Store
 
 logger = logging.getLogger("refresher")
 
-_FROZEN_FOR = 365 * 86_400.0
-"""Seconds that a frozen value counts as fresh."""
-
 _UNVERIFIED = (
     "upstreams.%s: tls.verify = false: whoever stands in between can read its credentials and "
     "change its data; name its authority as tls.ca instead"
 )
 
-_DEAD = 10.0
+_HEARTBEAT_TIMEOUT = 10.0
 """Seconds without a heartbeat after which the scheduler counts as dead."""
 
 
@@ -94,58 +89,28 @@ class Service:
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
+            self._stack = stack
             self.closing = asyncio.Event()
             self._loop = asyncio.get_running_loop()
             self.config = await anyio.to_thread.run_sync(self._load)
             plans = self.config.jobs.values()
-            upstreams = {plan.name: upstream_label(plan) for plan in plans}
-            self.metrics = Metrics(upstreams, self._row)
-            self._let_in(self.config)
+            self.metrics = Metrics({plan.name: upstream_label(plan) for plan in plans}, self._row)
+            self._apply_secrets(self.config)
             stack.enter_context(redacted(self.redact))
             for name, table in self.config.upstreams.items():
                 if not table.tls.verify:
                     logger.warning(_UNVERIFIED, name)
-            self._stack = stack
             if any(plan.kind == "python" for plan in plans):
                 build.import_functions(self.config)
                 stack.enter_context(Watchdog())
             self.pool = await stack.enter_async_context(WorkerPool())
-            backend = self._backend or build.backend_of(self.config)
-            self.store = Store(
-                backend,
-                clock=self.clock,
-                retention=Retention(
-                    versions=self.config.store.history, bytes=self.config.store.history_max_bytes
-                ),
-                served_body=self._served_body,
-                failed=self.metrics.store_failed,
-                availability_changed=self._show_availability,
-            )
-            await stack.enter_async_context(self.store)
-            environment = Environment(
-                states=self.states,
-                store=self.store,
-                pool=self.pool,
-                clock=self.clock,
-                observer=_Observers(self.metrics, LogObserver()),
-                redact=self.redact,
-            )
-            jobs = [self._job(plan, environment) for plan in plans]
-            await self._enter(jobs)
+            self.store = await stack.enter_async_context(self._new_store())
+            jobs = self._new_jobs()
+            await self._publish_known(jobs)
             # Nothing raises from here on: an error would come out of the group in a group.
             tasks = await stack.enter_async_context(anyio.create_task_group())
             stack.callback(tasks.cancel_scope.cancel)
-            self.jobs = Scheduler(tasks, self.clock)
-            self.jobs.start(jobs, resting=self._frozen)
-            tasks.start_soon(follow_others, self.jobs, self.store, name="refresher followers")
-            if self.config.secret_files:
-                tasks.start_soon(
-                    secrets.watch,
-                    self.config.secret_files,
-                    self.clock,
-                    self._take_new_secrets,
-                    name="refresher secrets",
-                )
+            self._start(jobs, tasks)
             self._stack = stack.pop_all()
         return self
 
@@ -158,20 +123,6 @@ class Service:
         self.closing.set()
         # What went wrong inside is the embedder's: the task group would wrap it in a group.
         await self._stack.aclose()
-
-    async def _enter(self, jobs: Sequence[Job]) -> None:
-        """Serve what there is of the jobs already: stored, or frozen."""
-        for upstream in self._upstreams.values():
-            await upstream.limiter.look_again()
-        known = [job for job in jobs if await job.enter()]
-        if self.store.detached:  # which it was found to be before there were any jobs
-            self._show_availability()
-        await restore(known, self.store)
-        for name, value in self._frozen.items():
-            self._publish_frozen(name, value)
-        for job in jobs:
-            if job.name in self._frozen:
-                job.freeze()
 
     def close_soon(self) -> None:
         """Set `closing`, from wherever: a signal handler runs between two steps of the loop."""
@@ -194,33 +145,6 @@ class Service:
         self._publish_frozen(job, value)
         self._loop.call_soon_threadsafe(self.jobs.stop, job)
 
-    def _publish_frozen(self, job: str, value: object) -> None:
-        entry = self.states.get(job)
-        if entry is None:
-            raise UnknownJob(job, f"no job is called {job!r}")
-        payload = payload_of(value, sys.maxsize)
-        if payload is None:
-            raise RefreshFailed(Stage.SOURCE, "UNCHANGED stands for data, and is none itself")
-        content = refine(payload.loaded(), payload.content_type, Rules(), None)
-        ready = representation.prepare(content.body, content.content_type)
-        before, now = entry.record.snapshot, self.clock.now()
-        snapshot = Snapshot(
-            job=job,
-            content=content,
-            etag=ready.identity_etag,
-            version=1 if before is None else before.version + 1,
-            change=0,
-            changed_at=now,
-            dated=True,
-            confirmation=Confirmation(
-                checked_at=now,
-                lifetime=_FROZEN_FOR,
-                revision=None,
-                definition=self.config.jobs[job].definition,
-            ),
-        )
-        self.states.swap(job, lambda record: replace(record, snapshot=snapshot, paused=True), ready)
-
     def missing(self) -> list[str]:
         """The required jobs without a snapshot; once there was none, there is none for good."""
         if self._was_ready:
@@ -235,21 +159,83 @@ class Service:
 
     def is_alive(self) -> bool:
         """Whether the scheduler's tasks still run."""
-        return self.jobs.since_heartbeat() < _DEAD
+        return self.jobs.since_heartbeat() < _HEARTBEAT_TIMEOUT
 
     def crashed(self) -> dict[str, str]:
         """The jobs whose loop broke at their last attempt, with what broke it."""
         return {job.name: job.crash for job in self.jobs if job.crash is not None}
 
-    def _let_in(self, config: Config) -> None:
+    def _apply_secrets(self, config: Config) -> None:
+        """Redact the secrets that are configured, and accept the tokens among them."""
         self._redactor.add(config.secrets)  # what they replace stays: it may still be echoed
         admin = config.admin.token if self._admin_token is None else (self._admin_token,)
         self.access.tokens = Tokens(admin=tuple(admin), read=tuple(config.server.read_tokens))
 
-    def _upstream(self, plan: JobPlan) -> Upstream:
+    def _new_store(self) -> Store:
+        return Store(
+            self._backend or build.backend_of(self.config),
+            clock=self.clock,
+            retention=Retention(
+                versions=self.config.store.history, bytes=self.config.store.history_max_bytes
+            ),
+            served_body=self._served_body,
+            failed=self.metrics.store_failed,
+            availability_changed=self._show_availability,
+        )
+
+    def _new_jobs(self) -> list[Job]:
+        environment = Environment(
+            states=self.states,
+            store=self.store,
+            pool=self.pool,
+            clock=self.clock,
+            observer=_Observers(self.metrics, LogObserver()),
+            redact=self.redact,
+        )
+        return [
+            Job(
+                build.plan_of(plan),
+                self._source_of(plan),
+                self._upstream_of(plan).limiter,
+                environment,
+            )
+            for plan in self.config.jobs.values()
+        ]
+
+    async def _publish_known(self, jobs: Sequence[Job]) -> None:
+        """Serve what there is of the jobs already: stored, or frozen."""
+        for upstream in self._upstreams.values():
+            await upstream.limiter.look_again()
+        known = [job for job in jobs if await job.register()]
+        if self.store.detached:  # which it was found to be before there were any jobs
+            self._show_availability()
+        await restore(known, self.store)
+        for name, value in self._frozen.items():
+            self._publish_frozen(name, value)
+        for job in jobs:
+            if job.name in self._frozen:
+                job.freeze()
+
+    def _publish_frozen(self, job: str, value: object) -> None:
+        frozen.publish(job, value, self.states, self.config.jobs, now=self.clock.now())
+
+    def _start(self, jobs: Sequence[Job], tasks: TaskGroup) -> None:
+        self.jobs = Scheduler(tasks, self.clock)
+        self.jobs.start(jobs, frozen=self._frozen)
+        tasks.start_soon(follow_others, self.jobs, self.store, name="refresher followers")
+        if self.config.secret_files:
+            tasks.start_soon(
+                secrets.watch,
+                self.config.secret_files,
+                self.clock,
+                self._reload_secrets,
+                name="refresher secrets",
+            )
+
+    def _upstream_of(self, plan: JobPlan) -> Upstream:
         key = upstream_key(plan)
         if key not in self._upstreams:
-            self._keep(
+            self._use(
                 key,
                 open_upstream(
                     key,
@@ -262,18 +248,15 @@ class Service:
             )
         return self._upstreams[key]
 
-    def _keep(self, key: str, upstream: Upstream) -> None:
+    def _use(self, key: str, upstream: Upstream) -> None:
+        """Have the jobs of that key share this upstream; its connections are closed at the end."""
         self._upstreams[key] = upstream
         self._stack.push_async_callback(upstream.transport.aclose)
-
-    def _job(self, plan: JobPlan, environment: Environment) -> Job:
-        limiter = self._upstream(plan).limiter
-        return Job(build.plan_of(plan), self._source_of(plan), limiter, environment)
 
     def _source_of(self, plan: JobPlan) -> Source:
         return build.source_of(
             plan,
-            self._upstream(plan),
+            self._upstream_of(plan),
             self.config,
             now=self.clock.now,
             read_page=self.pool.read_page,
@@ -291,7 +274,8 @@ class Service:
         for entry in self.states:
             self.states.update(entry.record.job, partial(replace, detached=detached))
 
-    async def _take_new_secrets(self) -> None:
+    async def _reload_secrets(self) -> None:
+        """Use what a secret file has changed to; what was used before, where that cannot be."""
         old = self.config
         try:
             renewed = secrets.renewed(old, await anyio.to_thread.run_sync(self._load))
@@ -307,9 +291,9 @@ class Service:
             )
             return
         self.config = renewed
-        self._let_in(renewed)
+        self._apply_secrets(renewed)
         for key, upstream in reopened.items():
-            self._keep(key, upstream)
+            self._use(key, upstream)
         for job in self.jobs:
             plan = renewed.jobs[job.name]
             if plan != old.jobs[job.name] or upstream_key(plan) in reopened:

@@ -102,15 +102,17 @@ def open_upstream(
     limiter = Limiter(
         name, max_concurrency=table.max_concurrency, rate=table.rate, clock=clock, limits=limits
     )
-    carrier = transport or _carrier(name, table)
-    return Upstream(limiter, carrier, open_client(transport=carrier), clock, learn)
+    transport = transport or _new_transport(name, table)
+    return Upstream(limiter, transport, open_client(transport=transport), clock, learn)
 
 
 def reopen(upstream: Upstream, config: Config) -> Upstream:
     """The same upstream over connections of its own, made as is configured now."""
     name = upstream.limiter.upstream
-    carrier = _carrier(name, config.upstreams[name])
-    return replace(upstream, transport=carrier, client=open_client(transport=carrier), tokens={})
+    transport = _new_transport(name, config.upstreams[name])
+    return replace(
+        upstream, transport=transport, client=open_client(transport=transport), tokens={}
+    )
 
 
 def tls_context(tls: models.TlsConfig) -> ssl.SSLContext | None:
@@ -126,7 +128,7 @@ def tls_context(tls: models.TlsConfig) -> ssl.SSLContext | None:
     return context
 
 
-def _carrier(name: str, table: UpstreamConfig) -> AiohttpTransport:
+def _new_transport(name: str, table: UpstreamConfig) -> AiohttpTransport:
     try:
         tls = tls_context(table.tls)
     except Unfit as error:
@@ -143,16 +145,16 @@ def _carrier(name: str, table: UpstreamConfig) -> AiohttpTransport:
 def client_of(job: JobConfig, upstream: Upstream, config: Config) -> httpx.AsyncClient:
     """The client that a callable gets: its upstream's connections, base_url, headers and auth."""
     table = config.upstreams.get(job.upstream or "", UpstreamConfig())
-    carrier = upstream.transport
+    transport = upstream.transport
     if table.base_url is not None:
         secret = {job.auth.name} if isinstance(job.auth, models.HeaderAuth) else set()
         home = origin_of(httpx.URL(table.base_url))
-        carrier = OriginBoundTransport(carrier, home, names={*job.headers, *secret})
+        transport = OriginBoundTransport(transport, home, names={*job.headers, *secret})
     client = open_client(
         base_url=table.base_url or "",
         headers=job.headers,
         connect_timeout=job.connect_timeout,
-        transport=carrier,
+        transport=transport,
     )
     match job.auth:
         case models.CustomAuth(auth=custom) if table.base_url is None:
@@ -162,11 +164,15 @@ def client_of(job: JobConfig, upstream: Upstream, config: Config) -> httpx.Async
         case given if table.base_url is not None:
             origin = origin_of(client.base_url)
             client.auth = auth_of(given, origin, upstream) or httpx.Auth()
-            client.event_hooks = {"response": [partial(_heed, origin=origin, upstream=upstream)]}
+            client.event_hooks = {
+                "response": [partial(_hold_if_exhausted, origin=origin, upstream=upstream)]
+            }
     return client
 
 
-async def _heed(response: httpx.Response, *, origin: Origin, upstream: Upstream) -> None:
+async def _hold_if_exhausted(
+    response: httpx.Response, *, origin: Origin, upstream: Upstream
+) -> None:
     """Hold the upstream where it says to a function's request that it has no quota left."""
     quiet = exhausted_for(response.headers, now=upstream.clock.now())
     if quiet is not None and origin_of(response.request.url) == origin:

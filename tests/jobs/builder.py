@@ -109,7 +109,7 @@ async def running(*jobs: Job) -> AsyncIterator[None]:
     """Run jobs until the test has seen enough."""
     async with anyio.create_task_group() as tasks:
         for job in jobs:
-            await job.enter()
+            await job.register()
             tasks.start_soon(job.run, name=job.name)
         await anyio.wait_all_tasks_blocked()
         yield

@@ -21,7 +21,7 @@ class Fatal(BaseException):
 
 
 class FatalSource:
-    """Ends whoever asks it."""
+    """Ends the task that asks it."""
 
     async def fetch(self, since: str | None) -> NotModified:
         raise Fatal(since)
@@ -50,11 +50,11 @@ class WallClock(FakeClock):
 
 @asynccontextmanager
 async def scheduling(
-    scene: Scene, *jobs: Job, resting: tuple[str, ...] = ()
+    scene: Scene, *jobs: Job, frozen: tuple[str, ...] = ()
 ) -> AsyncIterator[Scheduler]:
     async with anyio.create_task_group() as tasks:
         scheduler = Scheduler(tasks, scene.clock)
-        scheduler.start(jobs, resting=resting)
+        scheduler.start(jobs, frozen=frozen)
         await anyio.wait_all_tasks_blocked()
         yield scheduler
         tasks.cancel_scope.cancel()
@@ -120,10 +120,10 @@ async def test_a_stopped_job_stays_known_and_the_others_go_on() -> None:
         assert len(asked_b.asked_at) >= 3
 
 
-async def test_a_resting_job_does_nothing() -> None:
+async def test_a_frozen_job_does_nothing() -> None:
     scene = Scene()
     job, asked = scene.job(name="a")
-    async with scheduling(scene, job, resting=("a",)) as scheduler:
+    async with scheduling(scene, job, frozen=("a",)) as scheduler:
         await scene.clock.advance(9)
         assert scheduler.get("a") is job
         assert asked.asked_at == []
