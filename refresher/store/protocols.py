@@ -1,4 +1,4 @@
-"""What a kind of store promises: documents by compare-and-set, bodies, and who is alive."""
+"""What a kind of store promises: documents by compare-and-set, bodies, which processes live."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ class Change:
 
     key: str
     number: int
-    """The store's number of the write that made it so; one counter over all documents, from 1."""
+    """The number of its last write, by a counter over all documents, from 1."""
     published: int
     """The number of the last write of this document that published; 0 where none has."""
     document: bytes
@@ -21,16 +21,16 @@ class Change:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Beat:
-    """What a store says to the heartbeat of a process."""
+    """The answer of a store to the heartbeat of a process."""
 
     store: str
-    """Which store this is: made when it was empty, kept with its documents, opaque."""
+    """The opaque name of this store: made when it was empty, and lost with its documents."""
     now: float | None
-    """The store's own time, in seconds since the epoch; None where it goes by this machine's."""
+    """The store's own time, in seconds since the Unix epoch; None: it has that of this machine."""
     alive: frozenset[str]
     """The processes whose last beat is under five seconds old by the store's own clock."""
     last: int
-    """The number of its last change."""
+    """The number of the last change."""
 
 
 class Documents(Protocol):
@@ -55,27 +55,28 @@ class Documents(Protocol):
     ) -> int | None:
         """Replace a document, if `after` is still the number of its last write (0: there is none).
 
-        In the same step the bodies of `keeps` become permanent, and those of `drops` go, or are
-        marked to go soon. Returns the number of this change; None where somebody else was quicker,
-        and then nothing has happened.
+        In the same step the bodies of `keeps` become permanent, and those of `drops` are deleted,
+        or marked for that. Returns the number of this change; None where the document has been
+        written since `after`: then nothing has been changed.
         """
         ...
 
     async def changed(self) -> None:
-        """Wait until a document may have been written since the last call; any process's will do.
+        """Wait until a document may have been written since the last call, by any process.
 
-        Cancelling the wait loses nothing: what came meanwhile ends the next one at once.
+        Cancelling loses nothing: a write that came meanwhile ends the next wait at once.
         """
         ...
 
 
 class Bodies(Protocol):
-    """The bytes of versions, up to 512 MiB each, under names that their writers make up."""
+    """The bytes of versions, up to 512 MiB each, under names that their writers choose."""
 
     async def put(self, body: str, content: bytes) -> None:
-        """Write a body, provisionally: only a document's write that `keeps` it makes it stay.
+        """Write a body, provisionally: the write of a document that `keeps` it makes it permanent.
 
-        What was never kept goes once its process is dead. No large one holds up other writes.
+        One that is never kept is deleted once its process is dead. A large one delays no other
+        write.
 
         Raises:
             StoreUnavailable: it could not be written.
@@ -91,11 +92,11 @@ class Bodies(Protocol):
         ...
 
 
-class Presence(Protocol):
+class Processes(Protocol):
     """Which processes are alive."""
 
     async def beat(self, process: str) -> Beat:
-        """Say that a process is alive; once a second. Also heals what can be healed.
+        """Say that a process is alive; called once a second. Also repairs what can be repaired.
 
         Raises:
             StoreUnavailable: the store does not answer or cannot be written.
@@ -103,7 +104,7 @@ class Presence(Protocol):
         ...
 
     async def leave(self, process: str) -> None:
-        """Say that a process has ended, so that nobody waits for it.
+        """Say that a process has ended, so that its leases are free at once.
 
         Raises:
             StoreUnavailable: the store does not answer or cannot be written.
@@ -111,11 +112,12 @@ class Presence(Protocol):
         ...
 
 
-class Backend(Documents, Bodies, Presence, Protocol):
-    """A kind of store; an asynchronous context manager, which is entered once a service runs.
+class Backend(Documents, Bodies, Processes, Protocol):
+    """A kind of store; an asynchronous context manager, which is entered while a service runs.
 
     Entering raises `ServiceError` where the store can never be used as configured (no such
-    folder, not permitted, written by a newer release) and nothing where it is merely away.
+    folder, not permitted, written by a newer release). One that is not available at the moment
+    raises nothing then.
     """
 
     @property
@@ -134,13 +136,13 @@ class Backend(Documents, Bodies, Presence, Protocol):
 
 
 class StoreOperation(StrEnum):
-    """What was asked of a store, as metrics name it when it fails."""
+    """An operation of a store, as metrics name it when it fails."""
 
     LOAD = "load"
-    """To list what has changed."""
+    """Read the documents that have changed."""
     READ = "read"
-    """To give the bytes of a version."""
+    """Read bodies."""
     WRITE = "write"
-    """To make a change."""
+    """Write a document or a body."""
     BEAT = "beat"
-    """To note that a process is alive."""
+    """Note that a process is alive, or has ended."""

@@ -1,8 +1,7 @@
 """What all processes that share a store know of their jobs, kept over restarts.
 
-Each process has a local copy of the ledgers, which a heartbeat a second and notices of changes keep
-up to date. While the store is not available, the process is detached: it goes on with its copy, and
-merges that with the store once it is available again.
+Each process works on a local copy of the ledgers. While the store is not available the process is
+detached: it goes on with that copy alone, and merges it with the store afterwards.
 """
 
 import asyncio
@@ -13,25 +12,21 @@ from typing import Self
 
 import anyio
 
-from refresher.clock import ShiftedClock, sleep_until
+from refresher.clock import ShiftedClock
 from refresher.errors import StoreUnavailable
 from refresher.model import Content, Definition, Stored
 from refresher.protocols import Grant
 from refresher.store import ledger
-from refresher.store.availability import Availability, StoreSilent
+from refresher.store.availability import Availability
 from refresher.store.kinds import Ledgers
 from refresher.store.ledger import Ledger, Settlement, Standing
-from refresher.store.local import LOSS, LocalCopy
+from refresher.store.local import LocalCopy
 from refresher.store.pending import PendingBodies
-from refresher.store.presence import Presence
-from refresher.store.protocols import Backend, Change, StoreOperation
+from refresher.store.presence import Heartbeat, Presence
+from refresher.store.protocols import Backend, StoreOperation
 from refresher.store.retention import Eviction, Retention
 from refresher.store.shared_limits import SharedLimits
-
-_BEAT_INTERVAL = 1.0
-"""Seconds."""
-_LOAD_BUDGET = 200_000_000
-"""Bytes that all documents together may have, for the time limit on reading them."""
+from refresher.store.sync import Sync
 
 _DEFAULT_RETENTION = Retention()
 
@@ -67,7 +62,14 @@ class Store:
             backend, failed=failed, changed=self._availability_has_changed
         )
         self.presence = Presence(self._availability, clock=clock)
-        self.limits = SharedLimits(self._availability, clock=clock, catch_up=self._catch_up)
+        self._pending = PendingBodies()
+        self._sync = Sync(
+            self._availability,
+            self.presence,
+            clock=clock,
+            beaten=self._take_heartbeat,
+            merged=self._pending.written,
+        )
         self._availability_changed = availability_changed
         self._served_body = served_body
         self._clock = clock
@@ -78,35 +80,33 @@ class Store:
         """Of these definitions, as `ledger.key_of` makes them."""
         self._unwritten: dict[str, tuple[Ledger, Ledger]] = {}
         """Ledgers without a standing for the definition of their jobs, and the same with one."""
-        self._pending = PendingBodies()
         self._eviction = Eviction(retention.bytes)
         self._jobs = LocalCopy(
             Ledgers(
                 self.presence.process, self._definitions, self._pending_body, retention.versions
             ),
             self._availability,
-            catch_up=self._catch_up,
+            catch_up=self._sync.catch_up,
             pending=self._pending_body,
             changed=self._eviction.count,
         )
-        self._store: str | None = None
-        """Which store it is: the name that came with the last heartbeat."""
-        self._last = 0
-        """The number of the last change that is known here."""
+        self.limits = SharedLimits(self._availability, clock=clock, catch_up=self._sync.catch_up)
+        self._sync.add(self._jobs, self._tell)
+        self._sync.add(self.limits.upstreams)
         self._news: set[str] = set()
         self._has_news = asyncio.Event()
 
     async def __aenter__(self) -> Self:
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(self._availability.backend)
-            await self._load()
+            await self._sync.load()
             self._entered_at = self._clock.now()  # by now the store's time
             self._news.clear()
             stack.push_async_callback(self.presence.leave)
             tasks = await stack.enter_async_context(anyio.create_task_group())
             stack.callback(tasks.cancel_scope.cancel)
-            tasks.start_soon(self._beat_each_second, name="refresher store heartbeat")
-            tasks.start_soon(self._follow, name="refresher store news")
+            tasks.start_soon(self._sync.beat_each_second, name="refresher store heartbeat")
+            tasks.start_soon(self._sync.follow, name="refresher store news")
             tasks.start_soon(
                 self._eviction.run, self._jobs, self._availability, name="refresher store history"
             )
@@ -166,7 +166,7 @@ class Store:
         """Learn what others have changed until now; a notice of it may still be on its way."""
         if not self._availability.detached:
             with suppress(StoreUnavailable):
-                await self._catch_up()
+                await self._sync.catch_up()
 
     async def request(self, job: str, *, force: bool = False, cooldown: float = 0.0) -> int | None:
         """Ask for an attempt that starts after this; returns the number of the request.
@@ -286,92 +286,6 @@ class Store:
         reading = self._availability.backend.get(names)
         return await self._availability.ask(StoreOperation.READ, reading, size=size)
 
-    async def _load(self) -> None:
-        """Learn all that the store has: one that cannot be written, being full, may be read."""
-        try:
-            await self._beat()
-        except StoreSilent:
-            return
-        except StoreUnavailable:
-            pass
-        with suppress(StoreUnavailable):
-            await self._catch_up()
-
-    async def _beat_each_second(self) -> None:
-        while True:
-            await self._sleep()
-            with self._availability.surviving():
-                await self._beat()
-                if self._availability.detached:
-                    await self._merge()
-
-    async def _beat(self) -> None:
-        last = self._last  # a later one may be known by the time the heartbeat is answered
-        heartbeat = await self.presence.beat()
-        if heartbeat.died:
-            self._tell(job for job, known in self._jobs if _holders(known) & heartbeat.died)
-        if heartbeat.is_newly_first:
-            self._tell(self._definitions)
-        if self._store is not None and (heartbeat.store != self._store or heartbeat.last < last):
-            # Another store, or one that has lost its last changes: its numbers cannot be compared
-            # with ours.
-            self._availability.detach(LOSS, failed=StoreOperation.LOAD)
-            self._jobs.mark_untrusted()
-            self.limits.upstreams.mark_untrusted()
-            self._last = 0
-        self._store = heartbeat.store
-        if heartbeat.last > self._last and not self._availability.detached:
-            await self._catch_up()  # a notice may get lost
-
-    async def _follow(self) -> None:
-        while True:
-            is_notified = False
-            with self._availability.surviving():
-                await self._availability.backend.changed()
-                is_notified = True
-                if not self._availability.detached:
-                    await self._catch_up()
-            if self._availability.detached or not is_notified:
-                await self._sleep()
-
-    async def _sleep(self) -> None:
-        await sleep_until(self._clock, self._clock.now() + _BEAT_INTERVAL)
-
-    async def _catch_up(self) -> None:
-        """Read what has changed since the last change that is known.
-
-        Raises:
-            StoreUnavailable: the store does not answer.
-        """
-        for change in await self._changes(self._last):
-            job = self._jobs.take(change)
-            if job is not None:
-                self._tell([job])
-            self.limits.upstreams.take(change)
-            self._last = max(self._last, change.number)
-
-    async def _changes(self, since: int) -> list[Change]:
-        reading = self._availability.backend.changes(since)
-        size = _LOAD_BUDGET if since == 0 else 0
-        return await self._availability.ask(StoreOperation.LOAD, reading, size=size)
-
-    async def _merge(self) -> None:
-        """Merge the local copies with a store that is available again, and attach to it.
-
-        Raises:
-            StoreUnavailable: it is not available again.
-        """
-        while True:
-            theirs = await self._changes(0)
-            self._tell(await self._jobs.merge(theirs))
-            await self.limits.upstreams.merge(theirs)
-            self._last = max((change.number for change in theirs), default=0)
-            await self.presence.attach()  # before anyone sees a lease of this process
-            if self._jobs.is_merged and self.limits.upstreams.is_merged:
-                self._pending.written()
-                self._availability.attach()
-                return
-
     def _with_definition(self, job: str, known: Ledger) -> Ledger:
         if self._keys[job] in known.standings:
             self._unwritten.pop(job, None)
@@ -411,6 +325,12 @@ class Store:
         current = self.ledger(job).version(standing.current)
         wanted = {each.stored.body for each in (current, standing.quarantine) if each}
         self._pending.keep_only(job, wanted)
+
+    def _take_heartbeat(self, heartbeat: Heartbeat) -> None:
+        if heartbeat.died:
+            self._tell(job for job, known in self._jobs if _holders(known) & heartbeat.died)
+        if heartbeat.is_newly_first:
+            self._tell(self._definitions)
 
     def _availability_has_changed(self) -> None:
         """Have every job look again: what another has, or what could not be read, may be ours."""

@@ -267,7 +267,7 @@ async def test_a_late_holders_answer_is_discarded() -> None:
         beat = holder.backend.beat
         world.up.hold = None
         await world.clock.advance(0.5)
-        await heir.cache.service.store._beat()  # noqa: SLF001
+        await heir.cache.service.store._sync.beat()  # noqa: SLF001
         await settled()
         served = heir.body
         assert heir.version == 2

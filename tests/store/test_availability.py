@@ -35,7 +35,7 @@ async def silence() -> str:
     return "never"
 
 
-async def test_an_answer_is_handed_on() -> None:
+async def test_an_answer_is_returned() -> None:
     seen = Watcher()
     assert await seen.availability.ask(StoreOperation.READ, answer()) == "answer"
     assert (seen.failed, seen.changed) == ([], [])
@@ -83,7 +83,7 @@ async def test_cancelling_a_question_says_nothing_of_the_store() -> None:
     assert not seen.availability.detached
 
 
-async def test_the_patience_of_whoever_asks_is_his_own() -> None:
+async def test_the_time_limit_of_the_caller_says_nothing_of_the_store() -> None:
     seen = Watcher()
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.01):

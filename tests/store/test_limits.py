@@ -61,7 +61,7 @@ def test_above_a_hundred_the_window_is_late_by_a_hundredth_at_most_and_the_docum
     assert len(limits.encoded(known)) < 2000
 
 
-def test_starts_told_by_clocks_that_tremble_are_counted_in_order() -> None:
+def test_starts_by_clocks_that_differ_a_little_are_counted_in_order() -> None:
     rate, known = Rate(2, 60.0), Allowance()
     known = started(known, rate, now=START + 0.004)
     known = started(known, rate, now=START)

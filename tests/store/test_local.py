@@ -158,7 +158,7 @@ async def test_a_write_changes_nothing_while_the_store_is_away() -> None:
     assert peer.copy.is_merged
 
 
-async def test_whoever_waits_for_a_store_that_goes_away_does_not_ask_it_again() -> None:
+async def test_of_changes_that_wait_for_a_store_that_goes_away_one_asks_it() -> None:
     peer = Peer()
     peer.backend.away = True
     await asyncio.gather(*(peer.add("a", f"word{n}") for n in range(50)))
@@ -183,11 +183,11 @@ async def test_a_reunion_tells_the_store_and_learns_from_it() -> None:
     assert mine.kind.merges == [("a", False, False)]
 
 
-async def test_what_was_published_alone_is_called_provisional() -> None:
+async def test_what_was_published_while_detached_is_provisional() -> None:
     peer = Peer()
     peer.backend.away = True
-    await peer.add("a", "ALONE")
-    await peer.add("b", "alone")
+    await peer.add("a", "PUBLISHED")
+    await peer.add("b", "word")
     peer.backend.away = False
     await peer.merge()
     assert sorted(peer.kind.merges) == [("a", True, False), ("b", False, False)]
@@ -199,7 +199,7 @@ async def test_what_was_published_alone_is_called_provisional() -> None:
     assert peer.kind.merges[2:] == [("a", False, False)]
 
 
-async def test_changes_that_the_store_has_lost_are_told_it_again() -> None:
+async def test_changes_that_the_store_has_lost_are_written_again() -> None:
     storage = FakeStorage()
     peer = Peer(storage)
     await peer.add("a", "one")
@@ -272,7 +272,7 @@ async def test_a_reunion_that_is_cut_short_is_made_again() -> None:
     assert [stored(peer.storage, name) for name in "abc"] == ["one"] * 3
 
 
-async def test_a_write_that_comes_through_unheard_is_no_trouble() -> None:
+async def test_a_write_that_succeeds_without_an_answer_is_merged() -> None:
     peer = Peer()
     peer.backend.silent = frozenset({"write"})
     changing = asyncio.ensure_future(peer.add("a", "one"))
@@ -286,7 +286,7 @@ async def test_a_write_that_comes_through_unheard_is_no_trouble() -> None:
     assert await peer.add("a", "two") == ("one", "two")
 
 
-async def test_what_cannot_be_read_counts_as_nothing_and_is_told(
+async def test_what_cannot_be_read_counts_as_nothing_and_is_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     storage = FakeStorage()

@@ -83,7 +83,7 @@ def test_one_number_never_has_two_contents_for_one_process() -> None:
     assert after.versions[0].stored == stored("newer")
 
 
-def test_a_write_that_has_come_through_after_all_makes_no_version_twice() -> None:
+def test_a_write_that_succeeded_without_an_answer_makes_no_version_twice() -> None:
     ours = theirs = attempted(grown("a"), published("b", 5), at=5)
     assert merged(theirs, ours, provisional=True).versions == theirs.versions
 
@@ -97,7 +97,7 @@ def test_a_version_whose_bytes_nobody_has_is_not_current() -> None:
     assert attempted(after, published("a", 2), at=2).standings[KEY].current == 2
 
 
-def test_bytes_that_the_store_has_need_not_be_at_hand() -> None:
+def test_bytes_that_the_store_has_are_not_needed_here() -> None:
     ours = attempted(grown("a"), Unchanged(confirmation=confirmation(9)), at=9)
     after = merged(grown("a"), ours, has_body=False)
     assert after.standings[KEY].current == 1
@@ -166,10 +166,10 @@ def test_an_answer_on_one_side_is_none_to_what_was_asked_on_the_other() -> None:
 def test_an_attempt_under_way_is_no_answer_to_what_was_asked_elsewhere_since_it_began() -> None:
     base = grown("a")
     for asked_at, is_answered in ((4, True), (6, False)):
-        alone = ledger.requested(base, KEY, now=asked_at)
+        diverged = ledger.requested(base, KEY, now=asked_at)
         begun = began(ledger.requested(base, KEY, now=4), at=5)
         assert begun is not None
-        for mine, its in ((begun, alone), (alone, begun)):
+        for mine, its in ((begun, diverged), (diverged, begun)):
             after = merged(its, mine, process="me" if mine is begun else "other")
             fence = after.standings[KEY].fence
             done = settlement(published("b", 7), at=7, answers=1)

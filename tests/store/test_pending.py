@@ -24,7 +24,7 @@ async def test_nothing_stays_in_memory_of_attempts_that_come_to_nothing() -> Non
         assert one.unwritten == 0
 
 
-async def test_alone_only_what_is_current_or_in_quarantine_stays_in_memory() -> None:
+async def test_while_detached_only_what_is_current_or_in_quarantine_stays_in_memory() -> None:
     storage = FakeStorage()
     one = Process(storage)
     async with entered(one):

@@ -46,14 +46,14 @@ async def test_a_process_that_began_since_the_last_beat_is_not_taken_for_dead() 
             assert await one.begin() is None
 
 
-async def test_the_first_process_knows_that_it_is_alone_and_the_next_that_it_is_not() -> None:
+async def test_the_first_process_knows_that_it_is_the_first_and_the_next_that_it_is_not() -> None:
     storage, clock = FakeStorage(), FakeClock()
     one, other = Process(storage, clock), Process(storage, clock)
     async with entered(one, other):
         assert (one.store.presence.is_first, other.store.presence.is_first) == (True, False)
 
 
-async def test_of_those_that_start_after_one_that_was_killed_the_first_is_alone() -> None:
+async def test_of_those_that_start_after_one_that_was_killed_one_is_the_first() -> None:
     storage, clock = FakeStorage(), FakeClock()
     storage.alive.add("killed")
     one, other = Process(storage, clock), Process(storage, clock)
@@ -83,7 +83,7 @@ async def test_processes_go_by_the_time_of_their_store() -> None:
         assert store.presence.is_first
 
 
-async def test_whoever_ends_is_waited_for_by_nobody() -> None:
+async def test_the_leases_of_a_process_that_ends_are_free_at_once() -> None:
     storage, clock = FakeStorage(), FakeClock()
     one = Process(storage, clock)
     async with entered(one):

@@ -35,7 +35,7 @@ async def test_current_versions_that_are_too_large_together_are_kept_and_not_wri
         assert one.backend.asked.count("write") == writes + 2, "begun and settled, no more"
 
 
-async def test_bodies_that_history_lets_go_of_are_gone_from_the_store() -> None:
+async def test_the_bodies_of_versions_beyond_the_history_are_deleted() -> None:
     storage = FakeStorage()
     one = Process(storage, retention=Retention(versions=3))
     async with entered(one):

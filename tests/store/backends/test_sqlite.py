@@ -100,7 +100,7 @@ async def test_the_last_to_leave_leaves_the_file_alone(path: Path) -> None:
     assert list(path.parent.iterdir()) == [path]
 
 
-async def test_of_those_that_leave_at_once_one_is_the_last(path: Path) -> None:
+async def test_of_processes_that_leave_at_once_one_is_the_last(path: Path) -> None:
     async def stay(store: SqliteStore) -> None:
         async with store:
             await store.write("job/a", b"1", after=0)
