@@ -11,13 +11,14 @@ from pathlib import Path
 
 from packaging.utils import NormalizedName, canonicalize_name
 
-from tests.packages import BUILD, LOCKED, locked, required
+from tests.locked import BUILD, LOCKED, locked, required
 
 _HEAD = """\
 # The version of each package that the README's test command installs, on every supported Python.
 # `python -m tests.newest --write` writes it, where all gates pass with the newest of everything.
+# There are no hashes: with them pip installs nothing that is editable.
 """
-_COMPARES_WITH_LOCKED = "tests/test_packages.py::test_what_is_installed_is_what_is_pinned"
+_COMPARES_WITH_LOCKED = "tests/test_locked.py::test_what_is_installed_is_what_is_pinned"
 
 
 def main() -> int:
@@ -36,11 +37,13 @@ def main() -> int:
             # These are for another Python; a file for all of them names them as well.
             _run(python, "-m", "pip", "install", "-qq", *sorted(missing))
         _run(python, "-m", "pip", "check")
+        print("== kept back by an upper bound, ours or another's:", flush=True)  # noqa: T201  a command's output
+        _run(python, "-m", "pip", "list", "--outdated")
         versions = _versions(folder)
         failed = subprocess.run(  # noqa: S603  our own words
             [python, "-m", "tests", "--deselect", _COMPARES_WITH_LOCKED], check=False
         ).returncode
-    print(_changes(locked(LOCKED.read_text()), versions))  # noqa: T201  a command's output
+    print(_changes(locked(LOCKED.read_text()), versions))  # noqa: T201
     if asked.write and not failed:
         pins = (f"{name}=={version}\n" for name, version in sorted(versions.items()))
         LOCKED.write_text(_HEAD + "".join(pins))

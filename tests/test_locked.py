@@ -1,4 +1,4 @@
-"""The test command's packages are pinned, all of them, and it is the one that CI runs."""
+"""What the test command installs is pinned, all of it, and CI runs that very command."""
 
 import re
 import tomllib
@@ -9,7 +9,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from tests.packages import BUILD, LOCKED, locked, required
+from tests.locked import BUILD, LOCKED, locked, required
 
 ROOT = Path(__file__).parents[1]
 
