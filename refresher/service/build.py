@@ -156,9 +156,9 @@ def source_of(
     read_page: PageReader = read_here,
     spool_from: int | None = None,
 ) -> Source:
-    """Where the job's data comes from; what comes over HTTP is put in a file from that size on.
+    """The job's source; `on_exchange`, `on_page`, `read_page` and `spool_from` are for a url job.
 
-    `read_page` is who looks into the pages of a paginated answer.
+    Bodies of `spool_from` bytes and more are put into files, and `read_page` reads their pages.
 
     Raises:
         ConfigError: it is a function that cannot be imported, or not be called.
@@ -183,7 +183,7 @@ def source_of(
             request,
             client=upstream.client,
             on_exchange=on_exchange,
-            on_exhausted=upstream.held_for,
+            on_exhausted=upstream.hold_for,
             spool_from=spool_from,
         )
         if job.paginate is None:

@@ -1,4 +1,4 @@
-"""The way to an upstream as it is configured: client, limiter, certificates, credentials."""
+"""Upstreams as they are configured: client, limiter, certificates, credentials."""
 
 import re
 import ssl
@@ -39,22 +39,22 @@ class Upstream:
     limiter: Limiter
     transport: httpx.AsyncBaseTransport
     client: httpx.AsyncClient
-    """Carries connections, and nothing of what is configured."""
+    """Has the connections, and none of the headers and credentials that are configured."""
     clock: Clock
     learn: Callable[[str], object]
-    """Is told the secrets that come up while it is in use."""
+    """Called with secrets that come up at run time, so that they are masked."""
     tokens: dict[models.OAuth2Auth, oauth2.TokenSource] = field(default_factory=dict)
 
-    def held_for(self, seconds: float) -> None:
-        """Let no job ask before so many seconds are over."""
+    def hold_for(self, seconds: float) -> None:
+        """Start no attempt of its jobs for so many seconds."""
         self.limiter.hold(self.clock.now() + seconds)
 
 
 def upstream_key(plan: JobPlan) -> str:
-    """What the job shares an upstream by: its table's name, else its host, else nothing.
+    """What identifies the job's upstream: its table's name, else its host, else the job itself.
 
     No table can have the name of a host or a job here. A file, and a function that names no table,
-    has an upstream to itself: one that hangs must not be in the way of another.
+    has an upstream to itself: one that hangs must not block another.
     """
     if plan.config.upstream is not None:
         return plan.config.upstream
@@ -93,7 +93,7 @@ def open_upstream(
     transport: httpx.AsyncBaseTransport | None,
     learn: Callable[[str], object],
 ) -> Upstream:
-    """Open the way to an upstream; one without a table has the defaults of a table.
+    """Open an upstream; one without a table has the defaults of a table.
 
     Raises:
         ConfigError: its certificate files are no longer what they were.
@@ -107,7 +107,7 @@ def open_upstream(
 
 
 def reopen(upstream: Upstream, config: Config) -> Upstream:
-    """The same upstream over connections of its own, made as is configured now."""
+    """The same upstream with new connections, as they are configured now."""
     name = upstream.limiter.upstream
     transport = _new_transport(name, config.upstreams[name])
     return replace(
@@ -116,14 +116,14 @@ def reopen(upstream: Upstream, config: Config) -> Upstream:
 
 
 def tls_context(tls: models.TlsConfig) -> ssl.SSLContext | None:
-    """How connections are secured; None for the usual way.
+    """How connections are secured; None for the defaults.
 
     Raises:
         Unfit: a file is no longer what it was when the configuration was read.
     """
     if tls == models.TlsConfig():
         return None
-    context = new_tls(trusting=tls.ca is None)  # whom it names is trusted instead of the usual
+    context = new_tls(trusting=tls.ca is None)  # ca is trusted instead of the usual authorities
     apply_tls(context, tls)
     return context
 
@@ -158,9 +158,8 @@ def client_of(job: JobConfig, upstream: Upstream, config: Config) -> httpx.Async
     )
     match job.auth:
         case models.CustomAuth(auth=custom) if table.base_url is None:
-            client.auth = cast(
-                "httpx.Auth", custom
-            )  # bound to nothing that we know, like the function's requests
+            # without a base_url there is no origin to bind it to
+            client.auth = cast("httpx.Auth", custom)
         case given if table.base_url is not None:
             origin = origin_of(client.base_url)
             client.auth = auth_of(given, origin, upstream) or httpx.Auth()
@@ -173,10 +172,10 @@ def client_of(job: JobConfig, upstream: Upstream, config: Config) -> httpx.Async
 async def _hold_if_exhausted(
     response: httpx.Response, *, origin: Origin, upstream: Upstream
 ) -> None:
-    """Hold the upstream where it says to a function's request that it has no quota left."""
-    quiet = exhausted_for(response.headers, now=upstream.clock.now())
-    if quiet is not None and origin_of(response.request.url) == origin:
-        upstream.held_for(quiet)
+    """Hold the upstream where it answers a function that the rate limit is used up."""
+    pause = exhausted_for(response.headers, now=upstream.clock.now())
+    if pause is not None and origin_of(response.request.url) == origin:
+        upstream.hold_for(pause)
 
 
 def auth_of(given: models.Auth, origin: Origin, upstream: Upstream) -> httpx.Auth | None:

@@ -18,7 +18,6 @@ def open_client(
     *,
     base_url: str = "",
     headers: Mapping[str, str] | None = None,
-    auth: httpx.Auth | None = None,
     connect_timeout: float = _CONNECT_TIMEOUT,
     tls: ssl.SSLContext | None = None,
     transport: httpx.AsyncBaseTransport | None = None,
@@ -41,7 +40,6 @@ def open_client(
     fields.update(utf8_fields(headers or {}))
     return _Client(
         base_url=base_url,
-        auth=auth,
         headers=fields,
         timeout=httpx.Timeout(None, connect=connect_timeout),
         trust_env=False,
