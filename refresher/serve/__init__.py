@@ -23,7 +23,7 @@ from refresher.security.redaction import Redactor
 from refresher.serve.logs import log_to_stderr
 from refresher.serve.run import make_server, run
 from refresher.serve.server import SIGNALS, Server, exit_at_once
-from refresher.serve.spawn import Assignment, hire
+from refresher.serve.spawn import Assignment, spawn
 from refresher.serve.supervisor import Supervisor
 from refresher.service import build
 from refresher.store.protocols import Backend
@@ -114,7 +114,7 @@ def serve_config(
                 search_path=search_path,
             )
             supervisor = Supervisor(
-                lambda number: hire(assignment.at(number), listener),
+                lambda number: spawn(assignment.at(number), listener),
                 workers=config.server.workers,
                 grace=config.server.shutdown_grace,
                 listening=announce,

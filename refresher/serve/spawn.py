@@ -1,6 +1,6 @@
-"""How a worker process is started, and what it is told: on a channel, where nobody else can read.
+"""How a worker process is spawned, and its assignment: sent over a channel that is private to both.
 
-Neither arguments nor environment are such a place: `ps` shows them.
+The arguments and the environment of a process are not private: `ps` shows them.
 """
 
 import os
@@ -23,33 +23,33 @@ _PROGRAM = "refresher.serve.worker"
 _PATH = "PYTHONPATH"
 
 LISTENS = b"+"
-"""What a worker says once it answers requests."""
-INSIST = b"!"
-"""What it is told by somebody who has already told it to end (SIGTERM)."""
+"""Sent by a worker once it answers requests."""
+FORCE = b"!"
+"""Sent to a worker that is to end at once, after the SIGTERM that asked it to end."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assignment:
-    """What a worker is to serve, and as whom."""
+    """What a worker is to serve, and which of the workers it is."""
 
     config: Path
     overrides: Mapping[str, Any]
     admin_token: str | None = field(repr=False)
-    """The token that the service made for itself; None where the configuration has one."""
+    """The token that the service generated; None where the configuration has one."""
     row: CounterRow
     search_path: tuple[str, ...]
-    """Where Python is to look for modules: this package, wherever it was found, is one."""
+    """Where to look for modules (`sys.path` of the supervisor); this package is one of them."""
     python_path: str | None = field(default_factory=lambda: os.environ.get(_PATH))
-    """$PYTHONPATH as it was: for what the jobs' own functions start."""
+    """$PYTHONPATH of the supervisor, for processes that the jobs' functions start."""
 
     def at(self, number: int) -> Self:
-        """The same for the worker of another number."""
+        """The same for the worker with that number, from 0."""
         return replace(self, row=replace(self.row, number=number))
 
 
 @dataclass(slots=True)
-class Worker:
-    """A worker process, as its supervisor sees it."""
+class WorkerProcess:
+    """A worker, as its supervisor sees it."""
 
     process: "subprocess.Popen[bytes]"
     channel: socket.socket
@@ -57,37 +57,37 @@ class Worker:
     """Since when it answers requests; by the monotonic clock."""
 
 
-def hire(assignment: Assignment, listener: socket.socket) -> Worker:
-    """Start a worker that will answer what comes in at `listener`.
+def spawn(assignment: Assignment, listener: socket.socket) -> WorkerProcess:
+    """Start a worker that answers requests at `listener`.
 
     Raises:
         OSError: no process can be started.
     """
-    told = msgspec.json.encode(assignment, enc_hook=os.fspath) + b"\n"
-    # Ctrl+C reaches workers too, and one that is yet to import itself would show a traceback.
+    line = msgspec.json.encode(assignment, enc_hook=os.fspath) + b"\n"
+    # Ctrl+C reaches workers too, and one that has yet to import its code would show a traceback.
     mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         process, ours = start(_PROGRAM, listener, search_path=assignment.search_path)
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-    with suppress(ConnectionError):  # it has died already: whoever waits for it will see
-        ours.sendall(told)
-    return Worker(process, ours)
+    with suppress(ConnectionError):  # it has died already, which the supervisor will see
+        ours.sendall(line)
+    return WorkerProcess(process, ours)
 
 
-def take_up(channel: socket.socket) -> Assignment:
-    """Be told what to serve; the environment is as it was before `hire` then.
+def receive_assignment(channel: socket.socket) -> Assignment:
+    """Receive what `spawn` sent, and restore the $PYTHONPATH that it replaced.
 
     Raises:
-        SystemExit: whoever started this is gone.
+        SystemExit: the supervisor has ended.
     """
-    told = b""
-    while not told.endswith(b"\n"):
-        some = channel.recv(1 << 16)
-        if not some:
+    line = b""
+    while not line.endswith(b"\n"):
+        part = channel.recv(1 << 16)
+        if not part:
             sys.exit(1)
-        told += some
-    assignment = msgspec.json.decode(told, type=Assignment, dec_hook=lambda _, path: Path(path))
+        line += part
+    assignment = msgspec.json.decode(line, type=Assignment, dec_hook=lambda _, path: Path(path))
     if assignment.python_path is None:
         os.environ.pop(_PATH, None)
     else:

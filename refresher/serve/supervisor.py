@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from refresher.offload.subprocess import ending_of
 from refresher.serve.logs import log_briefly
 from refresher.serve.server import SIGNALS
-from refresher.serve.spawn import INSIST, LISTENS, Worker
+from refresher.serve.spawn import FORCE, LISTENS, WorkerProcess
 
 _QUICK = 10.0
 """Seconds; a worker that answers for no longer has died quickly."""
@@ -36,7 +36,7 @@ class _Slot:
     """A place for one worker, and for the one that replaces it."""
 
     number: int
-    worker: Worker | None = None
+    worker: WorkerProcess | None = None
     proven: bool = False
     """Whether a worker of this slot has ever answered requests."""
     quick_deaths: int = 0
@@ -71,7 +71,7 @@ class Supervisor:
 
     def __init__(
         self,
-        spawn: Callable[[int], Worker],
+        spawn: Callable[[int], WorkerProcess],
         *,
         workers: int,
         grace: float,
@@ -106,7 +106,7 @@ class Supervisor:
                     worker.channel.close()
         return self._status
 
-    def _workers(self) -> list[Worker]:
+    def _workers(self) -> list[WorkerProcess]:
         return [slot.worker for slot in self._slots if slot.worker is not None]
 
     def _is_over(self) -> bool:
@@ -147,7 +147,7 @@ class Supervisor:
         else:
             for worker in self._workers():
                 with suppress(OSError):  # it has died, or has been sent this a hundred times
-                    worker.channel.send(INSIST, socket.MSG_DONTWAIT)
+                    worker.channel.send(FORCE, socket.MSG_DONTWAIT)
 
     def _end(self, status: int) -> None:
         self._status = status
@@ -182,7 +182,7 @@ class Supervisor:
             slot.worker = None
             self._replace_or_end(slot, worker, ending_of(worker.process.returncode))
 
-    def _replace_or_end(self, slot: _Slot, worker: Worker | None, how: str) -> None:
+    def _replace_or_end(self, slot: _Slot, worker: WorkerProcess | None, how: str) -> None:
         """Decide what follows when the worker of a slot has died, or could not be started."""
         if self._ends_by is not None:
             return
@@ -203,7 +203,7 @@ class Supervisor:
         log_briefly(logging.WARNING, "%s is replaced%s: %s", who, when, how)
 
 
-def _has_reported(worker: Worker) -> bool:
+def _has_reported(worker: WorkerProcess) -> bool:
     try:
         return worker.channel.recv(1, socket.MSG_DONTWAIT) == LISTENS
     except OSError:  # nothing yet, or it has died

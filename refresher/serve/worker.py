@@ -24,7 +24,7 @@ from refresher.security.redaction import Redactor
 from refresher.serve.logs import log_to_stderr
 from refresher.serve.run import make_server, run
 from refresher.serve.server import WorkerServer, exit_at_once
-from refresher.serve.spawn import INSIST, LISTENS, Assignment, take_up
+from refresher.serve.spawn import FORCE, LISTENS, Assignment, receive_assignment
 
 logger = logging.getLogger("refresher")
 
@@ -40,7 +40,7 @@ def main() -> None:
     channel, listener = (socket.socket(fileno=int(number)) for number in sys.argv[1:])
     for each in (channel, listener):  # a process that a job starts must not keep the port open
         each.set_inheritable(False)
-    sys.exit(_serve(take_up(channel), channel, listener))
+    sys.exit(_serve(receive_assignment(channel), channel, listener))
 
 
 def _serve(assignment: Assignment, channel: socket.socket, listener: socket.socket) -> int:
@@ -66,7 +66,7 @@ def _serve(assignment: Assignment, channel: socket.socket, listener: socket.sock
 
 def _follow_supervisor(server: WorkerServer, channel: socket.socket, directory: Path) -> NoReturn:
     with suppress(ConnectionError):
-        while channel.recv(1) == INSIST:
+        while channel.recv(1) == FORCE:
             server.force()
     # The supervisor was killed: free the port, and remove the folder that it cannot remove.
     shutil.rmtree(directory, ignore_errors=True)

@@ -26,7 +26,9 @@ async def crew(home: Path, config: str = _JOB, *, workers: int = 2) -> AsyncIter
     (home / "a.json").write_text("[1]")
     (home / "run").mkdir()
     environ = {"WORKERS": str(workers), "XDG_RUNTIME_DIR": str(home / "run")}
-    async with serving(home, config, environ=environ, program="tests.e2e.crew") as service:
+    async with serving(
+        home, config, environ=environ, program="tests.e2e.several_workers"
+    ) as service:
         await eventually(
             lambda: _answering(service) == workers, f"all workers; log:\n{service.log}"
         )
@@ -160,7 +162,9 @@ async def test_a_signal_ends_all_of_it_and_leaves_nothing_but_a_hangup_does_not(
 async def test_a_worker_takes_no_ctrl_c_at_whatever_moment(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text("[1]")
     environ = {"WORKERS": "2", "XDG_RUNTIME_DIR": str(tmp_path / "none"), "TMPDIR": str(tmp_path)}
-    async with serving(tmp_path, _JOB, environ=environ, program="tests.e2e.crew") as service:
+    async with serving(
+        tmp_path, _JOB, environ=environ, program="tests.e2e.several_workers"
+    ) as service:
         await eventually(lambda: _workers(service), "the first worker")
         first, *_ = _workers(service)
         assert len(_below(tmp_path)) == 1, "where nothing better is known"
@@ -244,7 +248,7 @@ async def test_a_worker_that_cannot_start_ends_the_service(tmp_path: Path) -> No
     (tmp_path / "run").mkdir()
     (tmp_path / "config.toml").write_text('[jobs.a]\npython = "picky:data"\n')
     environ = {"WORKERS": "3", "XDG_RUNTIME_DIR": str(tmp_path / "run")}
-    async with running(tmp_path, environ=environ, program="tests.e2e.crew") as process:
+    async with running(tmp_path, environ=environ, program="tests.e2e.several_workers") as process:
         assert await process.ended() == 1
         assert process.log.count("cannot start, and so the service ends") == 1
         assert "serving" not in process.log

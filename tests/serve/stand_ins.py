@@ -1,4 +1,4 @@
-"""A supervisor of stand-ins: `python -m tests.serve.crew FOLDER BEHAVIOUR WORKERS GRACE`.
+"""A supervisor of stand-ins: `python -m tests.serve.stand_ins FOLDER BEHAVIOUR WORKERS GRACE`.
 
 A stand-in leaves a file in the folder, named after its number and its process, and then behaves as
 it is told. It takes a bare interpreter, which starts in a fraction of what a worker needs.
@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 
-from refresher.serve.spawn import Worker
+from refresher.serve.spawn import WorkerProcess
 from refresher.serve.supervisor import Supervisor
 
 logger = logging.getLogger("refresher")
@@ -40,7 +40,7 @@ while channel.recv(1) == b"!" and behaviour == "frozen":
 def main(folder: str, behaviour: str, workers: int, grace: float) -> int:
     """Have so many stand-ins at work until a signal."""
 
-    def spawn(number: int) -> Worker:
+    def spawn(number: int) -> WorkerProcess:
         ours, theirs = socket.socketpair()
         with theirs:
             process = subprocess.Popen(  # noqa: S603  our own words
@@ -50,7 +50,7 @@ def main(folder: str, behaviour: str, workers: int, grace: float) -> int:
                 ],
                 pass_fds=(theirs.fileno(),),
             )
-        return Worker(process, ours)
+        return WorkerProcess(process, ours)
 
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     supervisor = Supervisor(
