@@ -19,7 +19,7 @@ from refresher.jsontext import patch
 from refresher.jsontext.pointer import NotThere
 from refresher.model import Confirmation, Content, Definition, Format, Snapshot, Stage
 from refresher.offload.pool import WorkerPool
-from refresher.offload.tasks import Refining, RefusedByGuard, SameAsServed, Verdict
+from refresher.offload.tasks import RefineTask, RefusedByGuard, SameAsServed, Verdict
 from refresher.payload import Payload
 from refresher.pipeline import GuardRules, Rules
 from refresher.pipeline.pages import PageRule, read_page
@@ -44,7 +44,7 @@ RAW = Rules(raw=True)
 
 
 def refined_here(body: bytes, rules: Rules) -> Verdict:
-    return Refining(content_type="application/json", rules=rules, served=None, etag=None).carry_out(
+    return RefineTask(content_type="application/json", rules=rules, served=None, etag=None).run(
         body
     )
 
@@ -171,9 +171,7 @@ async def test_what_is_slow_to_be_made_json_is_large_sooner(
     pool: WorkerPool, content_type: str, body: bytes
 ) -> None:
     def here(rules: Rules) -> Verdict:
-        return Refining(content_type=content_type, rules=rules, served=None, etag=None).carry_out(
-            body
-        )
+        return RefineTask(content_type=content_type, rules=rules, served=None, etag=None).run(body)
 
     for rules in (PLAIN, RAW):
         assert await pool.refine(in_memory(body, content_type), rules, None) == here(rules)
