@@ -13,7 +13,9 @@ from tests.shelf import LIFETIME, TIMEOUT, failed, snapshot
 END = START + LIFETIME
 POLICY = Policy(timeout=TIMEOUT, max_stale=50.0)
 PENDING = Record(job="rates", since=START - 5)
-SERVED = replace(PENDING, snapshot=snapshot(), fresh_since=START)
+CHECKED = replace(snapshot(), changed_at=START - 100)
+"""Data that its source has confirmed since it changed."""
+SERVED = replace(PENDING, snapshot=CHECKED, fresh_since=START)
 
 
 class TestState:
@@ -138,7 +140,7 @@ def test_what_is_there_is_served_unless_it_expired_and_the_job_says_fail(
 
 @pytest.mark.parametrize(("now", "age"), [(START - 9, 0.0), (START, 0.0), (START + 1.5, 1.5)])
 def test_age_is_the_time_since_the_check_and_never_negative(now: float, age: float) -> None:
-    assert freshness.age_of(snapshot(), now) == age
+    assert freshness.age_of(CHECKED, now) == age
 
 
 @given(st.floats(0, 1e8), st.none() | st.floats(0, 1e8))
