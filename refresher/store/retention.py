@@ -47,7 +47,9 @@ class Eviction:
         while True:
             await self._exceeded.wait()
             self._exceeded.clear()
-            with availability.surviving():  # a change after the store is back exceeds it again
+            with (
+                availability.surviving()
+            ):  # where it fails, the next change exceeds the limit again
                 await self.evict(jobs)
 
     async def evict(self, jobs: LocalCopy[Ledger]) -> None:

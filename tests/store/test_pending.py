@@ -1,8 +1,29 @@
 import asyncio
 
+from refresher.store.pending import PendingBodies
 from tests.store.fake_backend import FakeStorage
 from tests.store.ledgers import FAILED
 from tests.store.processes import Process, current_body, entered
+
+
+def test_a_staged_body_is_there_until_its_attempt_is_over() -> None:
+    pending = PendingBodies()
+    one, two = pending.stage("a", b"1"), pending.stage("a", b"2")
+    assert pending.of("a") == {one: b"1", two: b"2"}
+    assert pending.of("b") == {}
+    pending.keep_only("a")
+    assert pending.of("a") == {}
+
+
+def test_bodies_kept_while_detached_stay_until_they_are_written() -> None:
+    pending = PendingBodies()
+    one, two = pending.stage("a", b"1"), pending.stage("a", b"2")
+    pending.keep_only("a", {one, "another"})
+    three = pending.stage("a", b"3")
+    assert pending.of("a") == {one: b"1", three: b"3"}
+    pending.written()
+    assert pending.of("a") == {three: b"3"}, "its attempt is still under way"
+    assert two not in pending.of("a")
 
 
 async def test_nothing_stays_in_memory_of_attempts_that_come_to_nothing() -> None:

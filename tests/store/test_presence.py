@@ -1,13 +1,85 @@
 from refresher.clock import ShiftedClock
-from refresher.model import (
-    Due,
-    DueReason,
-)
+from refresher.model import Due, DueReason
+from refresher.store.availability import Availability
+from refresher.store.presence import Presence
 from refresher.store.protocols import Beat
 from refresher.store.store import Store
 from tests.fakes import START, FakeClock, settled
 from tests.store.fake_backend import FakeBackend, FakeStorage
 from tests.store.processes import DEFINITION, Process, current_body, entered
+
+
+class Member:
+    """A presence on a backend, without a store around it."""
+
+    def __init__(self, storage: FakeStorage, clock: FakeClock) -> None:
+        self.backend = storage.backend()
+        self.availability = Availability(self.backend)
+        self.presence = Presence(self.availability, clock=ShiftedClock(clock))
+        self.name = self.presence.process
+
+
+async def test_a_heartbeat_tells_which_processes_have_died_since_the_one_before() -> None:
+    storage, clock = FakeStorage(), FakeClock()
+    one, other = Member(storage, clock), Member(storage, clock)
+    await other.presence.beat()
+    assert (await one.presence.beat()).died == frozenset()
+    assert one.presence.alive(None, since=None) == {one.name, other.name}
+    storage.alive.discard(other.name)
+    assert (await one.presence.beat()).died == {other.name}
+    assert (await one.presence.beat()).died == frozenset()
+    assert one.presence.alive(None, since=None) == {one.name}
+
+
+async def test_a_holder_counts_as_alive_if_its_lease_is_newer_than_the_last_heartbeat() -> None:
+    storage, clock = FakeStorage(), FakeClock()
+    one = Member(storage, clock)
+    await one.presence.beat()
+    assert "new" in one.presence.alive("new", since=clock.now())
+    assert "old" not in one.presence.alive("old", since=clock.now() - 10)
+    assert "old" not in one.presence.alive("old", since=None)
+
+
+async def test_a_detached_process_knows_of_nobody_and_is_alive_under_another_name() -> None:
+    storage, clock = FakeStorage(), FakeClock()
+    one, other = Member(storage, clock), Member(storage, clock)
+    await other.presence.beat()
+    await one.presence.beat()
+    one.availability.detach("no route")
+    assert one.presence.alive(other.name, since=clock.now()) == {one.name}
+    storage.alive.discard(one.name)
+    await one.presence.beat()
+    assert one.name not in storage.alive
+    assert len(storage.alive) == 2
+    await other.presence.beat()
+    assert one.name not in other.presence.alive(None, since=None)
+    await one.presence.attach()
+    assert one.name in storage.alive
+    await one.presence.leave()
+    assert storage.alive == {other.name}
+
+
+async def test_leaving_a_store_that_is_away_raises_nothing() -> None:
+    one = Member(FakeStorage(), FakeClock())
+    one.backend.away = True
+    await one.presence.leave()
+
+
+async def test_a_process_is_newly_first_once() -> None:
+    one = Member(FakeStorage(), FakeClock())
+    assert [(await one.presence.beat()).is_newly_first for _ in range(3)] == [True, False, False]
+    assert one.presence.is_first
+
+
+async def test_long_after_its_start_a_process_does_not_turn_out_to_be_the_first() -> None:
+    storage, clock = FakeStorage(), FakeClock()
+    storage.alive.add("earlier")
+    one = Member(storage, clock)
+    await one.presence.beat()
+    await clock.advance(11)
+    storage.alive.discard("earlier")
+    assert not (await one.presence.beat()).is_newly_first
+    assert not one.presence.is_first
 
 
 async def test_the_lease_of_a_process_that_died_is_free_and_the_jobs_are_told() -> None:
