@@ -1,4 +1,4 @@
-"""Time, handed in: what decides by the clock takes one, so that a test can move it."""
+"""Clocks: what depends on the time is given one, so that a test can move it."""
 
 import asyncio
 import time
@@ -7,17 +7,17 @@ from typing import Protocol
 
 # uvloop rounds a timer down to the millisecond, so one set for the instant itself fires before it
 # and has to be set again. Waking a millisecond late costs less than waking twice.
-_LATE_ENOUGH = 0.001
+_ROUNDING = 0.001
 
 
 class Timer(Protocol):
-    """A callback that is due; `cancel` takes it back."""
+    """A scheduled callback; `cancel` prevents the call."""
 
     def cancel(self) -> None: ...  # noqa: D102
 
 
 class Clock(Protocol):
-    """Where the time comes from, and the only thing that makes anything wait."""
+    """The source of the time; all waiting for an instant goes through it."""
 
     def now(self) -> float:
         """Seconds since the Unix epoch."""
@@ -31,23 +31,23 @@ class Clock(Protocol):
 class SystemClock:
     """The machine's clock and the running loop's timers."""
 
-    now = staticmethod(time.time)  # itself: what is called at every read is worth a frame less
+    now = staticmethod(time.time)  # called at every read: a method of our own would cost a frame
 
     def call_at(self, instant: float, callback: Callable[[], object]) -> Timer:
         """Call back once the wall clock says `instant`, or up to a millisecond later."""
-        delay = max(0.0, instant - time.time()) + _LATE_ENOUGH
+        delay = max(0.0, instant - time.time()) + _ROUNDING
         return asyncio.get_running_loop().call_later(delay, callback)
 
 
 class ShiftedClock:
-    """A clock set by another, that of a store: what processes share is told by one time alone."""
+    """A clock that is set by the time of a store, so that all processes that share it agree."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._ahead = 0.0
 
     def now(self) -> float:
-        """Seconds since the Unix epoch, by the clock that this one was set by."""
+        """Seconds since the Unix epoch, by the time that it was set to last."""
         return self._clock.now() + self._ahead
 
     def call_at(self, instant: float, callback: Callable[[], object]) -> Timer:
@@ -55,7 +55,7 @@ class ShiftedClock:
         return self._clock.call_at(instant - self._ahead, callback)
 
     def set(self, now: float, *, tolerance: float) -> None:
-        """Set the clock, unless it is right but for `tolerance` seconds."""
+        """Set the clock, unless it differs from `now` by at most `tolerance` seconds."""
         ahead = now - self._clock.now()
         if abs(ahead - self._ahead) > tolerance:
             self._ahead = ahead

@@ -55,7 +55,7 @@ class Limits(Protocol):
         ...
 
     async def not_after(self, upstream: str, *, latest: float) -> None:
-        """The wall clock has been set back: forget what lies in the future."""
+        """The wall clock has been set back: end holds at `latest`, count later starts as now."""
         ...
 
 

@@ -1,7 +1,8 @@
-"""What processes that share a store know of an upstream: when it was asked, and until when not to.
+"""The document of an upstream: when attempts have started, and until when none may.
 
-The starts of a window are counted exactly up to a hundred; above that in slots of a hundredth of
-the period, each start as late as its slot ends, so that a window never has one too many.
+A rate is enforced over a sliding window. Up to a hundred starts are kept one by one; above that
+they are counted in slots of a hundredth of the period, as if each were at the end of its slot, so
+that no window has more starts than the rate allows.
 """
 
 import math
@@ -12,16 +13,17 @@ import msgspec
 from refresher.model import Rate
 
 _EXACT = 100
+"""Starts in a period, up to which they are kept one by one, and slots in it above that."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Allowance:
-    """One upstream, as the store has it."""
+    """The document of one upstream."""
 
     held_until: float = 0.0
-    """No attempt before this instant: it answered 429, or has no quota left."""
+    """No attempt before this instant: the upstream answered 429, or has no quota left."""
     starts: tuple[tuple[float, int], ...] = ()
-    """How many attempts have started when, the earliest first."""
+    """Instants, and how many attempts have started at each, the earliest first."""
 
 
 _encoder = msgspec.msgpack.Encoder()
@@ -29,26 +31,26 @@ _decoder = msgspec.msgpack.Decoder(Allowance)
 
 
 def encoded(allowance: Allowance) -> bytes:
-    """The allowance as stores keep it."""
+    """The document that stores keep (MessagePack)."""
     return _encoder.encode(allowance)
 
 
 def decoded(document: bytes) -> Allowance:
-    """The allowance that a store has kept.
+    """The allowance of a document.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is not the document of an allowance.
     """
     return _decoder.decode(document)
 
 
 def held(allowance: Allowance, until: float) -> Allowance | None:
-    """Nobody may start before `until`; None where that is so already."""
+    """No attempt may start before `until`; None where that is so already."""
     return None if until <= allowance.held_until else replace(allowance, held_until=until)
 
 
 def started(allowance: Allowance, rate: Rate, *, now: float) -> Allowance | None:
-    """One attempt more has started; None where the rate allows none now."""
+    """One more attempt has started; None where the rate allows none now."""
     if free_at(allowance, rate, now=now) > now:
         return None
     at = now
@@ -62,7 +64,7 @@ def started(allowance: Allowance, rate: Rate, *, now: float) -> Allowance | None
 
 
 def given_back(allowance: Allowance) -> Allowance | None:
-    """The last attempt has not started after all."""
+    """The last start is not counted: the attempt was not made. None where there is none."""
     if not allowance.starts:
         return None
     at, count = allowance.starts[-1]
@@ -71,7 +73,7 @@ def given_back(allowance: Allowance) -> Allowance | None:
 
 
 def free_at(allowance: Allowance, rate: Rate, *, now: float) -> float:
-    """From when the rate allows one attempt more."""
+    """From when on the rate allows one more attempt."""
     recent = _recent(allowance, rate, now)
     excess = sum(count for _, count in recent) - rate.count
     for at, count in recent:
@@ -83,14 +85,17 @@ def free_at(allowance: Allowance, rate: Rate, *, now: float) -> float:
 
 
 def not_after(allowance: Allowance, *, latest: float, now: float) -> Allowance | None:
-    """The wall clock has been set back: what lies in the future is now."""
+    """The wall clock has been set back: no hold after `latest`, no start after `now`.
+
+    None where there is none.
+    """
     starts = tuple((min(at, now), count) for at, count in allowance.starts)
     moved = Allowance(held_until=min(allowance.held_until, latest), starts=starts)
     return None if moved == allowance else moved
 
 
 def merged(theirs: Allowance | None, ours: Allowance) -> Allowance:
-    """What was known in the store and what has come to be known without it, by maximum."""
+    """The store's allowance and the local one merged, by maximum; `theirs` None: it has none."""
     if theirs is None:
         return ours
     starts = dict(theirs.starts)

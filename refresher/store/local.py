@@ -20,13 +20,14 @@ from refresher.store.protocols import Change, StoreOperation
 logger = logging.getLogger("refresher")
 
 LOSS = "the store has lost what it had"
+"""Why the process is detached when that is found out."""
 
 D = TypeVar("D")
 
 
 @dataclass(frozen=True, slots=True)
-class Kept(Generic[D]):
-    """A document of the local copy; the numbers are those of a `Change`."""
+class Known(Generic[D]):
+    """A document as this process knows it; the numbers are those of a `Change`."""
 
     document: D
     number: int = 0
@@ -40,14 +41,14 @@ class Kind(Protocol[D]):
     empty: D
 
     def encoded(self, document: D) -> bytes:
-        """The document as stores keep it."""
+        """The bytes that stores keep."""
         ...
 
     def decoded(self, document: bytes) -> D:
-        """The document that a store has kept.
+        """The document of bytes that a store has kept.
 
         Raises:
-            ValueError: it is none.
+            ValueError: they are not a document of this kind.
         """
         ...
 
@@ -92,8 +93,8 @@ class LocalCopy(Generic[D]):
         self._catch_up = catch_up
         self._pending = pending
         self._changed = changed
-        self._documents: dict[str, Kept[D]] = {}
-        self._none = Kept(kind.empty)
+        self._documents: dict[str, Known[D]] = {}
+        self._none = Known(kind.empty)
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         """One change of a document at a time: of many at once all but one would fail."""
         self._diverged: set[str] = set()
@@ -109,7 +110,7 @@ class LocalCopy(Generic[D]):
     def __contains__(self, name: str) -> bool:
         return name in self._documents
 
-    def get(self, name: str) -> Kept[D]:
+    def get(self, name: str) -> Known[D]:
         """What is known of a document; an empty one where nothing is."""
         return self._documents.get(name, self._none)
 
@@ -126,7 +127,7 @@ class LocalCopy(Generic[D]):
         before = self.get(name)
         after = change(before.document)
         if after is not None and after is not before.document:
-            self._keep(name, replace(before, document=after))
+            self._update(name, replace(before, document=after))
             self._diverged.add(name)
             if self._kind.publishes(before.document, after):
                 self._provisional.add(name)
@@ -150,7 +151,7 @@ class LocalCopy(Generic[D]):
                 written = await self._commit(name, before, after, put)
                 if written is not None:
                     if written.number > self.get(name).number:
-                        self._keep(name, written)
+                        self._update(name, written)
                     return after
                 await self._catch_up()
                 if self.get(name).number == before.number:  # then no other process has written it
@@ -161,7 +162,7 @@ class LocalCopy(Generic[D]):
         name = self._name_of(change)
         if name is None or change.number <= self.get(name).number:
             return None
-        self._keep(name, self._read(change))
+        self._update(name, self._read(change))
         return name
 
     def mark_untrusted(self) -> None:
@@ -197,11 +198,13 @@ class LocalCopy(Generic[D]):
                 continue
             for names in (self._diverged, self._provisional, self._lost):
                 names.discard(name)
-            self._keep(name, merged)
+            self._update(name, merged)
             changed.append(name)
         return changed
 
-    async def _commit(self, name: str, before: Kept[D], after: D, put: set[str]) -> Kept[D] | None:
+    async def _commit(
+        self, name: str, before: Known[D], after: D, put: set[str]
+    ) -> Known[D] | None:
         """Write a document and the bodies that it refers to; None: `before` is no longer current.
 
         `put` has the bodies that are written already, and gets those that are written here.
@@ -225,21 +228,21 @@ class LocalCopy(Generic[D]):
         number = await self._availability.ask(StoreOperation.WRITE, writing_document)
         if number is None:
             return None
-        return Kept(after, number, number if publishes else before.published)
+        return Known(after, number, number if publishes else before.published)
 
     def _name_of(self, change: Change) -> str | None:
         name = change.key.removeprefix(self._kind.prefix)
         return None if name == change.key else name
 
-    def _read(self, change: Change) -> Kept[D]:
+    def _read(self, change: Change) -> Known[D]:
         try:
             document = self._kind.decoded(change.document)
         except ValueError as error:
-            logger.error("what the store has as %s cannot be read: %s", change.key, error)  # noqa: TRY400
+            logger.error("what the store has as %s cannot be read: %s", change.key, error)  # noqa: TRY400  no traceback: the message says all
             document = self._kind.empty
-        return Kept(document, change.number, change.published)
+        return Known(document, change.number, change.published)
 
-    def _keep(self, name: str, kept: Kept[D]) -> None:
+    def _update(self, name: str, kept: Known[D]) -> None:
         before = self.get(name).document
         self._documents[name] = kept
         self._changed(name, before, kept.document)

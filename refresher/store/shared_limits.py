@@ -55,7 +55,7 @@ class SharedLimits:
         self._wakers[upstream] = wake
 
     async def not_after(self, upstream: str, *, latest: float) -> None:
-        """The wall clock has been set back: forget what lies in the future."""
+        """The wall clock has been set back: end holds at `latest`, count later starts as now."""
         now = self._clock.now()
         await self.upstreams.change(
             upstream, lambda known: limits.not_after(known, latest=latest, now=now)

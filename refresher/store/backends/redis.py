@@ -220,7 +220,7 @@ class RedisStore:
         )
 
     async def leave(self, process: str) -> None:
-        """Say that a process has ended, so that nobody waits for it."""
+        """Say that a process has ended, so that its leases are free at once."""
         await self._presence.ask("ZREM", self._key("processes"), process)
 
     async def _follow(self, notices: "Connections") -> None:
