@@ -14,17 +14,18 @@ import yaml
 
 from refresher.cli import app
 from refresher.config import load
-from tests.docs.pages import PAGES, Block, blocks
+from refresher.errors import ConfigError
+from tests.docs.pages import PAGES, Block, blocks, page
 
 PYTHON = {
-    page: list(found) for page, found in groupby(blocks("python"), key=lambda block: block.page)
+    path: list(found) for path, found in groupby(blocks("python"), key=lambda block: block.page)
 }
 COMMAND = re.compile(r"(?:\S*/)?refresher")
 RUNNABLE = typer.main.get_command(app)
 
 
 def test_every_page_is_there() -> None:
-    assert {page.stem for page in PAGES} == {
+    assert {path.stem for path in PAGES} == {
         "README",
         "architecture",
         "benchmarks",
@@ -37,12 +38,12 @@ def test_every_page_is_there() -> None:
     }
 
 
-@pytest.mark.parametrize("page", PYTHON, ids=lambda page: page.name)
-def test_the_python_of_a_page_runs_in_the_order_it_stands_in(page: Path) -> None:
-    names: dict[str, object] = {"__name__": page.stem}
-    for block in PYTHON[page]:
+@pytest.mark.parametrize("path", PYTHON, ids=lambda path: path.name)
+def test_the_python_of_a_page_runs_in_the_order_it_stands_in(path: Path) -> None:
+    names: dict[str, object] = {"__name__": path.stem}
+    for block in PYTHON[path]:
         code = "\n" * block.line + block.text  # so that a traceback names the line of the page
-        exec(compile(code, str(page), "exec", dont_inherit=True), names)  # noqa: S102  our own text
+        exec(compile(code, str(path), "exec", dont_inherit=True), names)  # noqa: S102  our own text
     tests = [each for name, each in names.items() if name.startswith("test_")]
     assert tests, "a page that shows how to use it shows how to test it"
     for test in tests:
@@ -58,6 +59,21 @@ def test_the_configurations_are_accepted(block: Block, tmp_path: Path) -> None:
     file = tmp_path / "config.toml"
     file.write_text(block.text)
     load(file, environ=dict.fromkeys(re.findall(r"\$\{(\w+)\}", block.text), "x"))
+
+
+def test_what_is_said_of_a_wrong_configuration_is_what_is_shown(tmp_path: Path) -> None:
+    wrong, said = (
+        re.search(rf"```{info}\n(.*?)```", page("configuration.md"), re.DOTALL)
+        for info in ("toml excerpt", "text")
+    )
+    assert wrong
+    assert said
+    file = tmp_path / "config.toml"
+    file.write_text(wrong[1])
+    with pytest.raises(ConfigError) as caught:
+        load(file, environ={})
+    told = [problem.replace(str(file), file.name) for problem in caught.value.problems]
+    assert told == said[1].splitlines()
 
 
 @pytest.mark.parametrize("block", blocks("json", "yaml"), ids=str)

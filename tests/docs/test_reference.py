@@ -26,6 +26,7 @@ from tests.docs.pages import ROOT, code, page, rows, section, spans
 CONFIGURATION, HTTP = page("configuration.md"), page("http.md")
 METRICS, PRODUCTION, PYTHON = page("metrics.md"), page("production.md"), page("python.md")
 KEYS = ("key", "type", "default", "meaning")
+SOURCES = list(Path(refresher.__file__).parent.rglob("*.py"))
 SCHEMA: dict[str, Any] = json_schema()
 NO_PART_OF_THE_API = {"close_soon", "endpoints", "freeze", "redact", "service"}
 """Members of `Refresher` that other modules of the package use."""
@@ -102,6 +103,14 @@ def test_every_type_of_table_stands_there_with_its_keys(
     table = next(each for each in pages.tables(text) if column in each.columns)
     written = {row["`type`"].strip("`"): spans(row[column]) for row in table.rows}
     assert written == there
+
+
+def test_every_variable_of_the_environment_is_in_the_configuration() -> None:
+    read = re.compile(r"""(?:environ(?:\.get\(|\[)|envvar=|_VARIABLE = )"([A-Z_]+)\"""")
+    found = {name for file in SOURCES for name in read.findall(file.read_text())}
+    columns = ("variable", "of", "meaning")
+    written = rows(section(CONFIGURATION, "Environment variables"), *columns)
+    assert found - {"DEMO_UPSTREAM"} <= {span for row in written for span in spans(row["variable"])}
 
 
 @pytest.mark.parametrize("name", [*Format, "auto"])
@@ -197,7 +206,7 @@ def test_every_type_of_problem_is_explained() -> None:
 
 def problems_in_the_code() -> Iterator[str]:
     """The second argument of each `problem(…)`, as far as it is written there."""
-    for file in Path(refresher.__file__).parent.rglob("*.py"):
+    for file in SOURCES:
         for node in ast.walk(ast.parse(file.read_text())):
             match node:
                 case ast.Call(func=ast.Name(id="problem"), args=[_, kind, *_]):
