@@ -177,7 +177,7 @@ class Version:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quarantine:
-    """A candidate that the guard refused, kept aside until a person or its return decides."""
+    """Content that the guard refused, kept until a person decides or it has come often enough."""
 
     stored: Stored
     confirmation: Confirmation
@@ -343,7 +343,7 @@ class Record:
     outdated: bool = False
     """Whether the snapshot was made by other rules than the job has now."""
     detached: bool = False
-    """Whether the store is away, so that this process goes on alone."""
+    """Whether the store is unavailable, so that this process works with its local copy."""
     paused: bool = False
     enabled: bool = True
 

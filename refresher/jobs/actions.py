@@ -1,4 +1,4 @@
-"""What a person decides of a job's data: to serve an older version, to take or drop a candidate.
+"""What a person decides of a job: its pause, a rollback, and what becomes of a candidate.
 
 None of it is an attempt: nothing is fetched, and what is served was fetched before.
 """
@@ -37,6 +37,24 @@ async def kept(job: Job, number: int) -> tuple[Version, Content]:
     if version is None or content is None:
         raise _gone(job, number)
     return version, content
+
+
+async def pause(job: Job) -> None:
+    """Stop following the schedule; what is served grows stale like any other.
+
+    Raises:
+        StoreUnavailable: the store cannot be told, and nothing has changed.
+    """
+    await job.decide(lambda known, *_: decisions.paused(known))
+
+
+async def resume(job: Job) -> None:
+    """Follow the schedule again; what became due meanwhile is attempted now.
+
+    Raises:
+        StoreUnavailable: the store cannot be told, and nothing has changed.
+    """
+    await job.decide(lambda known, *_: decisions.resumed(known))
 
 
 async def roll_back(job: Job, number: int) -> Snapshot:

@@ -13,7 +13,7 @@ class Lease:
     grant: Grant
     started: float
     on_schedule: bool
-    """Whether the attempt answers a scheduled moment, and not only somebody who asked."""
+    """Whether the attempt answers a scheduled moment, and not only a request."""
 
 
 @dataclass(frozen=True, slots=True)

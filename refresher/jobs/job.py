@@ -34,7 +34,7 @@ from refresher.model import (
 from refresher.pipeline.representation import Representation, Servable
 from refresher.protocols import Source
 from refresher.state import Entry
-from refresher.store import decisions, ledger
+from refresher.store import ledger
 from refresher.store.ledger import Ledger, Standing
 from refresher.upstream.limiter import Limiter
 
@@ -164,7 +164,7 @@ class Job:
                 await self._read_awaited()
         except StoreUnavailable:
             return  # what is served stays; there is news when the store is back
-        # Nobody waits for this one, who could be told instead.
+        # There is no caller whom the error would reach.
         except Exception as error:  # noqa: BLE001
             self._environment.observer.crashed(self.name, error)
         if not self._frozen:
@@ -204,32 +204,16 @@ class Job:
     def answer_to(self, number: int) -> "asyncio.Future[Attempt]":
         """The attempt that answers a request, once it is over, in whatever process.
 
-        Cancelling the future cancels nothing but the wish to be told.
+        Cancelling the future cancels no attempt.
         """
         return self._waiters.answer_to(number)
-
-    async def pause(self) -> None:
-        """Stop following the schedule; what is served grows stale like any other.
-
-        Raises:
-            StoreUnavailable: the store cannot be told, and nothing has changed.
-        """
-        await self.decide(lambda known, *_: decisions.paused(known))
-
-    async def resume(self) -> None:
-        """Follow the schedule again; what became due meanwhile is attempted now.
-
-        Raises:
-            StoreUnavailable: the store cannot be told, and nothing has changed.
-        """
-        await self.decide(lambda known, *_: decisions.resumed(known))
 
     async def decide(
         self,
         decision: Callable[[Ledger, str, float], Ledger | None],
         servable: Servable | None = None,
     ) -> Ledger | None:
-        """Change the ledger as a person has decided; None where `decision` finds it too late.
+        """Change the ledger as a person has decided; None where `decision` comes too late.
 
         `decision` takes the ledger, the key of the job's definition and the time. `servable` is of
         the version that it makes current, where it makes one.
@@ -453,5 +437,5 @@ class Job:
 def _described(error: Exception) -> str:
     try:
         return f"{type(error).__name__}: {error}"
-    except Exception:  # noqa: BLE001  somebody's error, whose __str__ is broken as well
+    except Exception:  # noqa: BLE001  an error of foreign code, whose __str__ may be broken as well
         return type(error).__name__

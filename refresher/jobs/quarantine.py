@@ -40,11 +40,11 @@ def after_refusal(
 
 
 def is_accepted(quarantine: Quarantine, accept_after: int | None) -> bool:
-    """Whether what came back so often is the truth of its source, and no accident."""
+    """Whether the candidate has come at enough scheduled moments in a row to be published."""
     return accept_after is not None and quarantine.seen >= accept_after
 
 
-def is_missed(on_schedule: bool, stage: Stage, next_: Due, scheduled: float) -> bool:  # noqa: FBT001
+def is_missed(stage: Stage, next_: Due, scheduled: float, *, on_schedule: bool) -> bool:
     """Whether a scheduled moment is over without the candidate, once an attempt ended at `stage`.
 
     One that failed is not, while it is still to be tried again before the moment that follows.

@@ -58,7 +58,7 @@ def settlement(
             stage = trouble.failure.stage
             result = Failed(
                 failure=replace(trouble.failure, message=redact(trouble.failure.message)),
-                missed=quarantine.is_missed(lease.on_schedule, stage, due, scheduled),
+                missed=quarantine.is_missed(stage, due, scheduled, on_schedule=lease.on_schedule),
             )
         case _:
             assert_never(ended)

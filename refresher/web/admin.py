@@ -26,9 +26,9 @@ async def set_paused(service: Service, name: str, *, paused: bool) -> Answer:
     """Answer `POST /admin/jobs/{job}/pause` and `/resume`."""
     job = service.jobs.known(name)
     if paused:
-        await job.pause()
+        await actions.pause(job)
     else:
-        await job.resume()
+        await actions.resume(job)
     return json_answer({"job": name, "paused": paused})
 
 

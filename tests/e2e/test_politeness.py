@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from refresher import Refresher
+from refresher.jobs import actions
 from refresher.model import DueReason, Stage
 from refresher.payload import NotModified
 from tests.fakes import START, FakeClock, FakeSource, payload
@@ -140,11 +141,11 @@ class TestAJobWithANewSecret:
         job, _ = scene.job(payload())
         after = FakeSource([payload()], scene.clock)
         async with running(job):
-            await job.pause()
+            await actions.pause(job)
             job.replace_source(after)
             await scene.clock.advance(1)
             assert after.asked_at == []
-            await job.resume()
+            await actions.resume(job)
             await scene.clock.advance(0)
             assert len(after.asked_at) == 1
 

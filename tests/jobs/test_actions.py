@@ -56,7 +56,7 @@ async def test_accepting_works_while_paused_and_before_the_first_version() -> No
     rules = Rules(guard=GuardRules(min_items=2))
     job, source = scene.job(SMALL, SAME, rules=rules)
     async with running(job):
-        await job.pause()
+        await actions.pause(job)
         await scene.clock.advance(300)
         assert (await actions.accept(job)).version == 1
         assert len(source.asked_at) == 1

@@ -224,7 +224,7 @@ async def test_a_source_that_fails_is_a_failure_as_it_says() -> None:
     assert await failed(Scene(), trouble) is trouble
 
 
-async def test_what_nobody_foresaw_is_raised() -> None:
+async def test_an_unexpected_error_is_raised() -> None:
     with pytest.raises(ValueError, match="oops"):
         await ended(Scene(), ValueError("oops"))
 

@@ -5,6 +5,7 @@ import pytest
 
 from refresher import freshness
 from refresher.errors import NotRefreshable, RefreshFailed, TooSoon
+from refresher.jobs import actions
 from refresher.jobs.schedule import due_from
 from refresher.model import DueReason, Outcome, Rate, Stage, State
 from refresher.payload import NotModified, Payload
@@ -75,7 +76,7 @@ async def test_not_modified_confirms_what_is_served() -> None:
         Payload(body=b"<html>", content_type="text/html"),
         Payload(body=b"[1,", content_type="application/json"),
         Payload(body=b"", content_type="application/json"),
-        ValueError("nobody foresaw this"),
+        ValueError("unexpected"),
     ],
 )
 async def test_nothing_bad_replaces_the_last_good_copy(bad: Payload | Exception) -> None:
@@ -260,18 +261,18 @@ async def test_under_cooldown_and_retry_after_the_longer_one_is_told() -> None:
         assert refused.value.retry_after == pytest.approx(90)
 
 
-async def test_a_paused_job_rests_and_goes_on_where_it_was_due() -> None:
+async def test_a_paused_job_makes_no_attempt_and_goes_on_where_it_was_due() -> None:
     scene = Scene()
     job, source = scene.job()
     async with running(job):
-        await job.pause()
+        await actions.pause(job)
         await scene.clock.advance(1000)
         assert len(source.asked_at) == 1
         assert scene.record().due.at is None
         assert scene.record().due.reason is DueReason.PAUSED
         with pytest.raises(NotRefreshable):
             await job.request()
-        await job.resume()
+        await actions.resume(job)
         await anyio.wait_all_tasks_blocked()
         assert len(source.asked_at) == 2
 
@@ -352,7 +353,7 @@ async def test_a_broken_loop_is_told_and_goes_on() -> None:
     assert scene.body() == b'{"a":1}'
 
 
-async def test_whoever_waits_for_an_attempt_that_breaks_is_told() -> None:
+async def test_an_attempt_that_breaks_answers_its_requests() -> None:
     scene = Scene()
     job, _ = scene.job(payload(), ValueError("oops"), payload())
     async with running(job):

@@ -126,7 +126,7 @@ async def test_manual_refreshes_do_not_count() -> None:
         OTHER,
         payload(b"[1,"),
         # Not tried again before the schedule.
-        ValueError("nobody foresaw this"),
+        ValueError("unexpected"),
     ],
 )
 async def test_another_answer_between_begins_the_row_anew(between: object) -> None:
@@ -251,4 +251,4 @@ def test_a_moment_is_missed_unless_it_is_tried_again_before_the_next(
     stage: Stage, next_at: float | None, *, on_schedule: bool, missed: bool
 ) -> None:
     next_ = Due(next_at, DueReason.BACKOFF)
-    assert quarantine.is_missed(on_schedule, stage, next_, scheduled=100) is missed
+    assert quarantine.is_missed(stage, next_, 100, on_schedule=on_schedule) is missed

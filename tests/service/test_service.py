@@ -33,7 +33,7 @@ class Upstream:
 
 
 class BreakingStore(MemoryStore):
-    """A store that breaks in a way that nobody foresaw, as long as it is told to."""
+    """A store that raises an unexpected error as long as it is told to."""
 
     broken = True
 
@@ -48,7 +48,7 @@ class BreakingStore(MemoryStore):
         drops: Sequence[str] = (),
     ) -> int | None:
         if self.broken and publishes and key == "job/a":
-            raise ZeroDivisionError("nobody foresaw s3cret-token")
+            raise ZeroDivisionError("unexpected: s3cret-token")
         return await super().write(
             key, document, after=after, publishes=publishes, keeps=keeps, drops=drops
         )
@@ -88,7 +88,7 @@ async def test_a_crash_in_a_job_is_logged_with_its_traceback_named_and_survived(
     )
     with caplog.at_level(logging.INFO, "refresher"):
         async with entered(cache):
-            assert cache.service.crashed() == {"a": "ZeroDivisionError: nobody foresaw ***"}
+            assert cache.service.crashed() == {"a": "ZeroDivisionError: unexpected: ***"}
             assert cache.service.is_alive()
             assert cache.get("b").value == {"n": 2}
             crash = next(record for record in caplog.records if record.exc_text)
