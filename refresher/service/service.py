@@ -104,7 +104,8 @@ class Service:
                 build.import_functions(self.config)
                 stack.enter_context(Watchdog())
             self.pool = await stack.enter_async_context(WorkerPool())
-            self.store = await stack.enter_async_context(self._new_store())
+            self.store = self._new_store()  # before it is entered: it may find itself detached
+            await stack.enter_async_context(self.store)
             jobs = self._new_jobs()
             await self._publish_known(jobs)
             # Nothing raises from here on: an error would come out of the group in a group.
