@@ -1,4 +1,4 @@
-"""What single values must be like: each check takes a value, and gives it back or says no."""
+"""Checks of single values: each takes a value, and returns it or raises `InvalidValue`."""
 
 import math
 import re
@@ -18,7 +18,7 @@ from pydantic import JsonValue
 
 from refresher.config import url_parts
 from refresher.config.references import pieces_of
-from refresher.config.units import Unfit
+from refresher.config.units import InvalidValue
 
 _FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _FIELD_VALUE = re.compile(r"[!-~]+([ \t]+[!-~]+)*|")
@@ -29,17 +29,17 @@ _PREFIX = re.compile(r"[A-Za-z0-9._:-]{1,64}")
 _FUNCTION = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")
 
 
-def filled_in(text: str) -> str:
+def not_blank(text: str) -> str:
     """A text that is not empty."""
     if not text.strip():
-        raise Unfit("is empty", "write a value or leave the key out")
+        raise InvalidValue("is empty", "write a value or leave the key out")
     return text
 
 
 def visible(text: str) -> str:
     """One word of visible ASCII, as tokens are (RFC 6750, section 2.1)."""
     if not _VISIBLE.fullmatch(text):
-        raise Unfit(
+        raise InvalidValue(
             "is empty" if not text else "has a space, a control or a non-ASCII character",
             "write one word of visible ASCII: it travels in a header (RFC 9110, 5.5)",
         )
@@ -49,16 +49,16 @@ def visible(text: str) -> str:
 def field_name(name: str) -> str:
     """A header's name (RFC 9110, section 5.1) that is not the transport's own."""
     if not _FIELD_NAME.fullmatch(name):
-        raise Unfit("is not a header name", "use letters, digits and - (RFC 9110, 5.1)")
+        raise InvalidValue("is not a header name", "use letters, digits and - (RFC 9110, 5.1)")
     if name.lower() in _FRAMING:
-        raise Unfit("is a header that frames the message", "leave it out: refresher sets it")
+        raise InvalidValue("is a header that frames the message", "leave it out: refresher sets it")
     return name
 
 
 def field_value(value: str) -> str:
     """A header's value (RFC 9110, section 5.5): no line break can smuggle in another."""
     if not _FIELD_VALUE.fullmatch(value):
-        raise Unfit(
+        raise InvalidValue(
             "has a line break, a space at an end or a character that no header can carry",
             "write visible ASCII on one line (RFC 9110, 5.5)",
         )
@@ -68,14 +68,16 @@ def field_value(value: str) -> str:
 def one_spelling_each(headers: dict[str, str]) -> dict[str, str]:
     """Headers of which none is another but for case."""
     if len({name.lower() for name in headers}) < len(headers):
-        raise Unfit("has the same header in two spellings", "keep one: case makes no difference")
+        raise InvalidValue(
+            "has the same header in two spellings", "keep one: case makes no difference"
+        )
     return headers
 
 
 def user_name(text: str) -> str:
     """A user name that can stand before a colon (RFC 7617, section 2)."""
     if ":" in text or not text.isprintable():
-        raise Unfit(
+        raise InvalidValue(
             "has a colon or a control character",
             "take it out: no user name may hold one (RFC 7617, 2)",
         )
@@ -85,25 +87,29 @@ def user_name(text: str) -> str:
 def printable(text: str) -> str:
     """A password without control characters (RFC 7617, section 2)."""
     if not text.isprintable():
-        raise Unfit("has a control character", "take it out (RFC 7617, 2)")
+        raise InvalidValue("has a control character", "take it out (RFC 7617, 2)")
     return text
 
 
 def origin(text: str) -> str:
     """A web origin as browsers send it (RFC 6454, section 6.2), or `*`."""
     if text != "*" and not _ORIGIN.fullmatch(text):
-        raise Unfit("is not an origin", 'write it as "https://app.example.org", no path, or "*"')
+        raise InvalidValue(
+            "is not an origin", 'write it as "https://app.example.org", no path, or "*"'
+        )
     if re.fullmatch("http://.*:80|https://.*:443", text):
-        raise Unfit("has the port that browsers leave out, so it matches none", "leave it out")
+        raise InvalidValue(
+            "has the port that browsers leave out, so it matches none", "leave it out"
+        )
     return text
 
 
-def listed(value: object) -> object:
+def one_or_many(value: object) -> object:
     """A list of one for a string that stands in its place."""
     if isinstance(value, str):
         return [value]
     if not isinstance(value, list | tuple):
-        raise Unfit("is not a string", "write it in quotes, or several in brackets")
+        raise InvalidValue("is not a string", "write it in quotes, or several in brackets")
     return value
 
 
@@ -123,7 +129,9 @@ def _parameter_text(value: object) -> str:
         case int() | float():
             return str(value)
         case _:
-            raise Unfit("is no query parameter", "write a string, a number, or an array of them")
+            raise InvalidValue(
+                "is no query parameter", "write a string, a number, or an array of them"
+            )
 
 
 def json_value(value: object) -> JsonValue:
@@ -140,27 +148,27 @@ def json_value(value: object) -> JsonValue:
         case Mapping():
             return {str(key): json_value(item) for key, item in value.items()}
         case _:
-            raise Unfit("holds a value that JSON has not", "write dates as strings")
+            raise InvalidValue("holds a value that JSON has not", "write dates as strings")
 
 
 def method(text: str) -> str:
     """A request method, in capitals."""
     if not re.fullmatch(r"[A-Z]+(-[A-Z]+)*", text):
-        raise Unfit("is not a method", 'write it in capitals, as "POST"')
+        raise InvalidValue("is not a method", 'write it in capitals, as "POST"')
     return text
 
 
 @lru_cache(maxsize=1024)
 def cron(expression: str) -> str:
-    """A cron expression that has a next moment."""
+    """A cron expression that has a next due moment."""
     try:
         next(CronSim(expression, datetime(2026, 1, 1, tzinfo=UTC)))
     except CronSimError as error:
         reason = str(error).lower()
         advice = 'write minute, hour, day, month and weekday, as "*/15 8-18 * * 1-5"'
-        raise Unfit(f"is not a cron expression ({reason})", advice) from None
+        raise InvalidValue(f"is not a cron expression ({reason})", advice) from None
     except StopIteration:
-        raise Unfit("is a date that never comes", "look at its day and month") from None
+        raise InvalidValue("is a date that never comes", "look at its day and month") from None
     return expression
 
 
@@ -172,7 +180,7 @@ def timezone(name: str) -> str:
     except (OSError, ValueError, LookupError):  # a folder, outside the database, or not in it
         near = get_close_matches(name, available_timezones(), n=1)
         advice = f'did you mean "{near[0]}"?' if near else 'write it as "Europe/Berlin"'
-        raise Unfit("is not a time zone", advice) from None
+        raise InvalidValue("is not a time zone", advice) from None
     return name
 
 
@@ -182,15 +190,17 @@ def expression(text: str) -> str:
     try:
         parsed = jmespath.compile(text).parsed
     except RecursionError:
-        raise Unfit("is nested too deeply for JMESPath", "flatten it") from None
+        raise InvalidValue("is nested too deeply for JMESPath", "flatten it") from None
     except JMESPathError as error:
         # Its message repeats the expression, which may have come from a secret.
         position = getattr(error, "lex_position", None)
         where = "" if position is None else f" at character {position + 1}"
-        raise Unfit(f"is not a JMESPath expression{where}", "see https://jmespath.org") from None
+        raise InvalidValue(
+            f"is not a JMESPath expression{where}", "see https://jmespath.org"
+        ) from None
     if not _functions(parsed) <= Functions.FUNCTION_TABLE.keys():
         advice = "see https://jmespath.org/specification.html#built-in-functions"
-        raise Unfit("calls a function that JMESPath has not", advice)
+        raise InvalidValue("calls a function that JMESPath has not", advice)
     return text
 
 
@@ -210,21 +220,23 @@ def function(value: object) -> str | Callable[..., object]:
     if callable(value):
         return value
     if not isinstance(value, str) or not _FUNCTION.fullmatch(value):
-        raise Unfit("does not name a function", 'write it as "package.module:function"')
+        raise InvalidValue("does not name a function", 'write it as "package.module:function"')
     return value
 
 
 def path(value: object) -> Path:
     """A path of a file."""
     if not isinstance(value, str | Path) or not str(value) or "\0" in str(value):
-        raise Unfit("is not a path", 'write it as "data/names.json"')
+        raise InvalidValue("is not a path", 'write it as "data/names.json"')
     return Path(value)
 
 
 def root_path(text: str) -> str:
     """A path prefix as ASGI has it: empty, or with a slash before and none after."""
     if text and (not text.startswith("/") or text.endswith("/")):
-        raise Unfit("is not a path prefix", 'write it as "/cache": a slash before, none after')
+        raise InvalidValue(
+            "is not a path prefix", 'write it as "/cache": a slash before, none after'
+        )
     return text
 
 
@@ -232,38 +244,42 @@ def base_url(text: str) -> str:
     """An absolute URL that paths can be appended to."""
     url_parts.parse(pieces_of(text))
     if "?" in text or "#" in text:
-        raise Unfit("has a query or a fragment", "put it into the jobs: paths are appended here")
+        raise InvalidValue(
+            "has a query or a fragment", "put it into the jobs: paths are appended here"
+        )
     return text
 
 
 def token_url(text: str) -> str:
     """An absolute URL that credentials can be posted to (RFC 6749, section 3.2)."""
-    address = url_parts.parse(pieces_of(text))
-    if address.has_userinfo:
-        raise Unfit("has a user name or a password", "write them as client_id and client_secret")
+    parts = url_parts.parse(pieces_of(text))
+    if parts.has_userinfo:
+        raise InvalidValue(
+            "has a user name or a password", "write them as client_id and client_secret"
+        )
     if "#" in text:
-        raise Unfit("has a fragment", "take it out (RFC 6749, 3.2)")
+        raise InvalidValue("has a fragment", "take it out (RFC 6749, 3.2)")
     return text
 
 
 def proxy_url(text: str) -> str:
-    """The URL of a proxy, or where else it is found."""
+    """The URL of a proxy, `env` or `none`."""
     if text in ("env", "none"):
         return text
     try:
-        address = url_parts.parse(pieces_of(text))
-    except Unfit as error:
+        parts = url_parts.parse(pieces_of(text))
+    except InvalidValue as error:
         advice = 'write "env", "none" or a URL, as "http://proxy.example.org:3128"'
-        raise Unfit(error.wrong, advice) from None
-    if text[address.rest :] not in ("", "/"):
-        raise Unfit("has a path, a query or a fragment", "end it with the host or the port")
+        raise InvalidValue(error.wrong, advice) from None
+    if text[parts.rest :] not in ("", "/"):
+        raise InvalidValue("has a path, a query or a fragment", "end it with the host or the port")
     return text
 
 
 def httpx_auth(value: object) -> object:
-    """An `httpx.Auth`, told by what it can: httpx is no matter of a configuration."""
+    """An `httpx.Auth`, recognised by its method: this room does not import httpx."""
     if not callable(getattr(value, "async_auth_flow", None)):
-        raise Unfit("is no httpx.Auth", "pass an instance of one")
+        raise InvalidValue("is no httpx.Auth", "pass an instance of one")
     return value
 
 
@@ -273,43 +289,45 @@ def store_url(text: str) -> str:
     match scheme:
         case "memory":
             if text != "memory://":
-                raise Unfit("is not how that store is called", 'did you mean "memory://"?')
+                raise InvalidValue("is not how that store is called", 'did you mean "memory://"?')
         case "sqlite":
             if not text.startswith("sqlite:///") or text.endswith("/"):
-                raise Unfit(
+                raise InvalidValue(
                     "names no file",
                     'write it as "sqlite:///PATH", from the state directory, or "sqlite:////PATH"',
                 )
             if text == "sqlite:///:memory:":  # SQLAlchemy's way to say so
-                raise Unfit("is not how that store is called", 'did you mean "memory://"?')
+                raise InvalidValue("is not how that store is called", 'did you mean "memory://"?')
         case "redis" | "rediss":
             _redis_url(text)
         case _:
             meant = get_close_matches(scheme, _STORES, n=1)
             near = f"did you mean {_STORES[meant[0]]}?" if meant else ""
             known = "write memory://, sqlite:///PATH, redis://HOST or rediss://HOST"
-            raise Unfit("is a store that this release does not have", near or known)
+            raise InvalidValue("is a store that this release does not have", near or known)
     return text
 
 
 def _redis_url(text: str) -> None:
-    address = url_parts.parse_redis(pieces_of(text))
-    path, _, query = address.url[address.rest :].partition("?")
+    parts = url_parts.parse_redis(pieces_of(text))
+    path, _, query = parts.url[parts.rest :].partition("?")
     if not re.fullmatch(r"(/[0-9]*)?", path) or "#" in query:
-        raise Unfit("has more than a database's number", 'end it as in "redis://HOST:6379/0"')
+        raise InvalidValue(
+            "has more than a database's number", 'end it as in "redis://HOST:6379/0"'
+        )
     for option in query.split("&") if query else ():
         name = option.partition("=")[0]
         if name not in _TLS_OPTIONS:
-            raise Unfit(
+            raise InvalidValue(
                 f'has an option "{name}" that is not to be set',
                 f"there are, for rediss://, {', '.join(_TLS_OPTIONS)}",
             )
 
 
 def store_prefix(text: str) -> str:
-    """What the names of keys begin with: they stand in braces, and are written in shells."""
+    """The prefix of keys in Redis: they have it in braces, and people type it in shells."""
     if not _PREFIX.fullmatch(text):
-        raise Unfit("is no prefix for keys", "use letters, digits and . _ : -")
+        raise InvalidValue("is no prefix for keys", "use letters, digits and . _ : -")
     return text
 
 
@@ -321,7 +339,7 @@ _STORES = {
     "valkey": '"redis://HOST", for Valkey too',
     "valkeys": '"rediss://HOST", for Valkey too',
 }
-"""What is meant by a scheme, as it would be written."""
+"""Each scheme, and those that are mistaken for one, as the URL would be written."""
 _TLS_OPTIONS = (
     "ssl_ca_certs",
     "ssl_certfile",
@@ -329,4 +347,4 @@ _TLS_OPTIONS = (
     "ssl_cert_reqs",
     "ssl_check_hostname",
 )
-"""What redis-py takes in a URL and nothing else says: all else would displace what is set here."""
+"""Options of redis-py that a URL may set; others would override what is set in code."""

@@ -1,4 +1,7 @@
-"""What a job's snapshot belongs to: two fingerprints of its definition (contract, section 1)."""
+"""Two fingerprints of a job's definition, which decide whether a snapshot still belongs to it.
+
+What they cover is promised in docs/configuration.md.
+"""
 
 import json
 from collections.abc import Callable, Mapping
@@ -16,16 +19,16 @@ _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
 
 
 def definition(
-    config: JobConfig, table: Table, *, address: str | None, schema: str | None
+    config: JobConfig, table: Table, *, url: str | None, schema: str | None
 ) -> Definition:
     """The fingerprints of a job.
 
-    `table` is its table as written, for in its source what references brought counts unreplaced:
-    a rotated token makes no new source. `address` is its url as `urls.identity` has it, `schema`
+    `table` is its table as written: in the source, references count as they are written, so a
+    rotated token makes no new source. `url` is its url as `url_parts.identity` gives it, `schema`
     the content of its schema file.
     """
     return Definition(
-        source=_fingerprint(_source(config, table, address)),
+        source=_fingerprint(_source(config, table, url)),
         rules=_rules(
             config.format,
             config.select,
@@ -38,7 +41,7 @@ def definition(
 
 
 def function_name(function: str | Callable[..., object]) -> str:
-    """A callable as `module:function`, the way it would be written in a file."""
+    """A callable as `module:function`, as it would be written in a file."""
     if isinstance(function, str):
         return function
     # An object that can be called has no name of its own: its class stands for it.
@@ -46,7 +49,7 @@ def function_name(function: str | Callable[..., object]) -> str:
     return f"{named.__module__}:{named.__qualname__}"
 
 
-def _source(config: JobConfig, table: Table, address: str | None) -> dict[str, object]:
+def _source(config: JobConfig, table: Table, url: str | None) -> dict[str, object]:
     if config.file is not None:
         # As written: the same configuration in two places is one definition.
         return {"file": _as_written(str(table["file"]), table["file"])}
@@ -54,7 +57,7 @@ def _source(config: JobConfig, table: Table, address: str | None) -> dict[str, o
     written = headers if isinstance(headers, dict) else {}
     return {
         "python": None if config.python is None else function_name(config.python),
-        "url": address,
+        "url": url,
         "method": config.method,
         "params": _as_written(config.params, table.get("params")),
         "headers": {
@@ -80,7 +83,7 @@ def _rules(
         "format": format_,
         "raw": raw or None,
         "select": select,
-        # A schema counts as the value it is: its layout makes no other rules.
+        # A schema counts as a JSON value: white space makes no other rules.
         "schema": None if schema is None else [json.loads(schema)],
         "paginate": None if paginate is None else _pages(paginate),
         **{

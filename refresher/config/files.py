@@ -1,4 +1,4 @@
-"""The sources of a configuration, read and put together into one tree."""
+"""The files of a configuration, read and put together into one tree."""
 
 import re
 import tomllib
@@ -9,8 +9,8 @@ from pathlib import Path
 
 from refresher.config.problems import Problems
 from refresher.config.references import References
-from refresher.config.tree import Origin, Table, Tree, dotted
-from refresher.config.units import Unfit
+from refresher.config.tree import ConfigSource, Table, Tree, dotted
+from refresher.config.units import InvalidValue
 from refresher.errors import ConfigError
 
 _NAMED = ("jobs", "upstreams")
@@ -21,19 +21,19 @@ _KEYS = re.compile(r"\((?:'[^']*',? ?)+\)")
 _WILD = frozenset("*?[")
 
 
-def read_main(source: Path | Mapping[str, object] | None) -> tuple[Tree, Table]:
-    """A tree of the main source, still empty, and what belongs into it.
+def read_main(given: Path | Mapping[str, object] | None) -> tuple[Tree, Table]:
+    """An empty tree of the main source, and the tables of that source.
 
     Raises:
         ConfigError: the file cannot be read, or is no TOML.
     """
-    if not isinstance(source, Path):
-        return Tree(Origin("config", Path.cwd())), copied(source or {})
+    if not isinstance(given, Path):
+        return Tree(ConfigSource("config", Path.cwd())), copied(given or {})
     try:
-        origin, table = _read(source)
+        source, table = _read(given)
     except _UnreadableError as error:
         raise ConfigError([f"{error.where}: {error.wrong}, {error.advice}"]) from None
-    return Tree(origin), table
+    return Tree(source), table
 
 
 def add_included(tree: Tree, problems: Problems, references: References) -> None:
@@ -42,11 +42,11 @@ def add_included(tree: Tree, problems: Problems, references: References) -> None
     names: set[str] = set()
     for index, pattern in enumerate(patterns if isinstance(patterns, list | tuple) else ()):
         if not isinstance(pattern, str) or not pattern:
-            continue  # the validation of the whole says so
+            continue  # the validation notes it
         try:
-            filled = references.fill(pattern, folder)
-        except Unfit:
-            continue  # the filling of the whole says so
+            filled = references.interpolate(pattern, folder)
+        except InvalidValue:
+            continue  # the interpolation of the tree notes it
         matches = glob(filled, root_dir=folder, recursive=True)  # noqa: PTH207  Path's takes no absolute pattern
         if not matches and not _WILD & set(filled):
             problems.add(("include", index), "names no file", got=filled)
@@ -55,42 +55,42 @@ def add_included(tree: Tree, problems: Problems, references: References) -> None
         if (folder / name).resolve() == (folder / Path(tree.main.name).name).resolve():
             continue
         try:
-            origin, table = _read(Path(tree.main.name).parent / name)
+            source, table = _read(Path(tree.main.name).parent / name)
         except _UnreadableError as error:
-            origin = Origin(error.where, folder)
-            problems.add((), error.wrong, error.advice, origin=origin)
+            source = ConfigSource(error.where, folder)
+            problems.add((), error.wrong, error.advice, source=source)
             continue
         if "include" in table:
             wrong = "stands in a file that is itself included"
-            problems.add(("include",), wrong, advice="move it to the main file", origin=origin)
+            problems.add(("include",), wrong, advice="move it to the main file", source=source)
             del table["include"]
-        add(tree, problems, origin, table)
+        add(tree, problems, source, table)
 
 
-def add(tree: Tree, problems: Problems, origin: Origin, table: Mapping[str, object]) -> None:
-    """Put the tables of one source into the tree; what is there already is a problem."""
+def add(tree: Tree, problems: Problems, source: ConfigSource, table: Mapping[str, object]) -> None:
+    """Put the tables of one source into the tree; a key that is there already is a problem."""
     for key, value in table.items():
         spread = key in _NAMED and isinstance(value, dict)
         present = tree.values.setdefault(key, {} if spread else value)
         if spread and isinstance(value, dict):
             if not isinstance(present, dict):
-                continue  # that is what is wrong, and told where it stands
+                continue  # the value that is there is no table, which is noted by the validation
             for name, entry in value.items():
                 if name in present:
-                    _add_twice(tree, problems, origin, (key, name))
+                    _add_twice(tree, problems, source, (key, name))
                 else:
                     present[name] = entry
-                    tree.origins[key, name] = origin
+                    tree.sources[key, name] = source
         elif present is not value:
-            _add_twice(tree, problems, origin, (key,))
+            _add_twice(tree, problems, source, (key,))
         else:
-            tree.origins[key,] = origin
+            tree.sources[key,] = source
 
 
-def _add_twice(tree: Tree, problems: Problems, origin: Origin, path: tuple[str, ...]) -> None:
-    first = problems.place(tree.origin(path), path)
+def _add_twice(tree: Tree, problems: Problems, source: ConfigSource, path: tuple[str, ...]) -> None:
+    first = problems.place(tree.source(path), path)
     wrong = f"is defined twice, first at {first}"
-    problems.add(path, wrong, advice="take one of the two out", origin=origin)
+    problems.add(path, wrong, advice="take one of the two out", source=source)
 
 
 class _UnreadableError(Exception):
@@ -101,8 +101,8 @@ class _UnreadableError(Exception):
         self.advice = advice
 
 
-def _read(path: Path) -> tuple[Origin, Table]:
-    """A file's origin and its tables."""
+def _read(path: Path) -> tuple[ConfigSource, Table]:
+    """A file's source and its tables."""
     text = _text(path)
     try:
         table = tomllib.loads(text)
@@ -117,7 +117,7 @@ def _read(path: Path) -> tuple[Origin, Table]:
         raise _UnreadableError(
             where, f"is not TOML: {said[:1].lower()}{said[1:]}, at {at}", "see https://toml.io"
         ) from None
-    return Origin(str(path), path.parent.absolute(), text), table
+    return ConfigSource(str(path), path.parent.absolute(), text), table
 
 
 def _text(path: Path) -> str:
@@ -134,7 +134,7 @@ def _text(path: Path) -> str:
 
 
 def copied(value: Mapping[str, object]) -> Table:
-    """The same tables, so that nothing here changes those of the caller."""
+    """A copy of the tables, so that those of the caller stay unchanged."""
     return {
         key: copied(entry) if isinstance(entry, Mapping) else entry for key, entry in value.items()
     }

@@ -1,4 +1,4 @@
-"""What a job's table becomes: `[defaults]`, then `[upstreams.X]`, then its own keys."""
+"""A job's table with what it inherits: `[defaults]`, then `[upstreams.X]`, then its own keys."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,16 +9,17 @@ from refresher.config.tree import KeyPath, Table, Tree
 _MERGED = ("headers", "params", "guard")
 """These merge key by key; everything else replaces."""
 ALTERNATIVES = (("url", "file", "python"), ("interval", "cron"), ("json", "body"))
-"""Of each group one: what is nearer displaces what stands further off of the others."""
+"""Of each group a job has one: a key in a nearer table displaces the others of farther ones."""
 _GIVEN_BY_UPSTREAM = ("headers", "auth")
 
 
 @dataclass(frozen=True, slots=True)
 class Inherited:
-    """A job's table with all it inherits, and the tables that it came from, nearest first."""
+    """A job's table with all that it inherits, and the tables that it was merged from."""
 
     table: Table
     layers: tuple[tuple[KeyPath, Table], ...]
+    """Path and table of each, nearest first."""
 
     def own(self, key: str) -> bool:
         """Whether the job's own table has the key."""
@@ -45,7 +46,7 @@ def inherited(tree: Tree, name: str) -> Inherited:
 
 
 def check_alternatives(table: Table, path: KeyPath, problems: Problems) -> None:
-    """Note the keys of one written table of which it may have only one."""
+    """Note keys of one written table that exclude each other."""
     for group in ALTERNATIVES:
         written = [key for key in group if key in table]
         if len(written) > 1:
@@ -63,7 +64,7 @@ def _merged(layers: list[Table]) -> Table:
             continue
         parts = [layer[key] for layer in reversed(layers) if key in layer]
         if len(parts) > 1:
-            # What is no table is left as it is: the validation says what is wrong with it.
+            # What is no table is left as it is: the validation notes it.
             tables = [part for part in parts if isinstance(part, dict)]
             table[key] = _together(tables, key) if len(tables) == len(parts) else parts[-1]
     for group in ALTERNATIVES:

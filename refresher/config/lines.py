@@ -1,7 +1,7 @@
-"""Where in a TOML file a key stands: the line numbers that tomllib does not give.
+"""Line numbers of the keys of a TOML file, which tomllib does not give.
 
-Only for text that tomllib has accepted, and only when there is a problem to report: so this scan
-may take its time, and need not say what is wrong with the text.
+Text is scanned after tomllib has accepted it, and only when there is a problem to report: the scan
+need not be fast, nor find errors.
 """
 
 import re

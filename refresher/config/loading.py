@@ -1,4 +1,4 @@
-"""A configuration, from wherever it is written to what is to be run."""
+"""Loads a configuration: reads its sources, checks them and makes a plan of each job."""
 
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, fields, replace
@@ -7,8 +7,8 @@ from types import MappingProxyType
 from typing import TypeVar
 
 from refresher.config.files import add, add_included, copied, read_main
-from refresher.config.filling import fill
 from refresher.config.inheritance import check_alternatives
+from refresher.config.interpolation import interpolate
 from refresher.config.models import (
     AdminConfig,
     FileConfig,
@@ -25,10 +25,10 @@ from refresher.config.overrides import (
 )
 from refresher.config.plans import JobPlan, plan_jobs
 from refresher.config.problems import Problems
-from refresher.config.references import Mark, References, mark_of
+from refresher.config.references import References, Stamp, stamp_of
 from refresher.config.secrets import secrets
 from refresher.config.tls_files import check_tls
-from refresher.config.tree import KeyPath, Origin, Table, Tree
+from refresher.config.tree import ConfigSource, KeyPath, Table, Tree
 from refresher.config.units import written_duration
 from refresher.config.validation import validated
 
@@ -40,7 +40,7 @@ _NO_JOBS: Mapping[str, Mapping[str, object]] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """All that is configured, checked; equal to another that would run the same."""
+    """A checked configuration; equal to another that would run the same."""
 
     path: Path | None
     """The main file; None where there is none."""
@@ -53,9 +53,9 @@ class Config:
     jobs: dict[str, JobPlan]
     """By name, in the order they are written."""
     secrets: frozenset[str] = field(repr=False)
-    """Whatever must not be shown, in every form it is known in."""
-    secret_files: dict[Path, Mark | None]
-    """The files that `${file:…}` and `tls` read, as they were: a change of one is a change here."""
+    """Strings that must not be shown, in every form that they are sent or logged in."""
+    secret_files: dict[Path, Stamp | None]
+    """The files that `${file:…}` and `tls` read, each with its stamp, so that a change shows."""
 
 
 def load(
@@ -75,7 +75,7 @@ def load(
         ConfigError: it cannot be used; has every problem there is.
     """
     tree, problems, references = _read(source, environ)
-    add(tree, problems, Origin("@cache.job", tree.main.directory), {"jobs": _given(jobs)})
+    add(tree, problems, ConfigSource("@cache.job", tree.main.directory), {"jobs": _given(jobs)})
     override_from_environment(tree, problems, environ)
     override_from_command_line(tree, problems, overrides)
     return _checked(source, tree, problems, references)
@@ -86,7 +86,7 @@ def load_keys(
 ) -> Config:
     """Read these keys of a configuration's tables, as if nothing else were written.
 
-    So neither what is wrong with the rest matters, nor the variables that it needs.
+    Problems with other keys, and variables that they need, do not matter.
 
     Raises:
         ConfigError: they cannot be used, or the file cannot be read.
@@ -104,7 +104,7 @@ def load_keys(
 def _read(
     source: Path | Mapping[str, object] | None, environ: Mapping[str, str]
 ) -> tuple[Tree, Problems, References]:
-    """The tables of a configuration and of what it includes, as they are written."""
+    """The tables of a configuration and of the files that it includes, as they are written."""
     tree, main = read_main(source)
     problems, references = Problems(tree), References(environ)
     add(tree, problems, tree.main, main)
@@ -118,13 +118,13 @@ def _checked(
     problems: Problems,
     references: References,
 ) -> Config:
-    """What a tree comes to with its references filled in.
+    """The configuration that a tree makes once its references are replaced.
 
     Raises:
         ConfigError: it cannot be used; has every problem there is.
     """
-    filled = fill(tree, references, problems)
-    hidden = secrets(tree, filled)
+    interpolated = interpolate(tree, references, problems)
+    hidden = secrets(tree, interpolated)
     _check_tables(tree, problems)
     check_names(tree, problems)
     store = _store(tree, problems)
@@ -164,7 +164,7 @@ def _given(jobs: Mapping[str, Mapping[str, object]]) -> Table:
 
 
 def _check_tables(tree: Tree, problems: Problems) -> None:
-    """Note what the top level cannot have; what should be a table and is not is taken out."""
+    """Note unknown tables, and take out of the tree what should be a table and is none."""
     known = [table.name for table in fields(FileConfig)]
     for key in tree.values.keys() - set(known):
         problems.add_unknown((key,), known)
@@ -186,7 +186,7 @@ def _check_tables(tree: Tree, problems: Problems) -> None:
 
 
 def _section(tree: Tree, name: str, model: type[T], problems: Problems) -> T:
-    """The table `name`; what is wrong with it is noted."""
+    """The table `name`; problems with it are noted."""
     return validated(model, tree.values.get(name, {}), problems, _under(name))[0]
 
 
@@ -194,7 +194,7 @@ def _store(tree: Tree, problems: Problems) -> StoreConfig:
     store = _section(tree, "store", StoreConfig, problems)
     if store.dir is None:
         return store
-    return replace(store, dir=tree.origin(("store", "dir")).directory / store.dir)
+    return replace(store, dir=tree.source(("store", "dir")).directory / store.dir)
 
 
 def _server(tree: Tree, problems: Problems, store: StoreConfig) -> ServerConfig:
@@ -210,23 +210,25 @@ def _server(tree: Tree, problems: Problems, store: StoreConfig) -> ServerConfig:
 
 
 def _upstreams(
-    tree: Tree, problems: Problems, read: dict[Path, Mark | None]
+    tree: Tree, problems: Problems, read: dict[Path, Stamp | None]
 ) -> dict[str, UpstreamConfig]:
     return {name: _upstream(tree, name, problems, read) for name in tree.table("upstreams")}
 
 
 def _upstream(
-    tree: Tree, name: str, problems: Problems, read: dict[Path, Mark | None]
+    tree: Tree, name: str, problems: Problems, read: dict[Path, Stamp | None]
 ) -> UpstreamConfig:
     place = ("upstreams", name)
     upstream, _ = validated(UpstreamConfig, tree.table(*place), problems, _under(*place))
     files = {
-        key: tree.origin((*place, "tls", key)).directory / path
+        key: tree.source((*place, "tls", key)).directory / path
         for key in ("ca", "cert", "key")
         if (path := getattr(upstream.tls, key)) is not None
     }
     upstream = replace(upstream, tls=replace(upstream.tls, **files))
-    read.update({path: mark_of(path) for path in files.values()})  # before: as of a secret file
+    read.update(
+        {path: stamp_of(path) for path in files.values()}
+    )  # before they are read, as of secret files
     check_tls(upstream.tls, (*place, "tls"), problems)
     return upstream
 

@@ -1,4 +1,4 @@
-"""The names of jobs and upstreams: what they look like, and that no two are too much alike."""
+"""The names of jobs and upstreams: their syntax, and that no two differ only in `-` and `_`."""
 
 import re
 from collections.abc import Iterable
@@ -7,11 +7,11 @@ from refresher.config.problems import Problems
 from refresher.config.tree import Tree
 
 NAME = "[a-z0-9]([a-z0-9_-]{0,62}[a-z0-9])?"
-"""A job's name, but for `__`, which stands between keys where a variable overrides one."""
+"""A job's name, apart from `__`, which separates keys in the name of an overriding variable."""
 
 
 def check_names(tree: Tree, problems: Problems) -> None:
-    """Note the jobs and upstreams whose names are none, or the same but for `-` and `_`."""
+    """Note the jobs and upstreams whose names are invalid, or equal but for `-` and `_`."""
     for kind, noun in (("jobs", "a job"), ("upstreams", "an upstream")):
         names = tree.table(kind)
         for name in names:
@@ -19,7 +19,7 @@ def check_names(tree: Tree, problems: Problems) -> None:
                 advice = "use a-z, 0-9, - and _, no __, a letter or digit at both ends, at most 64"
                 problems.add((kind, name), f"is not a name for {noun}", got=name, advice=advice)
         for one, other in _alike(names):
-            first = problems.place(tree.origin((kind, one)), (kind, one))
+            first = problems.place(tree.source((kind, one)), (kind, one))
             wrong = f'differs from "{one}" ({first}) only in - and _'
             problems.add((kind, other), wrong, got=other, advice="rename one of the two")
 

@@ -1,4 +1,4 @@
-"""What is wrong with a configuration, collected and told: one sentence a problem."""
+"""The problems of a configuration, collected, and written as one sentence each."""
 
 import json
 from collections.abc import Iterable
@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 
 from refresher.config.lines import locate
-from refresher.config.references import Filled
-from refresher.config.tree import KeyPath, Origin, Tree, dotted
-from refresher.config.units import Unfit
+from refresher.config.references import Interpolated
+from refresher.config.tree import ConfigSource, KeyPath, Tree, dotted
+from refresher.config.units import InvalidValue
 from refresher.errors import ConfigError
 from refresher.security.redaction import MASK, Redactor
 
@@ -20,7 +20,7 @@ _OPEN_IN_AUTH = ("type", "name", "username", "token_url", "client_id", "scope", 
 
 
 class _Nothing:
-    """In place of a value where there is none to show."""
+    """Stands for a value where there is none to show."""
 
 
 NOTHING = _Nothing()
@@ -28,7 +28,7 @@ NOTHING = _Nothing()
 
 @dataclass(frozen=True, slots=True)
 class _Problem:
-    origin: Origin
+    source: ConfigSource
     path: KeyPath
     wrong: str
     got: object
@@ -36,15 +36,15 @@ class _Problem:
 
 
 class Problems:
-    """Collects what is wrong with a tree, each thing once however often it is met.
+    """Collects the problems of a tree, each once, however often it is met.
 
     A value in `[defaults]` that ten thousand jobs inherit is one problem, where it is written.
     """
 
     def __init__(self, tree: Tree) -> None:
         self._tree = tree
-        self._found: dict[tuple[Origin, KeyPath, str], _Problem] = {}
-        self._void: set[KeyPath] = set()
+        self._found: dict[tuple[ConfigSource, KeyPath, str], _Problem] = {}
+        self._ignored: set[KeyPath] = set()
         self._lines = _Lines()
 
     def add(
@@ -54,73 +54,73 @@ class Problems:
         advice: str = "",
         *,
         got: object = NOTHING,
-        origin: Origin | None = None,
+        source: ConfigSource | None = None,
     ) -> None:
-        """Note a problem with the value at `path`, as `origin` (else the tree) has it."""
-        if path not in self._void:
-            origin = origin or self._tree.origin(path)
-            problem = _Problem(origin, path, wrong, got, advice)
-            self._found.setdefault((origin, path, wrong), problem)
+        """Note a problem with the value at `path`, written in `source`, else as the tree knows."""
+        if path not in self._ignored:
+            source = source or self._tree.source(path)
+            problem = _Problem(source, path, wrong, got, advice)
+            self._found.setdefault((source, path, wrong), problem)
 
-    def add_unfit(self, path: KeyPath, error: Unfit, *, got: object = NOTHING) -> None:
-        """The same for what a parser said of the value."""
+    def add_invalid(self, path: KeyPath, error: InvalidValue, *, got: object = NOTHING) -> None:
+        """Note a problem that a parser found with the value."""
         self.add(path, error.wrong, got=got, advice=error.advice)
 
     def add_unknown(self, path: KeyPath, known: Iterable[str], noun: str = "key") -> None:
-        """Note that the last key of `path` is none that is known there."""
+        """Note that the last key of `path` is unknown there."""
         key = str(path[-1])
         self.add(path, f"is an unknown {noun}", got=key, advice=did_you_mean(key, known))
 
-    def void(self, path: KeyPath) -> None:
-        """Say no more of the value at `path`: it is not what was meant to stand there."""
-        self._void.add(path)
+    def ignore(self, path: KeyPath) -> None:
+        """Note no more problems with the value at `path`, whose references are not replaced."""
+        self._ignored.add(path)
 
-    def place(self, origin: Origin, path: KeyPath) -> str:
-        """Where `origin` has the value at `path`: `config.toml:12`, or its name alone."""
-        line = self._lines.line(origin, path)
-        return origin.name if line is None else f"{origin.name}:{line}"
+    def place(self, source: ConfigSource, path: KeyPath) -> str:
+        """Where the value at `path` is written in `source`: `config.toml:12`, or its name alone."""
+        line = self._lines.line(source, path)
+        return source.name if line is None else f"{source.name}:{line}"
 
     def check(self, secrets: Iterable[str]) -> None:
-        """End here if there is any problem.
+        """Raise if there is any problem.
 
         Raises:
-            ConfigError: with every problem, in the order of the files and lines they stand in.
+            ConfigError: has every problem, in the order of files and lines.
         """
         if not self._found:
             return
         redactor = Redactor(secrets)
-        order = {origin: index for index, origin in enumerate(self._origins())}
+        order = {source: index for index, source in enumerate(self._sources())}
         found = sorted(
             self._found.values(),
-            key=lambda each: (order[each.origin], self._lines.line(each.origin, each.path) or 0),
+            key=lambda each: (order[each.source], self._lines.line(each.source, each.path) or 0),
         )
         raise ConfigError(
-            [_sentence(each, self.place(each.origin, each.path), redactor) for each in found]
+            [_sentence(each, self.place(each.source, each.path), redactor) for each in found]
         )
 
-    def _origins(self) -> Iterable[Origin]:
+    def _sources(self) -> Iterable[ConfigSource]:
         return dict.fromkeys(
             (
                 self._tree.main,
-                *self._tree.origins.values(),
-                *(problem.origin for problem in self._found.values()),
+                *self._tree.sources.values(),
+                *(problem.source for problem in self._found.values()),
             )
         )
 
 
 class _Lines:
-    """Scans each file once, and only those that have a problem."""
+    """Line numbers of keys; scans a file once, and only if it has a problem."""
 
     def __init__(self) -> None:
-        self._of: dict[Origin, dict[KeyPath, int]] = {}
+        self._of: dict[ConfigSource, dict[KeyPath, int]] = {}
 
-    def line(self, origin: Origin, path: KeyPath) -> int | None:
+    def line(self, source: ConfigSource, path: KeyPath) -> int | None:
         """The line of a key, or of the nearest table around it; None where there are no lines."""
-        if origin.text is None or not path:
+        if source.text is None or not path:
             return None
-        if origin not in self._of:
-            self._of[origin] = locate(origin.text)
-        lines = self._of[origin]
+        if source not in self._of:
+            self._of[source] = locate(source.text)
+        lines = self._of[source]
         return next(
             (lines[path[:end]] for end in range(len(path), 0, -1) if path[:end] in lines), 1
         )
@@ -162,7 +162,7 @@ def _written(path: KeyPath, value: object, redactor: Redactor) -> str:
 
 
 def is_confidential(path: KeyPath) -> bool:
-    """Whether whatever stands there is a secret, even when it was meant to be something else."""
+    """Whether any value at that path counts as secret, even one of a wrong type."""
     match path:
         case ("admin", "token", *_) | ("server", "read_tokens", *_):
             return True
@@ -175,7 +175,7 @@ def is_confidential(path: KeyPath) -> bool:
 
 def _has_secret(value: object) -> bool:
     match value:
-        case Filled():
+        case Interpolated():
             return any(piece.secret for piece in value.pieces)
         case dict():
             return any(map(_has_secret, value.values()))

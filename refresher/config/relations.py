@@ -1,4 +1,4 @@
-"""A job's settings, settled against each other: what is relative to something becomes absolute."""
+"""Relations between a job's settings: contradictions are noted, relative values made absolute."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -24,25 +24,25 @@ _OF_REQUESTS = (
     "paginate",
 )
 _OF_CLIENTS = ("headers", "auth", "connect_timeout")
-"""What describes requests in general, and so the client that a function is given too."""
+"""Keys of requests in general, which the client that a function is given has too."""
 
 _TIMES = {"interval", "cron", "jitter", "timeout", "connect_timeout"}
 _WAITS = {"backoff", "backoff_max", "max_interval"}
 _REQUEST = {"method", "conditional", "json", "body"}
 _RELATED = frozenset({*_TIMES, *_WAITS, *_REQUEST, "format", "raw", "select", "schema", "paginate"})
-"""The keys that are settled against each other: while one is wrong by itself, that comes first."""
+"""Keys that are related to each other: while one is invalid by itself, they are not compared."""
 
 
 @dataclass(frozen=True, slots=True)
-class Draft:
-    """A job whose keys have been checked one by one, and where they were written."""
+class ValidatedJob:
+    """A job whose keys have been validated one by one, and where they were written."""
 
     name: str
     tree: Tree
     written: Inherited
     config: JobConfig
     wrong: frozenset[str]
-    """The keys that are left out of `config` for what is wrong with them."""
+    """The invalid keys, which are left out of `config`."""
     problems: Problems
 
     def note(self, key: str, wrong: str, advice: str) -> None:
@@ -51,148 +51,148 @@ class Draft:
         self.problems.add(self.written.place((key,)), wrong, advice, got=got)
 
 
-def settled(draft: Draft) -> JobConfig:
-    """The job's settings as they hold; what cannot hold is noted."""
-    config = draft.config
-    file, schema = (_absolute(draft, key, getattr(config, key)) for key in ("file", "schema"))
-    _check_source(draft)
-    if draft.wrong & _RELATED:
+def resolved(job: ValidatedJob) -> JobConfig:
+    """The job's settings with defaults and relative values resolved; contradictions are noted."""
+    config = job.config
+    file, schema = (_absolute(job, key, getattr(config, key)) for key in ("file", "schema"))
+    _check_source(job)
+    if job.wrong & _RELATED:
         return replace(config, file=file, schema=schema)
-    _check_backoff(draft)
-    _check_max_interval(draft)
-    _check_rules(draft)
-    method = _method(draft)
+    _check_backoff(job)
+    _check_max_interval(job)
+    _check_rules(job)
+    method = _method(job)
     return replace(
         config,
         file=file,
         schema=schema,
-        jitter=_jitter(draft),
-        timeout=_within_interval(draft, "timeout", config.timeout),
-        connect_timeout=_within_interval(draft, "connect_timeout", config.connect_timeout),
+        jitter=_jitter(job),
+        timeout=_within_interval(job, "timeout", config.timeout),
+        connect_timeout=_within_interval(job, "connect_timeout", config.connect_timeout),
         method=method,
-        conditional=_conditional(draft, method),
-        paginate=_paginate(draft),
+        conditional=_conditional(job, method),
+        paginate=_paginate(job),
     )
 
 
-def _check_source(draft: Draft) -> None:
-    """Note what the job says of a request that its source does not make.
+def _check_source(job: ValidatedJob) -> None:
+    """Note the keys of a request in the job's own table where its source makes none.
 
-    What it inherits may be meant for other jobs.
+    Keys that it inherits may be meant for other jobs.
     """
-    if draft.wrong & {"url", "file", "python"}:
+    if job.wrong & {"url", "file", "python"}:
         return
-    idle: tuple[str, ...]
-    match draft.config:
+    unused: tuple[str, ...]
+    match job.config:
         case JobConfig(url=None, file=Path()):
-            source, idle = "a file", (*_OF_REQUESTS, *_OF_CLIENTS)
+            source, unused = "a file", (*_OF_REQUESTS, *_OF_CLIENTS)
         case JobConfig(url=None, python=function) if function is not None:
-            source, idle = "a function, which makes its own requests", _OF_REQUESTS
+            source, unused = "a function, which makes its own requests", _OF_REQUESTS
         case _:
             return
-    for key in idle:
-        if draft.written.own(key) and key not in draft.wrong:
-            wrong = f"is for a url, and the source of jobs.{draft.name} is {source}"
-            draft.note(key, wrong, "take it out")
+    for key in unused:
+        if job.written.own(key) and key not in job.wrong:
+            wrong = f"is for a url, and the source of jobs.{job.name} is {source}"
+            job.note(key, wrong, "take it out")
 
 
-def _jitter(draft: Draft) -> float:
+def _jitter(job: ValidatedJob) -> float:
     """In seconds."""
-    config = draft.config
+    config = job.config
     if config.cron is not None:
         if not isinstance(config.jitter, Share):
             return config.jitter
-        if draft.written.own("jitter"):
-            draft.note("jitter", "is a share of an interval, and cron has none", 'write "30s"')
+        if job.written.own("jitter"):
+            job.note("jitter", "is a share of an interval, and cron has none", 'write "30s"')
         return 0.0
     most = config.interval * _MOST_JITTER
     seconds = config.jitter * (config.interval if isinstance(config.jitter, Share) else 1)
-    if seconds > most and (isinstance(config.jitter, Share) or draft.written.own("jitter")):
-        draft.note("jitter", "is more than half the interval", 'write at most "50%"')
+    if seconds > most and (isinstance(config.jitter, Share) or job.written.own("jitter")):
+        job.note("jitter", "is more than half the interval", 'write at most "50%"')
     return min(seconds, most)
 
 
-def _within_interval(draft: Draft, key: str, seconds: float) -> float:
-    config = draft.config
+def _within_interval(job: ValidatedJob, key: str, seconds: float) -> float:
+    config = job.config
     if config.cron is not None or seconds <= config.interval:
         return seconds
-    if draft.written.own(key):
+    if job.written.own(key):
         wrong = f'is longer than the interval ("{written_duration(config.interval)}")'
-        draft.note(key, wrong, "shorten it or lengthen the interval")
+        job.note(key, wrong, "shorten it or lengthen the interval")
     return config.interval
 
 
-def _check_backoff(draft: Draft) -> None:
-    first, longest = draft.config.backoff, draft.config.backoff_max
-    # A pause is cut to backoff_max in any case: only who writes both has mistaken one.
-    if first > longest and draft.written.own("backoff") and draft.written.own("backoff_max"):
+def _check_backoff(job: ValidatedJob) -> None:
+    first, longest = job.config.backoff, job.config.backoff_max
+    # A pause is cut to backoff_max in any case: a mistake only where the job sets both.
+    if first > longest and job.written.own("backoff") and job.written.own("backoff_max"):
         wrong = f'is shorter than backoff ("{written_duration(first)}")'
-        draft.note("backoff_max", wrong, "lengthen it or shorten backoff")
+        job.note("backoff_max", wrong, "lengthen it or shorten backoff")
 
 
-def _check_max_interval(draft: Draft) -> None:
-    config = draft.config
+def _check_max_interval(job: ValidatedJob) -> None:
+    config = job.config
     if (
         config.cron is None
         and config.url is not None
         and config.max_interval < config.interval
-        and draft.written.own("max_interval")
+        and job.written.own("max_interval")
     ):
         wrong = f'is shorter than the interval ("{written_duration(config.interval)}")'
-        draft.note("max_interval", wrong, "lengthen it or shorten the interval")
+        job.note("max_interval", wrong, "lengthen it or shorten the interval")
 
 
-def _check_rules(draft: Draft) -> None:
-    config = draft.config
+def _check_rules(job: ValidatedJob) -> None:
+    config = job.config
     for key in ("select", "schema"):
         if getattr(config, key) is not None and config.format in ("text", "bytes"):
-            wrong = f'needs JSON, and the format of jobs.{draft.name} is "{config.format}"'
-            draft.note(key, wrong, 'take it out or write format = "json"')
+            wrong = f'needs JSON, and the format of jobs.{job.name} is "{config.format}"'
+            job.note(key, wrong, 'take it out or write format = "json"')
     if config.raw and config.select is not None:
         wrong = "serves the answer's own bytes, and select makes others"
-        draft.note("raw", wrong, "take out the one or the other")
+        job.note("raw", wrong, "take out the one or the other")
     least, most = config.guard.min_items, config.guard.max_items
     if least is not None and most is not None and most < least:
-        place = draft.written.place(("guard", "max_items"))
+        place = job.written.place(("guard", "max_items"))
         wrong = f"is less than guard.min_items ({least}), so nothing could pass"
-        draft.problems.add(place, wrong, "raise it or lower min_items", got=most)
+        job.problems.add(place, wrong, "raise it or lower min_items", got=most)
 
 
-def _paginate(draft: Draft) -> Paginate | None:
-    """As it is for a url job; what else there is has no pages, though it may inherit some."""
-    config, paginate = draft.config, draft.config.paginate
+def _paginate(job: ValidatedJob) -> Paginate | None:
+    """How a url job pages; None for others, which may inherit it."""
+    config, paginate = job.config, job.config.paginate
     if paginate is None:
         return None
     if config.url is None:
         return None
     if config.format not in ("auto", "json"):
-        wrong = f'needs JSON, and the format of jobs.{draft.name} is "{config.format}"'
-        draft.note("paginate", wrong, 'take it out or write format = "json"')
+        wrong = f'needs JSON, and the format of jobs.{job.name} is "{config.format}"'
+        job.note("paginate", wrong, 'take it out or write format = "json"')
     match paginate:
         case OffsetPages(limit_param=None, limit=int()):
-            draft.note("paginate", "has a limit and no limit_param to send it as", "write both")
+            job.note("paginate", "has a limit and no limit_param to send it as", "write both")
         case OffsetPages(limit_param=str(), limit=None):
-            draft.note("paginate", "has a limit_param and no limit to send as it", "write both")
+            job.note("paginate", "has a limit_param and no limit to send as it", "write both")
     return paginate
 
 
-def _method(draft: Draft) -> str:
-    if "method" in draft.written.table:
-        return draft.config.method
-    has_body = draft.config.json is not None or draft.config.body is not None
+def _method(job: ValidatedJob) -> str:
+    if "method" in job.written.table:
+        return job.config.method
+    has_body = job.config.json is not None or job.config.body is not None
     return "POST" if has_body else "GET"
 
 
-def _conditional(draft: Draft, method: str) -> bool:
+def _conditional(job: ValidatedJob, method: str) -> bool:
     if method == "GET":
-        return draft.config.conditional
-    if draft.config.url and draft.config.conditional and draft.written.own("conditional"):
-        draft.note("conditional", f"is for GET, and the method is {method}", "leave it out")
+        return job.config.conditional
+    if job.config.url and job.config.conditional and job.written.own("conditional"):
+        job.note("conditional", f"is for GET, and the method is {method}", "leave it out")
     return False
 
 
-def _absolute(draft: Draft, key: str, path: Path | None) -> Path | None:
-    """Relative to the file that the path stands in, which for an inherited one is another."""
+def _absolute(job: ValidatedJob, key: str, path: Path | None) -> Path | None:
+    """The path made absolute, from the folder of the file that it is written in."""
     if path is None:
         return None
-    return draft.tree.origin(draft.written.place((key,))).directory / path
+    return job.tree.source(job.written.place((key,))).directory / path

@@ -1,4 +1,4 @@
-"""Which strings of a configuration must never be shown."""
+"""The strings of a configuration that must never be shown."""
 
 from base64 import b64encode
 from collections.abc import Iterator, Mapping
@@ -6,26 +6,26 @@ from urllib.parse import parse_qsl, quote_plus
 
 from refresher.config import url_parts
 from refresher.config.problems import is_confidential
-from refresher.config.references import Filled, Unfilled, pieces_of
+from refresher.config.references import Interpolated, Unresolved, pieces_of
 from refresher.config.tree import KeyPath, Table, Tree
-from refresher.config.units import Unfit
+from refresher.config.units import InvalidValue
 
-_TELLING_NOTHING = frozenset(
+_COMMON_VALUES = frozenset(
     {"*/*", "application/json", "application/xml", "text/csv", "text/html", "text/plain"}
     | {"close", "false", "gzip", "identity", "json", "no-cache", "none", "true", "utf-8"}
 )
-"""Header values that stand in any log for reasons of their own: masking them hides nothing."""
+"""Header values that are in any log anyway: masking them would hide nothing."""
 _AUTH_TYPES = frozenset({"bearer", "basic", "header", "query", "oauth2", "none"})
 _URLS = ("url", "base_url", "proxy")
 
 
-def secrets(tree: Tree, filled: Mapping[KeyPath, Filled]) -> frozenset[str]:
-    """Every secret of a tree whose references are filled in, in the forms it turns up in."""
-    return frozenset(secret for secret in _secrets(tree, filled) if secret)
+def secrets(tree: Tree, interpolated: Mapping[KeyPath, Interpolated]) -> frozenset[str]:
+    """Every secret of a tree with its references replaced, in the forms that are sent or logged."""
+    return frozenset(secret for secret in _secrets(tree, interpolated) if secret)
 
 
-def _secrets(tree: Tree, filled: Mapping[KeyPath, Filled]) -> Iterator[str]:
-    for path, text in filled.items():
+def _secrets(tree: Tree, interpolated: Mapping[KeyPath, Interpolated]) -> Iterator[str]:
+    for path, text in interpolated.items():
         if not _is_url(path):
             yield from (piece.text for piece in text.pieces if piece.secret)
     for path in (("admin", "token"), ("server", "read_tokens")):
@@ -33,7 +33,7 @@ def _secrets(tree: Tree, filled: Mapping[KeyPath, Filled]) -> Iterator[str]:
     yield from _of_store_url(tree.table("store").get("url"))
     for table in _request_tables(tree):
         for value in _texts(table.get("headers")):
-            if value not in _TELLING_NOTHING:
+            if value not in _COMMON_VALUES:
                 yield value
                 yield value.rpartition(" ")[2]  # as in `Bearer TOKEN`
         yield from _of_auth(table.get("auth"))
@@ -42,7 +42,7 @@ def _secrets(tree: Tree, filled: Mapping[KeyPath, Filled]) -> Iterator[str]:
 
 
 def _is_url(path: KeyPath) -> bool:
-    """Whether a URL stands there, of which not all that a reference brings is secret."""
+    """Whether the value is a URL, whose host is no secret even where a reference names it."""
     match path:
         case ("store", "url"):
             return True
@@ -59,7 +59,7 @@ def _request_tables(tree: Tree) -> Iterator[Table]:
 
 def _of_auth(auth: object) -> Iterator[str]:
     if not isinstance(auth, dict):
-        # `auth = "bearer"` has the type that was meant, and the problem's advice shows it.
+        # `auth = "bearer"` is a mistake for the type, which the problem's advice shows
         yield from (text for text in _texts(auth) if text not in _AUTH_TYPES)
         return
     for key, value in auth.items():
@@ -78,12 +78,12 @@ def _of_auth(auth: object) -> Iterator[str]:
 
 
 def _of_url(url: object) -> Iterator[str]:
-    if not isinstance(url, str) or ("@" not in url and not isinstance(url, Filled)):
+    if not isinstance(url, str) or ("@" not in url and not isinstance(url, Interpolated)):
         return
     pieces = pieces_of(url)
     try:
         yield from url_parts.secrets(url_parts.parse(pieces))
-    except Unfit:  # it is relative, or to be complained about
+    except InvalidValue:  # it is relative, or invalid and noted elsewhere
         for piece in pieces:
             if piece.secret:
                 yield from url_parts.secrets_of_part(piece.text)
@@ -96,7 +96,7 @@ def _of_store_url(url: object) -> Iterator[str]:
     yield from (value for name, value in options if name.endswith("password"))
     try:
         yield from url_parts.secrets(url_parts.parse_redis(pieces_of(url)))
-    except Unfit:  # it is of another store, or to be complained about
+    except InvalidValue:  # it is of another store, or invalid and noted elsewhere
         yield from (piece.text for piece in pieces_of(url) if piece.secret)
         # What was meant as userinfo stands before the last @, whatever is wrong with it.
         userinfo = url.rpartition("@")[0].rpartition("//")[2]
@@ -106,7 +106,7 @@ def _of_store_url(url: object) -> Iterator[str]:
 
 def _texts(value: object) -> Iterator[str]:
     match value:
-        case Unfilled():
+        case Unresolved():
             pass
         case str():
             yield str(value)

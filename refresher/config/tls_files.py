@@ -7,14 +7,14 @@ from typing import NoReturn
 from refresher.config.models import TlsConfig
 from refresher.config.problems import Problems
 from refresher.config.tree import KeyPath
-from refresher.config.units import Unfit
+from refresher.config.units import InvalidValue
 
 
 def apply_tls(context: ssl.SSLContext, tls: TlsConfig) -> None:
-    """Set up a client's context: whom it verifies, against whose certificates, who it says it is.
+    """Set up a client's context: verification, trusted authorities, the client's certificate.
 
     Raises:
-        Unfit: a file is no longer what it was when the configuration was read.
+        InvalidValue: a file is no longer what it was when the configuration was read.
     """
     if not tls.verify:
         context.check_hostname = False
@@ -26,7 +26,7 @@ def apply_tls(context: ssl.SSLContext, tls: TlsConfig) -> None:
 
 
 def check_tls(tls: TlsConfig, place: KeyPath, problems: Problems) -> None:
-    """Note what is wrong with the settings at `place`, and with the files."""
+    """Note problems with the settings at `place`, and with the files."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     if tls.ca is not None and not tls.verify:
         advice = "take one of the two out: nothing is verified"
@@ -43,15 +43,15 @@ def check_tls(tls: TlsConfig, place: KeyPath, problems: Problems) -> None:
             _trust(context, tls.cert)
             key = "cert" if tls.key is None else "key"
             _identify(context, tls.cert, tls.key)
-    except Unfit as unfit:
-        problems.add_unfit((*place, key), unfit)
+    except InvalidValue as invalid:
+        problems.add_invalid((*place, key), invalid)
 
 
 def _trust(context: ssl.SSLContext, file: Path) -> None:
     try:
         context.load_verify_locations(cafile=file)
     except ssl.SSLError:
-        raise Unfit("has no certificate in PEM form", f"look at {file}") from None
+        raise InvalidValue("has no certificate in PEM form", f"look at {file}") from None
     except OSError as error:
         raise _unreadable(error, file) from None
 
@@ -62,15 +62,15 @@ def _identify(context: ssl.SSLContext, cert: Path, key: Path | None) -> None:
         context.load_cert_chain(cert, key, password=_refuse_password)
     except ssl.SSLError as error:
         if error.reason == "KEY_VALUES_MISMATCH":
-            raise Unfit(f"is not the key of {cert}", f"look at {file}") from None
-        raise Unfit("has no private key in PEM form", f"look at {file}") from None
+            raise InvalidValue(f"is not the key of {cert}", f"look at {file}") from None
+        raise InvalidValue("has no private key in PEM form", f"look at {file}") from None
     except OSError as error:
         raise _unreadable(error, file) from None
 
 
-def _unreadable(error: OSError, file: Path) -> Unfit:
-    return Unfit(f"cannot be read ({error.strerror})", f"look at {file}")
+def _unreadable(error: OSError, file: Path) -> InvalidValue:
+    return InvalidValue(f"cannot be read ({error.strerror})", f"look at {file}")
 
 
 def _refuse_password() -> NoReturn:  # without it, OpenSSL would ask on the terminal
-    raise Unfit("is a private key with a passphrase", "save it without: openssl pkey -in …")
+    raise InvalidValue("is a private key with a passphrase", "save it without: openssl pkey -in …")

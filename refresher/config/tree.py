@@ -1,4 +1,4 @@
-"""The tables of a configuration as they were written, with a note of what came from where."""
+"""The tables of a configuration as they are written, and which source each value is from."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -8,25 +8,25 @@ KeyPath = tuple[str | int, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
-    """Somewhere that values are written."""
+class ConfigSource:
+    """A source of values: a file, a variable, the command line, a job defined in code."""
 
     name: str
-    """As a person knows it: a file's name as given, a variable, `@cache.job`."""
+    """As messages call it: a file's name as given, a variable, `@cache.job`."""
     directory: Path
     """What the paths among its values are relative to."""
     text: str | None = None
     """A file's text; None where there are no lines to name."""
     verbatim: bool = False
-    """Whether `${` in its values means just that."""
+    """Whether `${` in its values is literal, not a reference."""
 
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a value is written, for who finds out later what is wrong with it."""
+    """Where a value is written, for problems that are found later; keeps no tree alive."""
 
-    origin: str
-    """As of `Origin.name`."""
+    source: str
+    """The `ConfigSource.name`."""
     path: KeyPath
     is_file: bool
     """Whether there are lines to name."""
@@ -34,24 +34,24 @@ class Place:
 
 @dataclass(slots=True)
 class Tree:
-    """Tables from all sources, one within another."""
+    """The tables of all sources, as one nested table."""
 
-    main: Origin
+    main: ConfigSource
     values: Table = field(default_factory=dict)
-    origins: dict[KeyPath, Origin] = field(default_factory=dict)
-    """Who wrote what stands at a path and below it; `main` wrote the rest."""
+    sources: dict[KeyPath, ConfigSource] = field(default_factory=dict)
+    """The source of the value at a path and of all below it; the rest is from `main`."""
 
-    def origin(self, path: KeyPath) -> Origin:
-        """Who wrote the value at `path`."""
+    def source(self, path: KeyPath) -> ConfigSource:
+        """The source of the value at `path`."""
         for end in range(len(path), 0, -1):
-            if (origin := self.origins.get(path[:end])) is not None:
-                return origin
+            if (source := self.sources.get(path[:end])) is not None:
+                return source
         return self.main
 
     def place(self, path: KeyPath) -> Place:
-        """Where the value at `path` is written; holds on to nothing of the tree."""
-        origin = self.origin(path)
-        return Place(origin.name, path, is_file=origin.text is not None)
+        """Where the value at `path` is written."""
+        source = self.source(path)
+        return Place(source.name, path, is_file=source.text is not None)
 
     def table(self, *path: str) -> Table:
         """The table at `path`; empty where there is none, or something else."""
@@ -60,8 +60,8 @@ class Tree:
             value = value.get(key) if isinstance(value, dict) else None
         return value if isinstance(value, dict) else {}
 
-    def put(self, path: tuple[str, ...], value: object, origin: Origin) -> None:
-        """Write a value at `path`, over what is there, making the tables around it."""
+    def put(self, path: tuple[str, ...], value: object, source: ConfigSource) -> None:
+        """Set the value at `path`, replacing what is there, and make the tables around it."""
         table = self.values
         for key in path[:-1]:
             inner = table.setdefault(key, {})
@@ -69,7 +69,7 @@ class Tree:
                 inner = table[key] = {}
             table = inner
         table[path[-1]] = value
-        self.origins[path] = origin
+        self.sources[path] = source
 
 
 def dotted(path: KeyPath) -> str:

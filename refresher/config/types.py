@@ -1,4 +1,4 @@
-"""The types of single values: what a key takes, and what an editor is told of it."""
+"""The types of single values: what a key accepts, and its JSON Schema."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -15,21 +15,21 @@ from pydantic import (
 )
 
 from refresher.config import checks, units
-from refresher.config.units import Share, Unfit, duration, written_duration, written_size
+from refresher.config.units import InvalidValue, Share, duration, written_duration, written_size
 from refresher.model import Rate
 
 T = TypeVar("T")
 
 
 def _parsed(parse: Callable[[str], T], unit: str) -> PlainValidator:
-    """A value that is written as a string; a bare number lacks what `unit` is an example of."""
+    """A quantity that is written as a string; `unit` is what a bare number lacks."""
 
     def validate(value: object) -> T:
         if isinstance(value, str):
             return parse(value)
         if isinstance(value, int | float) and not isinstance(value, bool):
-            raise Unfit("is a bare number", f'write it with its unit, as "{value}{unit}"')
-        raise Unfit("is not a string", f'write a string such as "5{unit}"')
+            raise InvalidValue("is a bare number", f'write it with its unit, as "{value}{unit}"')
+        raise InvalidValue("is not a string", f'write a string such as "5{unit}"')
 
     return PlainValidator(validate)
 
@@ -40,7 +40,7 @@ def at_least(least: str) -> AfterValidator:
 
     def check(seconds: float) -> float:
         if seconds < least_seconds:
-            raise Unfit("is too short", f'write at least "{least}"')
+            raise InvalidValue("is too short", f'write at least "{least}"')
         return seconds
 
     return AfterValidator(check)
@@ -52,7 +52,7 @@ def up_to(most: str) -> AfterValidator:
 
     def check(count: int) -> int:
         if not 0 < count <= most_bytes:
-            raise Unfit("is out of range", f'write "1B" to "{most}"')
+            raise InvalidValue("is out of range", f'write "1B" to "{most}"')
         return count
 
     return AfterValidator(check)
@@ -60,7 +60,7 @@ def up_to(most: str) -> AfterValidator:
 
 def _some(values: tuple[T, ...]) -> tuple[T, ...]:
     if not values:
-        raise Unfit("is empty", "write at least one or leave the key out")
+        raise InvalidValue("is empty", "write at least one or leave the key out")
     return values
 
 
@@ -88,7 +88,7 @@ _DURATION = "([0-9]+(d|h|m|s|ms))+"
 _JITTER = f"{units.PERCENTAGE}|{_DURATION}"
 
 Text = Annotated[str, Strict()]
-Word = Annotated[Text, AfterValidator(checks.filled_in)]
+Word = Annotated[Text, AfterValidator(checks.not_blank)]
 Visible = Annotated[Text, AfterValidator(checks.visible)]
 Flag = Annotated[bool, Strict()]
 Number = Annotated[int, Strict()]
@@ -126,10 +126,10 @@ Limit = Annotated[Rate, _parsed(units.rate, "/1m"), _string(f"[1-9][0-9]*/{_DURA
 FieldName = Annotated[Text, AfterValidator(checks.field_name)]
 FieldValue = Annotated[Text, AfterValidator(checks.field_value)]
 Headers = Annotated[dict[FieldName, FieldValue], AfterValidator(checks.one_spelling_each)]
-Credential = Annotated[FieldValue, AfterValidator(checks.filled_in)]
+Credential = Annotated[FieldValue, AfterValidator(checks.not_blank)]
 UserName = Annotated[Text, AfterValidator(checks.user_name)]
 Password = Annotated[Text, AfterValidator(checks.printable)]
-ClientSecret = Annotated[Password, AfterValidator(checks.filled_in)]
+ClientSecret = Annotated[Password, AfterValidator(checks.not_blank)]
 Parameter = Annotated[
     str | tuple[str, ...],
     PlainValidator(checks.parameter),
@@ -151,9 +151,9 @@ HttpxAuth = Annotated[object, PlainValidator(checks.httpx_auth)]
 BaseUrl = Annotated[Text, AfterValidator(checks.base_url)]
 StoreUrl = Annotated[Text, AfterValidator(checks.store_url)]
 StorePrefix = Annotated[Text, AfterValidator(checks.store_prefix)]
-Tokens = Annotated[tuple[Visible, ...], BeforeValidator(checks.listed), _ONE_OR_MANY]
+Tokens = Annotated[tuple[Visible, ...], BeforeValidator(checks.one_or_many), _ONE_OR_MANY]
 Origins = Annotated[
     tuple[Annotated[Text, AfterValidator(checks.origin)], ...],
-    BeforeValidator(checks.listed),
+    BeforeValidator(checks.one_or_many),
     _ONE_OR_MANY,
 ]

@@ -28,8 +28,8 @@ _MOST_DIGITS = 12
 _WHOLE = 100
 
 
-class Unfit(ValueError):
-    """A value that its key cannot take: what is wrong with it, and what to write instead."""
+class InvalidValue(ValueError):
+    """A value is invalid for its key; says what is wrong with it, and what to write instead."""
 
     def __init__(self, wrong: str, advice: str = "") -> None:
         super().__init__(f"{wrong}, {advice}" if advice else wrong)
@@ -47,10 +47,10 @@ class Share(float):
         """`"5%"` as 0.05.
 
         Raises:
-            Unfit: `text` is no percentage, or one of more than the whole.
+            InvalidValue: `text` is no percentage, or one of more than the whole.
         """
         if (share := cls.of_any_size(text)) > 1:
-            raise Unfit("is more than the whole", 'write at most "100%"')
+            raise InvalidValue("is more than the whole", 'write at most "100%"')
         return share
 
     @classmethod
@@ -58,10 +58,10 @@ class Share(float):
         """`"250%"` as 2.5.
 
         Raises:
-            Unfit: `text` is no percentage.
+            InvalidValue: `text` is no percentage.
         """
         if not re.fullmatch(PERCENTAGE, text) or len(text) > _MOST_DIGITS:
-            raise Unfit("is not a percentage", 'write it as "50%"')
+            raise InvalidValue("is not a percentage", 'write it as "50%"')
         return cls(float(text[:-1]) / _WHOLE)
 
 
@@ -70,17 +70,19 @@ def duration(text: str) -> float:
     """`"1h30m"` in seconds: whole numbers of d, h, m, s and ms, in this order.
 
     Raises:
-        Unfit: `text` is no duration, or one of more than ten years.
+        InvalidValue: `text` is no duration, or one of more than ten years.
     """
     if not re.fullmatch(DURATION, text):
-        raise Unfit("is not a duration", 'write a whole number with its unit, as "30s" or "1h30m"')
+        raise InvalidValue(
+            "is not a duration", 'write a whole number with its unit, as "30s" or "1h30m"'
+        )
     milliseconds = 0
     for number, unit in re.findall(r"([0-9]+)(ms|[dhms])", text):
         if len(number) > _MOST_DIGITS:
-            raise Unfit("is too long", f'write at most "{written_duration(_LONGEST)}"')
+            raise InvalidValue("is too long", f'write at most "{written_duration(_LONGEST)}"')
         milliseconds += int(number) * (1 if unit == "ms" else 1000 * _SECONDS[unit])
     if milliseconds > 1000 * _LONGEST:
-        raise Unfit("is too long", f'write at most "{written_duration(_LONGEST)}"')
+        raise InvalidValue("is too long", f'write at most "{written_duration(_LONGEST)}"')
     return milliseconds / 1000
 
 
@@ -98,10 +100,12 @@ def size(text: str) -> int:
     """`"64KiB"` in bytes; KB is 1000 and KiB 1024.
 
     Raises:
-        Unfit: `text` is no size.
+        InvalidValue: `text` is no size.
     """
     if not re.fullmatch(SIZE, text) or len(text) > _MOST_DIGITS:
-        raise Unfit("is not a size", 'write a whole number with its unit, as "64KiB" or "10MB"')
+        raise InvalidValue(
+            "is not a size", 'write a whole number with its unit, as "64KiB" or "10MB"'
+        )
     number, unit = re.findall(r"([0-9]+)(.+)", text)[0]
     return int(number) * _BYTES[unit]
 
@@ -118,9 +122,9 @@ def rate(text: str) -> Rate:
     """`"60/1m"` as 60 in 60 seconds.
 
     Raises:
-        Unfit: `text` is no rate.
+        InvalidValue: `text` is no rate.
     """
     count, _, period = text.partition("/")
     if not re.fullmatch(RATE, text) or len(count) > _MOST_DIGITS or not duration(period):
-        raise Unfit("is not a rate", 'write a count and a duration, as "60/1m"')
+        raise InvalidValue("is not a rate", 'write a count and a duration, as "60/1m"')
     return Rate(int(count), duration(period))

@@ -1,4 +1,4 @@
-"""A URL in its parts: what may be shown of it, what is secret in it, what it is known by."""
+"""A URL in its parts: what of it may be shown, what is secret, what identifies it."""
 
 import re
 from base64 import b64encode
@@ -8,7 +8,7 @@ from ipaddress import IPv6Address, ip_address
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from refresher.config.references import Piece, unreplaced
-from refresher.config.units import Unfit
+from refresher.config.units import InvalidValue
 from refresher.security.redaction import MASK
 
 Pieces = tuple[Piece, ...]
@@ -23,14 +23,14 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _HTTP_PORT = {"http": 80, "https": 443}
 _REDIS_PORT = {"redis": 6379, "rediss": 6379}
 _LAST_PORT = 65535
-_TELLING = 8
-"""Characters from which a path segment or a query value by itself is taken for a secret: tokens are
-longer, and words such as `latest` or `json` would blank half of every log."""
+_MIN_SECRET = 8
+"""Characters from which a path segment or a query value by itself counts as a secret: tokens are
+longer, and masking words such as `latest` or `json` would blank half of every log."""
 
 
 @dataclass(frozen=True, slots=True)
-class Address:
-    """An absolute URL, and where its parts stand in it."""
+class UrlParts:
+    """An absolute URL, and the offsets of its parts in it."""
 
     url: str
     pieces: Pieces
@@ -47,43 +47,45 @@ class Address:
         return self.userinfo[0] < self.userinfo[1]
 
 
-def parse(pieces: Pieces) -> Address:
-    """Take an absolute http or https URL apart.
+def parse(pieces: Pieces) -> UrlParts:
+    """Split an absolute http or https URL.
 
     Raises:
-        Unfit: it is none that can be asked.
+        InvalidValue: it is none that a request can be sent to.
     """
-    other = Unfit("is not an http or https URL", 'write it as "https://api.example.org/v1/x"')
+    other = InvalidValue(
+        "is not an http or https URL", 'write it as "https://api.example.org/v1/x"'
+    )
     return _parse(pieces, _HTTP_PORT, other)
 
 
-def parse_redis(pieces: Pieces) -> Address:
-    """Take the URL of a Redis or Valkey server apart.
+def parse_redis(pieces: Pieces) -> UrlParts:
+    """Split the URL of a Redis or Valkey server.
 
     Raises:
-        Unfit: it is none that can be reached.
+        InvalidValue: it is none that can be connected to.
     """
     advice = 'write it as "redis://USER:PASSWORD@HOST:6379/0", with % for what is special in them'
-    return _parse(pieces, _REDIS_PORT, Unfit("is not the URL of a server", advice))
+    return _parse(pieces, _REDIS_PORT, InvalidValue("is not the URL of a server", advice))
 
 
-def _parse(pieces: Pieces, ports: Mapping[str, int], other: Unfit) -> Address:
+def _parse(pieces: Pieces, ports: Mapping[str, int], other: InvalidValue) -> UrlParts:
     url = text_of(pieces)
     if _CONTROL.search(url):
-        raise Unfit("has a line break or another control character", "take it out")
+        raise InvalidValue("has a line break or another control character", "take it out")
     found = _URL.fullmatch(url)
     if found is None or found["scheme"].lower() not in ports:
         raise other
     scheme, host = found["scheme"].lower(), found["host"].lower()
     port = int(found["port"] or ports[scheme])
     if port > _LAST_PORT:
-        raise Unfit("has a port that does not exist", f"ports end at {_LAST_PORT}")
+        raise InvalidValue("has a port that does not exist", f"ports end at {_LAST_PORT}")
     try:
         _ = IPv6Address(host[1:-1]) if host.startswith("[") else host.encode("idna")
     except ValueError:
-        raise Unfit("has a host that nothing can be called", "correct the host") from None
+        raise InvalidValue("has a host that nothing can be called", "correct the host") from None
     start, end = found.span("userinfo")
-    return Address(
+    return UrlParts(
         url,
         pieces,
         (scheme, host, port),
@@ -93,7 +95,7 @@ def _parse(pieces: Pieces, ports: Mapping[str, int], other: Unfit) -> Address:
 
 
 def text_of(pieces: Pieces) -> str:
-    """The text that the pieces make up."""
+    """The text of all pieces together."""
     return "".join(piece.text for piece in pieces)
 
 
@@ -113,7 +115,7 @@ def is_loopback(host: str) -> bool:
 
 
 def joined(base: Pieces, relative: Pieces) -> Pieces:
-    """A relative URL appended to a base, as httpx does: one slash between, whatever they have."""
+    """A relative URL appended to a base with exactly one slash between, as httpx does."""
     between = () if text_of(base).endswith("/") else (Piece("/"),)
     rest = list(relative)
     while rest and not (first := rest[0].text.lstrip("/")):
@@ -123,63 +125,63 @@ def joined(base: Pieces, relative: Pieces) -> Pieces:
     return (*base, *between, *rest)
 
 
-def shown(address: Address) -> str:
-    """The URL with `***` for its userinfo and for what references brought, but not for its host."""
-    hidden = [address.userinfo, *_secret_spans(address)]
+def shown(parts: UrlParts) -> str:
+    """The URL with `***` for its userinfo and for secrets from references, but not for its host."""
+    hidden = [parts.userinfo, *_secret_spans(parts)]
     text, done = "", 0
     for start, end in sorted(span for span in hidden if span[0] < span[1]):
         if start > done or not done:
-            text += address.url[done:start] + MASK
+            text += parts.url[done:start] + MASK
         done = max(done, end)
-    return text + address.url[done:]
+    return text + parts.url[done:]
 
 
-def identity(address: Address) -> str:
-    """What the URL is known by in a fingerprint: its origin and, unreplaced, what follows it.
+def identity(parts: UrlParts) -> str:
+    """What a fingerprint has of the URL: its origin, and what follows with references unreplaced.
 
     The userinfo is left out: it is authentication, and a new password makes no new source.
     """
-    scheme, host, port = address.origin
+    scheme, host, port = parts.origin
     rest = []
-    for piece, start, end in _placed(address.pieces):
-        if end > address.rest:
-            cut = max(0, address.rest - start)
+    for piece, start, end in _placed(parts.pieces):
+        if end > parts.rest:
+            cut = max(0, parts.rest - start)
             rest.append(piece if piece.written else Piece(piece.text[cut:]))
     return f"{scheme}://{host}:{port}{unreplaced(rest)}"
 
 
-def secrets(address: Address) -> Iterator[str]:
-    """What must not be shown of the URL, and the forms in which parts of it turn up alone."""
-    start, end = address.userinfo
+def secrets(parts: UrlParts) -> Iterator[str]:
+    """The secrets in the URL, and the forms in which parts of them may be logged alone."""
+    start, end = parts.userinfo
     if start < end:
-        userinfo = unquote(address.url[start:end])
+        userinfo = unquote(parts.url[start:end])
         yield from (
-            address.url[start:end],
+            parts.url[start:end],
             userinfo,
             b64encode(userinfo.encode(errors="replace")).decode(),
         )
-        password = address.url[start:end].partition(":")[2]
+        password = parts.url[start:end].partition(":")[2]
         yield from (password, unquote(password))
-    for start, end in _secret_spans(address):
-        yield from secrets_of_part(address.url[start:end])
+    for start, end in _secret_spans(parts):
+        yield from secrets_of_part(parts.url[start:end])
 
 
 def secrets_of_part(part: str) -> Iterator[str]:
-    """The same of a part of a URL that a reference brought."""
+    """The secrets in a part of a URL that came from a reference."""
     yield part
     split = urlsplit(part) if not part.startswith("//") else urlsplit("")
     for text in (*split.path.split("/"), *(value for _, value in parse_qsl(split.query))):
-        if len(text) >= _TELLING:
+        if len(text) >= _MIN_SECRET:
             yield text
 
 
-def _secret_spans(address: Address) -> Iterable[tuple[int, int]]:
-    for piece, start, end in _placed(address.pieces):
+def _secret_spans(parts: UrlParts) -> Iterable[tuple[int, int]]:
+    for piece, start, end in _placed(parts.pieces):
         if piece.secret:
-            for least, most in (address.userinfo, (address.rest, len(address.url))):
+            for least, most in (parts.userinfo, (parts.rest, len(parts.url))):
                 span = max(start, least), min(end, most)
-                # A slash that came with a host tells nothing.
-                if span[0] < span[1] and address.url[slice(*span)] != "/":
+                # a slash that came with a host is no secret
+                if span[0] < span[1] and parts.url[slice(*span)] != "/":
                     yield span
 
 

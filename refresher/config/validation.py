@@ -1,4 +1,4 @@
-"""Tables checked against the models; what pydantic says of them, said so that a person can act."""
+"""Validates tables by the models, and words pydantic's errors so that a person can act."""
 
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -9,21 +9,21 @@ from pydantic_core import ErrorDetails
 from refresher.config.problems import NOTHING, Problems
 from refresher.config.schema import keys_at
 from refresher.config.tree import KeyPath
-from refresher.config.units import Unfit
+from refresher.config.units import InvalidValue
 
 T = TypeVar("T")
 
 _adapters: dict[type, TypeAdapter[Any]] = {}
-"""Made once for each model: that takes longer than a thousand jobs."""
+"""Made once for each model: making one takes longer than validating a thousand jobs."""
 
 
 _A_KEY = "[key]"
-"""What pydantic ends a location with when it is a key that is wrong, not its value."""
+"""Ends a location of pydantic's where a key is invalid, not its value."""
 _TYPES = {
     "auth": 'write type = "bearer", "basic", "header", "query", "oauth2" or "none"',
     "paginate": 'write type = "link_header", "next_url", "cursor", "offset" or "page"',
 }
-"""What to do about a table whose type decides which keys it has."""
+"""Advice for a table whose type decides which keys it has."""
 _SENTENCES = {
     "missing": ("is missing", "write it"),
     "string_type": ("is not a string", "write it in quotes"),
@@ -38,16 +38,16 @@ _SENTENCES = {
     "greater_than_equal": ("is out of range", "write at least {ge}"),
     "less_than_equal": ("is out of range", "write at most {le}"),
 }
-"""What is wrong and what to do, by the type of pydantic's error; the braces are of its context."""
+"""Problem and advice by the type of pydantic's error; braces are filled from its context."""
 
 
 def validated(
     model: type[T], table: object, problems: Problems, place: Callable[[KeyPath], KeyPath]
 ) -> tuple[T, frozenset[str]]:
-    """A table as a model, and the keys that are left out of it for what is wrong with them.
+    """The table as a model without its invalid keys, and those keys; problems with them are noted.
 
-    So one wrong key does not hide what else is wrong. `place` says where in the tree a path
-    within the table was written.
+    So one invalid key does not hide other problems. `place` gives the path in the tree at which a
+    path in the table is written.
     """
     adapter = _adapter(model)
     try:
@@ -70,8 +70,8 @@ def _note(
         got = NOTHING  # the path says it
     types = _TYPES.get(str(location[0]), "") if location else ""
     match detail["type"], detail.get("ctx", {}):
-        case "value_error", {"error": Unfit() as unfit}:
-            problems.add_unfit(path, unfit, got=got)
+        case "value_error", {"error": InvalidValue() as invalid}:
+            problems.add_invalid(path, invalid, got=got)
         case "unexpected_keyword_argument", _:
             type_ = location[1] if types and location[1:] else None
             problems.add_unknown(path, keys_at(path[:-1], type_))
@@ -94,13 +94,13 @@ def _adapter(model: type[T]) -> TypeAdapter[T]:
 
 
 def _path_in(table: object, location: tuple[str | int, ...]) -> KeyPath:
-    """A location as pydantic names it, as a path in what was written."""
+    """The path in the table of a location of pydantic's."""
     if location and location[0] in _TYPES:  # the second is the type, which pydantic puts in between
         location = location[:1] + location[2:]
     path: KeyPath = ()
     for key in location:
         if isinstance(key, int) and isinstance(table, str):
-            continue  # it stands in place of a list of one
+            continue  # a string that stands for a list of one
         if key != _A_KEY:
             path = (*path, key)
             table = table.get(key) if isinstance(table, dict) else None

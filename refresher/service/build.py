@@ -78,10 +78,10 @@ def _problems_of_functions(config: Config) -> Iterator[str]:
         try:
             _function(plan.config)
         except ConfigError as error:
-            if place.is_file and place.origin not in lines:
-                lines[place.origin] = locate(Path(place.origin).read_text("utf-8-sig"))
-            line = lines.get(place.origin, {}).get(place.path)
-            where = place.origin if line is None else f"{place.origin}:{line}"
+            if place.is_file and place.source not in lines:
+                lines[place.source] = locate(Path(place.source).read_text("utf-8-sig"))
+            line = lines.get(place.source, {}).get(place.path)
+            where = place.source if line is None else f"{place.source}:{line}"
             # A module that breaks on import may say anything.
             said = map(Redactor(config.secrets).redact, error.problems)
             yield from (f"{where}: {dotted(place.path)}: {each}" for each in said)

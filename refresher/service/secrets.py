@@ -9,14 +9,14 @@ import httpx
 
 from refresher.clock import Clock, sleep_until
 from refresher.config import Config, JobPlan, UpstreamConfig
-from refresher.config.references import Mark, mark_of
+from refresher.config.references import Stamp, stamp_of
 
 _POLL_INTERVAL = 2.0
 """Seconds between two looks at the files that secrets come from."""
 
 
 async def watch(
-    files: Mapping[Path, Mark | None], clock: Clock, reload: Callable[[], Awaitable[object]]
+    files: Mapping[Path, Stamp | None], clock: Clock, reload: Callable[[], Awaitable[object]]
 ) -> None:
     """Call `reload` whenever one of the files is another than it was, for ever."""
     before = dict(files)
@@ -72,5 +72,5 @@ def _rotated(plan: JobPlan, reread: JobPlan | None) -> JobPlan:
     return plan if reread is None or reread.definition != plan.definition else reread
 
 
-def _marks(files: Iterable[Path]) -> dict[Path, Mark | None]:
-    return {file: mark_of(file) for file in files}
+def _marks(files: Iterable[Path]) -> dict[Path, Stamp | None]:
+    return {file: stamp_of(file) for file in files}

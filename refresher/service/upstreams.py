@@ -18,7 +18,7 @@ from refresher.config import (
     models,
 )
 from refresher.config.tls_files import apply_tls
-from refresher.config.units import Unfit
+from refresher.config.units import InvalidValue
 from refresher.errors import ConfigError
 from refresher.fields.rate_limits import exhausted_for
 from refresher.protocols import Limits
@@ -119,7 +119,7 @@ def tls_context(tls: models.TlsConfig) -> ssl.SSLContext | None:
     """How connections are secured; None for the defaults.
 
     Raises:
-        Unfit: a file is no longer what it was when the configuration was read.
+        InvalidValue: a file is no longer what it was when the configuration was read.
     """
     if tls == models.TlsConfig():
         return None
@@ -131,7 +131,7 @@ def tls_context(tls: models.TlsConfig) -> ssl.SSLContext | None:
 def _new_transport(name: str, table: UpstreamConfig) -> AiohttpTransport:
     try:
         tls = tls_context(table.tls)
-    except Unfit as error:
+    except InvalidValue as error:
         raise ConfigError([f"upstreams.{name}.tls: {error}"]) from error
     match table.proxy:
         case "env":

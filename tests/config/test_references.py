@@ -4,13 +4,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from refresher.config.references import Filled, References, pieces_of, unreplaced
-from refresher.config.units import Unfit
+from refresher.config.references import Interpolated, References, pieces_of, unreplaced
+from refresher.config.units import InvalidValue
 from tests.config.configs import URL, config, job, job_problems, problems, written
 
 
 def filled(text: str, folder: Path = Path("/nowhere"), **environ: str) -> str:
-    return References(environ).fill(text, folder)
+    return References(environ).interpolate(text, folder)
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_references_are_replaced_once_and_any_other_dollar_is_itself(text: str, 
     ],
 )
 def test_a_reference_that_cannot_be_replaced_is_refused(text: str, wrong: str) -> None:
-    with pytest.raises(Unfit) as caught:
+    with pytest.raises(InvalidValue) as caught:
         filled(text, A="1", BYTES="\udcff")
     assert wrong in caught.value.wrong
 
@@ -71,9 +71,9 @@ def test_one_trailing_newline_of_a_file_is_dropped(
 def test_a_file_is_read_once_for_all_that_name_it(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("first")
     references = References({})
-    assert references.fill("${file:secret}", tmp_path) == "first"
+    assert references.interpolate("${file:secret}", tmp_path) == "first"
     (tmp_path / "secret").write_text("second")
-    assert references.fill("${file:secret}", tmp_path) == "first"
+    assert references.interpolate("${file:secret}", tmp_path) == "first"
 
 
 def test_a_secret_file_that_cannot_be_read_is_refused_by_its_path(tmp_path: Path) -> None:
@@ -85,7 +85,7 @@ def test_a_secret_file_that_cannot_be_read_is_refused_by_its_path(tmp_path: Path
         ("bytes", "not UTF-8"),
         ("\0", "no file can be called"),
     ]:
-        with pytest.raises(Unfit) as caught:
+        with pytest.raises(InvalidValue) as caught:
             filled(f"${{file:{tmp_path}/{name}}}")
         assert f"{tmp_path}" in caught.value.wrong
         assert wrong in caught.value.wrong
@@ -170,9 +170,9 @@ def test_filling_reads_back_what_it_wrote(parts: list[str]) -> None:
     text = "".join(parts)
     try:
         value = filled(text, A="a${A}")
-    except Unfit:
+    except InvalidValue:
         return
     again = unreplaced(pieces_of(value))
     assert filled(again, A="a${A}") == value
-    if isinstance(value, Filled):
+    if isinstance(value, Interpolated):
         assert "".join(piece.text for piece in value.pieces) == value

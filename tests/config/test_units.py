@@ -3,8 +3,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from refresher.config.units import (
+    InvalidValue,
     Share,
-    Unfit,
     duration,
     rate,
     size,
@@ -51,13 +51,13 @@ def test_a_duration_is_read_in_seconds(text: str, seconds: float) -> None:
     ],
 )
 def test_what_is_not_a_duration_is_refused(text: str) -> None:
-    with pytest.raises(Unfit, match="is not a duration"):
+    with pytest.raises(InvalidValue, match="is not a duration"):
         duration(text)
 
 
 @pytest.mark.parametrize("text", ["3650d1ms", "9999999999999999999999d", "876001h"])
 def test_a_duration_beyond_ten_years_is_refused(text: str) -> None:
-    with pytest.raises(Unfit, match="is too long"):
+    with pytest.raises(InvalidValue, match="is too long"):
         duration(text)
 
 
@@ -70,7 +70,7 @@ def test_a_duration_is_written_as_it_is_read(milliseconds: int) -> None:
 def test_any_text_is_a_duration_or_unfit(text: str) -> None:
     try:
         seconds = duration(text)
-    except Unfit:
+    except InvalidValue:
         return
     assert duration(written_duration(seconds)) == seconds
 
@@ -87,7 +87,7 @@ def test_a_size_is_read_in_bytes(text: str, count: int) -> None:
     "text", ["", "10", "10M", "10 MB", "1.5MB", "10mb", "10TB", "9" * 20 + "B"]
 )
 def test_what_is_not_a_size_is_refused(text: str) -> None:
-    with pytest.raises(Unfit, match="is not a size"):
+    with pytest.raises(InvalidValue, match="is not a size"):
         size(text)
 
 
@@ -103,7 +103,7 @@ def test_a_percentage_is_read_as_a_share_of_one(text: str, share: float) -> None
 
 @pytest.mark.parametrize("text", ["", "5", "%", "-5%", "5 %", "101%", "1e1%", "100.1%"])
 def test_what_is_not_a_percentage_is_refused(text: str) -> None:
-    with pytest.raises(Unfit):
+    with pytest.raises(InvalidValue):
         Share.of(text)
 
 
@@ -113,5 +113,5 @@ def test_a_rate_is_read_as_a_count_in_a_time() -> None:
 
 @pytest.mark.parametrize("text", ["", "60", "60/m", "0/1m", "60/0s", "60/1m/1m", "-1/1m", "/1m"])
 def test_what_is_not_a_rate_is_refused(text: str) -> None:
-    with pytest.raises(Unfit, match="is not a rate"):
+    with pytest.raises(InvalidValue, match="is not a rate"):
         rate(text)
