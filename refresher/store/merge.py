@@ -70,7 +70,7 @@ def _renumbered(
     may_keep: bool,
     last: int,
 ) -> tuple[Ledger, int]:
-    """The ledger with that content, and its version: a number that this process served no other by.
+    """The ledger with that content, and its version: under that number no other was served here.
 
     `own` is the version that this process served last, `known` that of the store. `may_keep` says
     that the number of `own` was issued by the store; `last` is the highest that the store knows of.

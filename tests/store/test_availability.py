@@ -41,7 +41,7 @@ async def test_an_answer_is_returned() -> None:
     assert (seen.failed, seen.changed) == ([], [])
 
 
-async def test_every_failure_is_counted_and_the_edge_is_told_and_logged_once(
+async def test_every_failure_is_counted_and_only_the_first_is_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     seen = Watcher()
@@ -67,13 +67,13 @@ async def test_a_store_that_is_silent_for_two_seconds_is_away() -> None:
     assert seen.failed == ["write"]
 
 
-async def test_a_large_body_has_longer() -> None:
+async def test_a_large_body_may_take_longer() -> None:
     seen = Watcher()
     with pytest.raises(StoreUnavailable, match="silent for 3 s"):
         await seen.availability.ask(StoreOperation.WRITE, silence(), size=20_000_000)
 
 
-async def test_cancelling_a_question_says_nothing_of_the_store() -> None:
+async def test_a_cancelled_call_says_nothing_of_the_store() -> None:
     seen = Watcher()
     asking = asyncio.ensure_future(seen.availability.ask(StoreOperation.READ, silence()))
     await asyncio.sleep(0)

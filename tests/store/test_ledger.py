@@ -120,7 +120,7 @@ def test_nothing_is_begun_before_it_is_due() -> None:
     assert ledger.acquired(known, KEY, process="me", alive={"me"}, due_now_since=None, now=101.0)
 
 
-def test_what_one_process_has_begun_since_is_not_begun_again_in_a_hurry() -> None:
+def test_an_attempt_since_a_job_was_due_now_is_not_made_twice() -> None:
     known = attempted(Ledger(), published("a", 10), at=10)
     assert ledger.acquired(known, KEY, process="b", alive={"b"}, due_now_since=9.0, now=11) is None
     assert ledger.acquired(known, KEY, process="b", alive={"b"}, due_now_since=11.0, now=11)

@@ -111,7 +111,7 @@ async def test_a_change_that_changes_nothing_is_not_written() -> None:
     assert peer.backend.asked == []
 
 
-async def test_a_change_is_decided_again_when_another_was_quicker() -> None:
+async def test_a_change_is_decided_again_when_another_process_came_first() -> None:
     storage = FakeStorage()
     mine, theirs = Peer(storage), Peer(storage)
     await theirs.add("a", "theirs")
@@ -166,7 +166,7 @@ async def test_of_changes_that_wait_for_a_store_that_goes_away_one_asks_it() -> 
     assert len(peer.lines()) == 50
 
 
-async def test_a_reunion_tells_the_store_and_learns_from_it() -> None:
+async def test_a_merge_writes_to_the_store_and_reads_from_it() -> None:
     storage = FakeStorage()
     mine, theirs = Peer(storage), Peer(storage)
     await mine.add("a", "one")
@@ -214,7 +214,7 @@ async def test_changes_that_the_store_has_lost_are_written_again() -> None:
     assert await peer.add("b", "more") == ("kept", "more")
 
 
-async def test_a_document_that_is_gone_is_found_out_by_the_write_of_it() -> None:
+async def test_writing_a_document_that_is_lost_detaches() -> None:
     storage = FakeStorage()
     peer = Peer(storage)
     await peer.add("a", "one")
@@ -243,7 +243,7 @@ async def test_a_document_that_is_none_of_ours_is_as_the_store_has_it() -> None:
     assert not peer.availability.detached
 
 
-async def test_what_is_changed_during_a_reunion_is_told_the_next_time() -> None:
+async def test_what_is_changed_during_a_merge_is_left_for_the_next() -> None:
     peer = Peer()
     peer.backend.away = True
     await peer.add("a", "one")
@@ -259,7 +259,7 @@ async def test_what_is_changed_during_a_reunion_is_told_the_next_time() -> None:
     assert peer.lines() == ("one", "two")
 
 
-async def test_a_reunion_that_is_cut_short_is_made_again() -> None:
+async def test_a_merge_that_fails_half_way_is_made_again() -> None:
     peer = Peer()
     peer.backend.away = True
     for name in "abc":
@@ -298,7 +298,7 @@ async def test_what_cannot_be_read_counts_as_nothing_and_is_logged(
     assert await peer.add("a", "one") == ("one",)
 
 
-async def test_older_news_is_none() -> None:
+async def test_a_change_that_is_older_than_what_is_known_is_ignored() -> None:
     storage = FakeStorage()
     peer, other = Peer(storage), Peer(storage)
     await other.add("a", "one")

@@ -88,7 +88,7 @@ def test_a_write_that_succeeded_without_an_answer_makes_no_version_twice() -> No
     assert merged(theirs, ours, provisional=True).versions == theirs.versions
 
 
-def test_a_version_whose_bytes_nobody_has_is_not_current() -> None:
+def test_a_version_whose_bytes_are_lost_is_not_current() -> None:
     after = merged(None, grown("a"), has_body=False, lost=True)
     standing = after.standings[KEY]
     assert (standing.current, standing.confirmation, after.versions) == (None, None, ())
@@ -151,7 +151,7 @@ def test_a_lease_that_was_revoked_meanwhile_is_lost() -> None:
     assert after.standings[KEY].fence > ours.standings[KEY].fence
 
 
-def test_an_answer_on_one_side_is_none_to_what_was_asked_on_the_other() -> None:
+def test_an_attempt_on_one_side_does_not_answer_requests_on_the_other() -> None:
     base = grown("a")
     theirs = ledger.requested(base, KEY, now=5)
     ours = attempted(ledger.requested(base, KEY, now=3), FAILED, at=4)
@@ -163,7 +163,7 @@ def test_an_answer_on_one_side_is_none_to_what_was_asked_on_the_other() -> None:
     assert not ledger.is_pending(both)
 
 
-def test_an_attempt_under_way_is_no_answer_to_what_was_asked_elsewhere_since_it_began() -> None:
+def test_an_attempt_under_way_does_not_answer_requests_made_elsewhere_since_it_began() -> None:
     base = grown("a")
     for asked_at, is_answered in ((4, True), (6, False)):
         diverged = ledger.requested(base, KEY, now=asked_at)

@@ -26,7 +26,7 @@ def test_bodies_kept_while_detached_stay_until_they_are_written() -> None:
     assert two not in pending.of("a")
 
 
-async def test_nothing_stays_in_memory_of_attempts_that_come_to_nothing() -> None:
+async def test_nothing_stays_in_memory_of_attempts_without_effect() -> None:
     storage = FakeStorage()
     one = Process(storage)
     async with entered(one):

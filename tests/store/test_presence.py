@@ -40,7 +40,7 @@ async def test_a_holder_counts_as_alive_if_its_lease_is_newer_than_the_last_hear
     assert "old" not in one.presence.alive("old", since=None)
 
 
-async def test_a_detached_process_knows_of_nobody_and_is_alive_under_another_name() -> None:
+async def test_a_detached_process_knows_of_no_other_and_is_alive_under_another_name() -> None:
     storage, clock = FakeStorage(), FakeClock()
     one, other = Member(storage, clock), Member(storage, clock)
     await other.presence.beat()
@@ -82,7 +82,7 @@ async def test_long_after_its_start_a_process_does_not_turn_out_to_be_the_first(
     assert not one.presence.is_first
 
 
-async def test_the_lease_of_a_process_that_died_is_free_and_the_jobs_are_told() -> None:
+async def test_the_lease_of_a_process_that_died_is_free_and_that_is_news() -> None:
     storage, clock = FakeStorage(), FakeClock()
     one, other = Process(storage, clock), Process(storage, clock)
     async with entered(one, other):

@@ -65,7 +65,7 @@ async def test_a_rate_holds_for_all_processes_together() -> None:
         assert await processes[1].store.limits.reserve("up", rate) is None
 
 
-async def test_a_hold_is_known_to_all_processes_and_their_jobs_are_told() -> None:
+async def test_a_hold_is_known_to_all_processes_and_wakes_their_jobs() -> None:
     storage, clock = FakeStorage(), FakeClock()
     one, other = Process(storage, clock), Process(storage, clock)
     woken: list[str] = []

@@ -85,7 +85,7 @@ async def test_a_write_after_a_number_that_never_was_changes_nothing(
     assert await store.changes(0) == []
 
 
-async def test_a_write_after_somebody_elses_changes_nothing(backend: Opener) -> None:
+async def test_a_write_after_that_of_another_process_changes_nothing(backend: Opener) -> None:
     async with backend() as mine, backend() as theirs:
         first = await written(mine, "job/a", b"1")
         second = await written(theirs, "job/a", b"2", after=first)
@@ -95,7 +95,7 @@ async def test_a_write_after_somebody_elses_changes_nothing(backend: Opener) -> 
         assert await written(mine, "job/a", b"3", after=second) == 3
 
 
-async def test_a_write_that_lost_settles_no_bodies(store: Backend) -> None:
+async def test_a_write_that_fails_keeps_and_drops_no_bodies(store: Backend) -> None:
     await store.put("old", b"old")
     first = await store.write("job/a", b"1", after=0, keeps=["old"])
     await store.put("new", b"new")
@@ -116,7 +116,7 @@ async def test_published_is_the_number_of_the_last_write_that_published(store: B
     assert seen == [0, 2, 2, 4, 5, 5]
 
 
-async def test_of_many_writers_at_once_each_number_is_won_by_one(backend: Opener) -> None:
+async def test_of_many_writers_at_once_one_gets_each_number(backend: Opener) -> None:
     wins: list[int] = []
 
     async def increment(store: Backend, times: int) -> None:
@@ -191,7 +191,7 @@ async def test_many_bodies_are_read_at_once(store: Backend) -> None:
 
 
 @pytest.mark.parametrize("size", [10, 3 * MIB])
-async def test_dropped_bodies_are_gone_for_everybody(backend: Opener, size: int) -> None:
+async def test_dropped_bodies_are_gone_for_all_processes(backend: Opener, size: int) -> None:
     async with backend() as mine, backend() as theirs:
         await mine.put("old", content_of(size))
         assert await mine.write("job/a", b"1", after=0, keeps=["old"]) == 1
@@ -257,7 +257,9 @@ async def test_small_writes_come_through_while_a_large_body_is_put(backend: Open
         assert {"mine", "theirs"} <= set(written_meanwhile[: len(written_meanwhile) // 2])
 
 
-async def test_who_beats_is_alive_for_all_and_who_left_is_not(backend: Opener) -> None:
+async def test_a_process_is_alive_for_all_from_its_heartbeat_until_it_leaves(
+    backend: Opener,
+) -> None:
     async with backend() as mine, backend() as theirs:
         assert (await mine.beat("me")).alive == {"me"}
         assert (await theirs.beat("them")).alive == {"me", "them"}
@@ -267,7 +269,9 @@ async def test_who_beats_is_alive_for_all_and_who_left_is_not(backend: Opener) -
         await theirs.leave("them")
 
 
-async def test_who_stops_beating_is_dead_some_five_seconds_later(backend: Opener) -> None:
+async def test_a_process_without_heartbeats_is_dead_after_about_five_seconds(
+    backend: Opener,
+) -> None:
     async with backend() as mine, backend() as theirs:
         began = time.time()
         await theirs.beat("them")
@@ -291,7 +295,7 @@ async def test_a_store_can_be_entered_again(backend: Opener) -> None:
             assert await store.write(f"job/{n}", b"", after=0)
 
 
-async def test_what_a_persistent_store_holds_outlives_who_has_it_open(
+async def test_what_a_persistent_store_holds_outlives_its_last_process(
     backend: Opener,
 ) -> None:
     async with backend() as store:

@@ -178,7 +178,7 @@ async def test_a_write_that_does_not_publish_keeps_the_number_of_the_one_that_di
         assert await store.changes(3) == []
 
 
-async def test_a_write_of_anybody_ends_the_wait_for_a_change(valkey: Valkey) -> None:
+async def test_a_write_of_any_process_ends_the_wait_for_a_change(valkey: Valkey) -> None:
     prefix = secrets.token_hex(4)
     async with a_store(valkey, prefix) as one, a_store(valkey, prefix) as other:
         with anyio.fail_after(PATIENCE):
@@ -240,7 +240,7 @@ async def test_bodies_of_every_size_are_given_back_and_those_that_are_not_there_
         assert await store.get(["none"]) == {}
 
 
-async def test_a_body_goes_in_the_end_unless_a_write_keeps_it(valkey: Valkey) -> None:
+async def test_a_body_is_deleted_in_the_end_unless_a_write_keeps_it(valkey: Valkey) -> None:
     prefix = secrets.token_hex(4)
 
     def lives(body: str) -> int:
@@ -386,7 +386,9 @@ async def test_one_that_does_not_is_not(
     assert not caplog.records
 
 
-async def test_what_the_server_refuses_is_a_sentence_and_heals(own_valkey: Valkey) -> None:
+async def test_what_the_server_refuses_is_explained_and_may_succeed_later(
+    own_valkey: Valkey,
+) -> None:
     async with a_store(own_valkey, "x") as store:
         write = partial(store.write, "job/a", b"x", after=0)
         own_valkey.do("REPLICAOF", "127.0.0.1", 1)
@@ -414,7 +416,7 @@ async def test_a_body_above_the_servers_own_limit_is_told_from_an_outage(tmp_pat
             assert await store.get(["large", "small"]) == {"small": bytes(2 * MIB)}
 
 
-async def test_a_server_that_goes_silent_is_given_up_and_so_is_a_quiet_subscription(
+async def test_calls_and_subscriptions_to_a_server_that_goes_silent_fail(
     own_valkey: Valkey,
 ) -> None:
     connections = Connections(own_valkey.url, size=1)
@@ -448,7 +450,7 @@ async def test_a_call_that_is_cancelled_leaves_no_answer_to_the_next(valkey: Val
         assert await store.get(["a"]) == {"a": b"a"}
 
 
-async def test_a_wrong_password_is_a_sentence_without_it(
+async def test_a_wrong_password_is_reported_without_it(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -470,7 +472,7 @@ async def test_a_wrong_password_is_a_sentence_without_it(
     assert "the-" not in caplog.text
 
 
-async def test_a_user_who_may_not_ask_for_facts_is_served_and_a_lesser_one_told(
+async def test_a_user_without_info_is_enough_and_one_with_too_few_rights_is_reported(
     own_valkey: Valkey, caplog: pytest.LogCaptureFixture
 ) -> None:
     may = ("reset", "on", ">pw", "~{x}:*", "&{x}:*", "+@all", "-@admin", "-info", "-config")
@@ -526,7 +528,7 @@ async def tls_before(valkey: Valkey, context: ssl.SSLContext) -> AsyncIterator[i
         await asyncio.gather(*(task for task in tasks if task is not None))
 
 
-async def test_rediss_is_tls_and_trusts_the_authorities_it_is_told(
+async def test_rediss_is_tls_and_trusts_the_authorities_that_are_configured(
     valkey: Valkey, tmp_path: Path
 ) -> None:
     authority = trustme.CA()
@@ -616,7 +618,7 @@ async def test_an_answer_that_was_not_read_is_not_taken_for_the_next_one(valkey:
             assert await store.get(["none", "a"]) == {"a": b"a"}
 
 
-async def test_a_body_that_goes_while_it_is_read_is_not_there(valkey: Valkey) -> None:
+async def test_a_body_that_is_deleted_while_it_is_read_is_not_there(valkey: Valkey) -> None:
     prefix = secrets.token_hex(4)
     connections = Connections(valkey.url, size=1)
     async with a_store(valkey, prefix) as store:

@@ -89,7 +89,7 @@ async def test_missing_folders_are_made(tmp_path: Path) -> None:
         assert await store.write("job/a", b"1", after=0) == 1
 
 
-async def test_the_last_to_leave_leaves_the_file_alone(path: Path) -> None:
+async def test_after_the_last_process_there_is_only_the_file(path: Path) -> None:
     async with SqliteStore(path) as mine:
         async with SqliteStore(path) as theirs:
             await theirs.beat("them")
@@ -136,7 +136,7 @@ async def test_what_was_kept_outlives_the_process(path: Path) -> None:
         assert (beat.store, beat.last, beat.now) == (name, 1, None)
 
 
-async def test_a_link_leads_to_the_file(tmp_path: Path, path: Path) -> None:
+async def test_a_symbolic_link_is_followed(tmp_path: Path, path: Path) -> None:
     link = tmp_path / "link.db"
     link.symlink_to(path)
     async with SqliteStore(link) as mine, SqliteStore(path) as theirs:
@@ -189,7 +189,7 @@ async def test_the_file_of_a_newer_release_is_refused_and_not_touched(path: Path
     assert path.read_bytes() == before
 
 
-async def test_a_file_that_comes_to_be_of_a_newer_release_is_away(
+async def test_a_file_that_a_newer_release_has_migrated_is_unavailable(
     path: Path, store: SqliteStore
 ) -> None:
     other = path.with_name("other.db")
@@ -262,7 +262,7 @@ async def test_a_file_that_is_overwritten_while_it_is_used_is_set_aside(
     assert asides(path)
 
 
-async def test_damage_that_opening_does_not_see_is_found_when_it_is_met(path: Path) -> None:
+async def test_damage_that_opening_does_not_find_is_found_when_it_is_read(path: Path) -> None:
     async with SqliteStore(path) as store:
         await store.write("job/a", bytes(20_000), after=0)
     root = ask(path, "SELECT rootpage FROM sqlite_master WHERE name = 'documents'")
@@ -293,7 +293,7 @@ async def test_a_corrupt_file_at_the_end_of_a_link_is_set_aside_where_it_is(tmp_
     assert ask(link, "SELECT count(*) FROM documents") == 1
 
 
-async def test_of_two_that_find_it_corrupt_one_sets_it_aside(path: Path) -> None:
+async def test_of_two_processes_that_find_it_corrupt_one_sets_it_aside(path: Path) -> None:
     path.write_bytes(GARBAGE)
     names = set()
 
@@ -350,7 +350,7 @@ async def test_its_whole_folder_may_be_deleted(tmp_path: Path) -> None:
         assert await store.write("job/a", b"2", after=0) == 1
 
 
-async def test_all_go_on_with_the_one_new_file(path: Path) -> None:
+async def test_all_processes_go_on_with_the_one_new_file(path: Path) -> None:
     async with SqliteStore(path) as mine, SqliteStore(path) as theirs:
         await theirs.write("job/a", b"1", after=0)
         path.unlink()
@@ -368,7 +368,7 @@ async def test_all_go_on_with_the_one_new_file(path: Path) -> None:
         assert ask(path, "SELECT max(number) FROM documents") == 2
 
 
-async def test_a_newcomer_shares_nothing_with_those_at_a_deleted_file(path: Path) -> None:
+async def test_a_new_process_shares_nothing_with_those_that_use_a_deleted_file(path: Path) -> None:
     async with SqliteStore(path) as mine:
         for n in range(20):
             await mine.write(f"job/{n}", bytes(9000), after=0)
@@ -420,7 +420,7 @@ def locked(path: Path, *, how: str = "IMMEDIATE") -> Iterator[None]:
         yield
 
 
-async def test_a_lock_of_another_program_is_told_and_over_with_it(
+async def test_a_lock_of_another_program_fails_writes_until_it_is_released(
     path: Path, store: SqliteStore
 ) -> None:
     await store.write("job/a", b"1", after=0)
@@ -436,7 +436,7 @@ async def test_a_lock_of_another_program_is_told_and_over_with_it(
     assert await store.get(["body"]) == {"body": b"x"}
 
 
-async def test_a_store_that_is_locked_at_the_start_comes_later(path: Path) -> None:
+async def test_a_store_that_is_locked_at_the_start_is_opened_later(path: Path) -> None:
     async with SqliteStore(path) as store:
         await store.write("job/a", b"1", after=0)
     with locked(path):
@@ -453,9 +453,7 @@ async def test_a_store_that_is_locked_at_the_start_comes_later(path: Path) -> No
         await store.__aexit__(None, None, None)
 
 
-async def test_calls_that_nobody_waits_for_any_more_are_left_out(
-    path: Path, store: SqliteStore
-) -> None:
+async def test_calls_that_were_cancelled_are_left_out(path: Path, store: SqliteStore) -> None:
     with locked(path):
         async with anyio.create_task_group() as tasks:
             for n in range(20):
@@ -517,7 +515,7 @@ async def test_a_disk_that_was_full_is_written_as_soon_as_there_is_room(
         assert ask(path, "PRAGMA integrity_check") == "ok"
 
 
-async def test_a_full_disk_at_the_start_is_no_error_but_away(small_disk: Path) -> None:
+async def test_a_full_disk_at_the_start_is_an_outage_and_no_error(small_disk: Path) -> None:
     ballast = small_disk / "ballast"
     with pytest.raises(OSError, match="No space"):
         ballast.write_bytes(bytes(20 * PIECE))
@@ -543,7 +541,7 @@ async def test_a_read_only_disk_is_refused(small_disk: Path) -> None:
 # Bodies that are not kept
 
 
-async def test_small_bodies_that_nobody_keeps_do_not_fill_the_memory(
+async def test_small_bodies_that_are_not_kept_do_not_fill_the_memory(
     path: Path, store: SqliteStore
 ) -> None:
     bodies = {f"body {n}": secrets.token_bytes(PIECE) for n in range(20)}
@@ -714,7 +712,7 @@ async def test_a_process_hears_of_the_writes_of_another(path: Path, store: Sqlit
         process.kill()
 
 
-async def test_heartbeats_and_bodies_wake_nobody(path: Path) -> None:
+async def test_heartbeats_and_bodies_end_no_wait_for_a_change(path: Path) -> None:
     async with SqliteStore(path) as mine, SqliteStore(path) as theirs:
         await theirs.write("job/a", b"1", after=0)
         await mine.changed()
