@@ -1,1 +1,1 @@
-"""Who is told how attempts end: a log and the metrics."""
+"""The observers of attempts: the log and the metrics."""

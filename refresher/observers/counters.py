@@ -1,8 +1,8 @@
-"""Numbers that the workers of an instance count together, each in a row of its own.
+"""Counters that the workers of an instance share: each writes a row, any of them sums all rows.
 
-The rows stand in one file that all of them have mapped: counting is one store into memory, visible
-to every sibling before the answer that it counts is sent. A worker that takes the place of one that
-died goes on in its row, so that no sum ever falls.
+The rows are in one file that all workers map: to count is one write to memory, visible to the
+others before the answer that it counts is sent. A worker that replaces one that died goes on with
+its row, so that no sum ever falls.
 """
 
 import hashlib
@@ -16,7 +16,7 @@ from pathlib import Path
 from refresher.errors import ServiceError
 
 _BYTES = 8
-"""Of one number; it stays so far below 2**63 that no sum ever reaches into the next one."""
+"""Of one number; no sum ever comes near 2**63 and so carries into the next one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,7 +32,7 @@ class CounterRow:
 
 
 class SharedCounters:
-    """One process's row of whole numbers, and the sums over the rows of its siblings.
+    """One process's row of whole numbers, and the sums over all rows.
 
     A row has a number for each of `slots`, in that order; one thread of its process writes it, and
     any may read it. `row` None: there is one row, in memory that nobody shares.
@@ -51,7 +51,7 @@ class SharedCounters:
             for start in range(0, size, self._row_bytes)
         ]
         self.own: memoryview[int] = self._rows[number].cast("q")
-        """The row of this process, to be counted in."""
+        """The row of this process, to count in."""
 
     def totals(self) -> "memoryview[int]":
         """The sum of every slot over all rows."""
@@ -61,16 +61,16 @@ class SharedCounters:
         return memoryview(total.to_bytes(self._row_bytes, sys.byteorder)).cast("q")
 
     def column(self, slot: int) -> "list[int]":
-        """What every row says at one slot."""
+        """The number at one slot of every row."""
         return [row.cast("q")[slot] for row in self._rows]
 
 
 def _map(slots: Sequence[str], row: CounterRow, size: int) -> mmap.mmap:
-    """Map the file that all share who have these slots.
+    """Map the file that the workers with these slots share.
 
-    One that was started from another configuration has another file: it is told nothing, and
-    breaks nothing. All of it is allocated before anybody writes: a page that a full disk cannot
-    give would end the process (SIGBUS), in the middle of a read.
+    A worker that was started from another configuration, after the file was edited, has another
+    file. All of it is allocated before it is written to: a page for which the disk has no room
+    would end the process (SIGBUS) in the middle of a read.
     """
     digest = hashlib.sha256("\n".join(slots).encode()).hexdigest()[:16]
     path = row.directory / f"counters-{digest}"

@@ -1,4 +1,4 @@
-"""What an operator reads: the first failure and the recovery, not every repetition."""
+"""The log of attempts: the first failure and the recovery, not every repetition."""
 
 import logging
 
@@ -8,10 +8,10 @@ logger = logging.getLogger("refresher")
 
 
 class LogObserver:
-    """Writes the edges of each job's health to the `refresher` logger."""
+    """Logs to `refresher` where the health of a job changes."""
 
     def attempted(self, attempt: Attempt, before: Record) -> None:
-        """Log a failure that is new, or new in kind, and the success that ends a run of them."""
+        """Log a failure that is new or of another stage, and the success that ends failures."""
         last = before.last_attempt
         known = None if last is None else last.failure
         if attempt.failure is not None:
@@ -23,10 +23,10 @@ class LogObserver:
             logger.info("%s: %s version %s after %.0f ms", attempt.job, verb, attempt.version, ms)
 
     def skipped(self, job: str) -> None:
-        """Log nothing: the process that has the moment does."""
+        """Log nothing: the process that makes the attempt does."""
 
     def crashed(self, job: str, error: Exception) -> None:
-        """Log an error that nobody foresaw, with its traceback: it is ours to mend."""
+        """Log an unexpected error with its traceback: it is a bug of this package."""
         logger.error("%s: the refresh broke and goes on", job, exc_info=error)
 
 

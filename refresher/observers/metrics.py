@@ -1,9 +1,9 @@
-"""What Prometheus scrapes: counters of this instance, and gauges written from the state store.
+"""The Prometheus metrics: counters of this instance, and gauges written from the state store.
 
 A registry of ten thousand gauge objects costs 9 KiB a job and 3 s a scrape; the same text written
-from the records at the scrape costs a thirtieth of that. What is counted is a number on the
-counters, where the workers of an instance see each other's: prometheus_client's own way for that
-is a file a process that is parsed at every scrape, and an object for every child.
+from the records at the scrape costs a thirtieth of that. Counters are numbers in memory that the
+workers of an instance share: prometheus_client has a file for each process instead, parsed at every
+scrape, and an object for every counter.
 """
 
 import os
@@ -30,7 +30,7 @@ _CODES = 600
 class Metrics:
     """Counts what this process does, and writes what all processes of its instance have counted.
 
-    Counting is for the event loop's thread; writing may be done in any.
+    To count is for the event loop's thread; any thread may write.
 
     Args:
         upstreams: The upstream of every job, as metrics name it.
@@ -71,7 +71,7 @@ class Metrics:
         self._own[histogram + len(_BOUNDS)] += round(duration * _NANOSECONDS)
 
     def skipped(self, job: str) -> None:
-        """Count a due moment that another process has."""
+        """Count a due moment at which another process makes the attempt."""
         self._own[self._attempts[job] + _OUTCOMES.index("skipped")] += 1
 
     def store_failed(self, operation: StoreOperation) -> None:

@@ -7,7 +7,7 @@ import msgspec
 from refresher.errors import RefreshFailed
 from refresher.jsontext import text as jsontext
 from refresher.model import Content, Format, GuardRules, Stage
-from refresher.security.excerpts import shown
+from refresher.security.excerpts import quoted
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ def guard_keys(decoded: Content, repeated_key: str | None) -> None:
     if repeated_key is None and decoded.is_json:
         repeated_key = jsontext.repeated_key(decoded.body)
     if repeated_key is not None:
-        message = f"the key {shown(repeated_key)} stands twice in an object of the answer"
+        message = f"the key {quoted(repeated_key)} stands twice in an object of the answer"
         raise RefreshFailed(Stage.GUARD, f"guard.duplicate_keys: {message}")
 
 

@@ -1,1 +1,1 @@
-"""What keeps secrets out of sight and strangers out: redaction, tokens, cuts of foreign text."""
+"""Redaction of secrets, tokens that requests need, and excerpts of foreign text."""

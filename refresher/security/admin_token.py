@@ -1,4 +1,4 @@
-"""The admin token that the service makes for itself where none is configured, as Jupyter does."""
+"""The admin token that the service generates where none is configured, as Jupyter does."""
 
 import os
 import secrets
@@ -11,10 +11,10 @@ _BYTES = 32
 
 
 def kept_token(directory: Path) -> tuple[str, Path | None]:
-    """The token kept in the state directory, made there at the first start.
+    """The token in the state directory, generated at the first start, and the path of its file.
 
-    Only its owner can read the file. Where nothing can be written the token lives as long as the
-    process, and there is no path.
+    Only its owner can read the file. Where nothing can be written the token is valid until the
+    process ends, and there is no path.
     """
     path = directory / FILE_NAME
     try:
@@ -37,7 +37,7 @@ def _read(path: Path) -> str | None:
 
 
 def _make(path: Path) -> str:
-    """A new token in the file, or the one of a process that was quicker."""
+    """A new token in the file, or that of another process that has made one meanwhile."""
     token = secrets.token_urlsafe(_BYTES)
     draft = path.with_name(f".{FILE_NAME}.{secrets.token_hex(4)}")
     descriptor = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
@@ -45,11 +45,11 @@ def _make(path: Path) -> str:
         with os.fdopen(descriptor, "w") as file:
             file.write(f"{token}\n")
         try:
-            path.hardlink_to(draft)  # atomic, and fails where another process was quicker
+            path.hardlink_to(draft)  # atomic, and fails where another process has done so
         except FileExistsError:
             if theirs := _read(path):
                 return theirs
-            draft.replace(path)  # it was empty: nobody's token
+            draft.replace(path)  # the file was empty
         return token
     finally:
         draft.unlink(missing_ok=True)

@@ -1,25 +1,25 @@
-"""Parts of foreign text, fit for a sentence.
+"""Parts of foreign text for use in a sentence.
 
-A cut never goes through a word, and is marked by `…`: half a secret would be one that no redaction
-knows, unless it knows where to look for it.
+A cut never splits a word, and is marked by `…`: the half of a secret would be one that no redaction
+knows, unless the mark tells where to look for it.
 """
 
 import re
 
-# What a token, a key or a password may consist of; the rest, JSON or a query would escape.
+# What a token, a key or a password may consist of; all else would be escaped in JSON or a query.
 _WORD = r"[^\s\"'`<>{}\[\]()]"
 _LAST_WORD = re.compile(rf"{_WORD}+\Z")
 _WORD_IN_BYTES = re.compile(_WORD.encode())
 _FIRST_IN_BYTES = re.compile(_WORD.encode() + rb"+")
 _LAST_IN_BYTES = re.compile(_WORD.encode() + rb"+\Z")
 
-_SHOWN = 160
-"""Characters of a foreign text that stand in a sentence."""
+_MOST_QUOTED = 160
+"""Characters."""
 
 
-def shown(text: str) -> str:
-    """As much of a foreign text as belongs in a sentence, on one line."""
-    return repr(clipped(text, _SHOWN))
+def quoted(text: str) -> str:
+    """A foreign text in quotes and on one line, clipped to what fits in a sentence."""
+    return repr(clipped(text, _MOST_QUOTED))
 
 
 def clipped(text: str, most: int) -> str:

@@ -1,4 +1,4 @@
-"""Keeps secrets out of log lines, whoever writes them: httpx logs whole URLs at INFO."""
+"""Keeps secrets out of log lines, those of libraries included: httpx logs whole URLs at INFO."""
 
 import logging
 from collections.abc import Callable, Iterator
@@ -26,7 +26,7 @@ class RedactingFilter(logging.Filter):
         self._redact = redact
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Rewrite the record where it has to be."""
+        """Rewrite the record where it has a secret."""
         message = _message(record)
         redacted = self._redact(message)
         if redacted != message:
@@ -34,7 +34,7 @@ class RedactingFilter(logging.Filter):
         if record.exc_info and not record.exc_text:
             trace = _FORMATTER.formatException(record.exc_info)
             redacted = self._redact(trace)
-            if redacted != trace:  # and nobody is to format the exception itself
+            if redacted != trace:  # no handler may format the exception itself
                 record.exc_text, record.exc_info = redacted, None
         elif record.exc_text:
             record.exc_text = self._redact(record.exc_text)
@@ -43,7 +43,7 @@ class RedactingFilter(logging.Filter):
 
 @contextmanager
 def redacted(redact: Callable[[str], str]) -> Iterator[None]:
-    """Redact what this package and its HTTP libraries log, wherever the application sends it."""
+    """Redact what this package and its HTTP libraries log, whatever handlers there are."""
     guard = RedactingFilter(redact)
     loggers = [logging.getLogger(name) for name in _LOGGERS]
     for one in loggers:

@@ -1,4 +1,4 @@
-"""What hides secrets in text that people will read."""
+"""Replaces secrets in text that people will read."""
 
 import json
 import re
@@ -7,29 +7,27 @@ from urllib.parse import quote, quote_plus
 
 MASK = "***"
 CUT = "…"
-"""Marks where a quotation leaves something out."""
+"""Marks where an excerpt leaves something out."""
 
-# What httpx leaves as it is in a query and in a path: the forms in which a secret stands in a
-# request line and in httpx's own log.
+# The characters that httpx does not percent-encode in a query and in a path: so a secret is written
+# in a request line and in httpx's log.
 _QUERY_SAFE = "!$%&'()*+,-./:;=?@[\\]^_`{|}~"
 _PATH_SAFE = "!$%&'()*+,-./:;=@[\\]^_|~"
 
-# Three characters stand in every second word: masking them would wreck the text around them and
-# tell no more than it hides. Where a value's place is known it is masked whatever its length.
+# Three characters are in every second word: to mask them would make the text unreadable and hide
+# nothing. Where it is known what is a secret value, that is masked whatever its length.
 _SHORTEST = 4
 
-# Tokens that upstreams issue replace each other for as long as the process runs.
+# Upstreams issue one token after another for as long as the process runs.
 _MOST_LEARNED = 2000
 
 _USERINFO = re.compile(r"(?<=://)[^/?#\s]*@")
 
 
 class Redactor:
-    """Replaces secrets by `***`, in whatever form and case they were written.
+    """Replaces secrets by `***`, in any form and case: a host comes back in lower case, for one.
 
-    A host and a media type come back in lower case, whatever was sent.
-
-    `secrets` are the bare values; one shorter than four characters is left alone in free text.
+    `secrets` are the bare values; one shorter than four characters is not replaced in free text.
     The time a line takes grows with its length, hardly with the number of secrets.
     """
 
@@ -42,13 +40,13 @@ class Redactor:
         self.add(secrets)
 
     def add(self, secrets: Iterable[str]) -> None:
-        """Hide these as well."""
+        """Replace these as well."""
         new = set(secrets) - self._secrets
         self._secrets |= new
         self._index(new)
 
     def learn(self, secret: str) -> None:
-        """Hide one more, that came up at run time; long after it came, it is forgotten again."""
+        """Replace one more, issued at run time; it is dropped after a thousand later ones."""
         self._learned.append(secret)
         if len(self._learned) > _MOST_LEARNED:
             del self._learned[: _MOST_LEARNED // 2]
@@ -76,15 +74,15 @@ class Redactor:
         for at in range(len(text) - _SHORTEST + 1):
             for form in beginning_with.get(folded[at : at + _SHORTEST], ()):
                 if folded.startswith(form, at):
-                    if at >= done:  # else it overlaps the one before, and one mask covers both
+                    if at >= done:  # else it overlaps the one before: one mask replaces both
                         shown += text[done:at], MASK
                     done = max(done, at + len(form))
                     break
         whole = "".join((*shown, text[done:])) if shown else text
-        return self._without_cut_ones(whole) if CUT in whole else whole
+        return self._without_cut_secrets(whole) if CUT in whole else whole
 
-    def _without_cut_ones(self, text: str) -> str:
-        """The text without what a quotation's end, marked by `…`, has left of a secret."""
+    def _without_cut_secrets(self, text: str) -> str:
+        """The text without the parts of secrets before and after `…`, where an excerpt was cut."""
         first, *rest = text.split(CUT)
         known = (*self._secrets, *self._learned)
         secrets = [_folded(one) for one in known if len(one) > _SHORTEST]
@@ -122,7 +120,7 @@ def _forms(secret: str) -> set[str]:
 
 
 def _without_beginning_of(secrets: Iterable[str], text: str) -> str:
-    """The text, which something was cut off from, with a secret's beginning at its end masked."""
+    """A text that was cut at its end, with the beginning of a secret there masked."""
     begins = len(text)
     folded = _folded(text)
     for secret in secrets:
@@ -134,6 +132,6 @@ def _without_beginning_of(secrets: Iterable[str], text: str) -> str:
 
 
 def _without_end_of(secrets: Iterable[str], text: str) -> str:
-    """The same of a text that something was cut off from at its start."""
+    """A text that was cut at its start, with the end of a secret there masked."""
     backwards = _without_beginning_of((secret[::-1] for secret in secrets), text[::-1])
     return backwards[::-1]

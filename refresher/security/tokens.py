@@ -1,4 +1,4 @@
-"""Who may read and who may administer: bearer tokens, compared in constant time."""
+"""The bearer tokens for read and admin endpoints (RFC 6750), compared in constant time."""
 
 import hmac
 from collections.abc import Iterable
@@ -10,31 +10,31 @@ class Tokens:
     """The tokens in force."""
 
     admin: tuple[str, ...] = ()
-    """Empty: nobody may administer."""
+    """Empty: every request to an admin endpoint is refused."""
     read: tuple[str, ...] = ()
-    """Empty: reading is open to all."""
+    """Empty: reads need no token."""
 
 
 class Access:
-    """Answers by the tokens in force; these may be replaced while requests come in."""
+    """Decides by the tokens in force, which may be replaced at any time."""
 
     def __init__(self, tokens: Tokens) -> None:
         self.tokens = tokens
 
     @property
     def reading_is_open(self) -> bool:
-        """Whether the read endpoints ask for no token."""
+        """Whether reads need no token."""
         return not self.tokens.read
 
     def may_read(self, authorization: bytes | None) -> bool:
-        """Whether an `Authorization` field (None: absent) opens the read endpoints."""
+        """Whether an `Authorization` field (None: absent) has a token for the read endpoints."""
         tokens = self.tokens
         if not tokens.read:
             return True
         return _is_one_of(bearer(authorization), (*tokens.read, *tokens.admin))
 
     def may_administer(self, authorization: bytes | None) -> bool:
-        """Whether an `Authorization` field (None: absent) opens the admin endpoints."""
+        """Whether an `Authorization` field (None: absent) has an admin token."""
         return _is_one_of(bearer(authorization), self.tokens.admin)
 
 
@@ -49,6 +49,6 @@ def bearer(authorization: bytes | None) -> bytes | None:
 def _is_one_of(token: bytes | None, accepted: Iterable[str]) -> bool:
     if token is None:
         return False
-    # All are compared: the time it takes must not tell which one fits.
+    # All are compared: the time this takes must not tell which one is equal.
     matches = [hmac.compare_digest(token, one.encode()) for one in accepted]
     return any(matches)

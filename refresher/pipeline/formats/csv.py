@@ -12,7 +12,7 @@ import msgspec
 
 from refresher.errors import refuse
 from refresher.pipeline.formats import Converted, most_made_of
-from refresher.security.excerpts import shown
+from refresher.security.excerpts import quoted
 
 _LONGEST_FIELD = 1 << 30
 
@@ -55,7 +55,7 @@ def _header(rows: Iterator[list[str]]) -> list[str]:
         refuse("the body is not CSV: it has no header row")
     twice = [name for name, times in Counter(names).items() if times > 1]
     if twice:
-        refuse(f"the body's header row has the name {shown(twice[0])} more than once")
+        refuse(f"the body's header row has the name {quoted(twice[0])} more than once")
     return names
 
 

@@ -14,7 +14,7 @@ import yaml
 from refresher.errors import refuse
 from refresher.jsontext import text as jsontext
 from refresher.pipeline.formats import Converted, most_made_of
-from refresher.security.excerpts import clipped, shown
+from refresher.security.excerpts import clipped, quoted
 
 _SHOWN = 160
 _MOST_DIRECTIVES = 64
@@ -252,9 +252,9 @@ def _value_of(event: yaml.ScalarEvent) -> _Value:
     if kind in {"!", "str", "timestamp", "binary"}:
         return text
     if kind not in _KINDS:
-        refuse(f"{_line(event)} of the body has the tag {shown(tag)}, which is not JSON's")
+        refuse(f"{_line(event)} of the body has the tag {quoted(tag)}, which is not JSON's")
     if not _KINDS[kind].fullmatch(text):
-        refuse(f"{_line(event)} of the body has {shown(text)} for {kind}, which it is not")
+        refuse(f"{_line(event)} of the body has {quoted(text)} for {kind}, which it is not")
     return _plain(event, text)
 
 
@@ -274,7 +274,7 @@ def _plain(event: yaml.ScalarEvent, text: str) -> _Value:
 
 def _check_tag(event: yaml.SequenceStartEvent | yaml.MappingStartEvent, kind: str) -> None:
     if event.tag not in {None, "!", _CORE + kind}:
-        refuse(f"{_line(event)} of the body has the tag {shown(event.tag)}, which is not JSON's")
+        refuse(f"{_line(event)} of the body has the tag {quoted(event.tag)}, which is not JSON's")
 
 
 def _line(event: yaml.Event) -> str:
