@@ -286,6 +286,14 @@ def test_what_a_later_release_adds_is_ignored() -> None:
     assert ledger.decoded(msgspec.msgpack.encode(document)) == known
 
 
+def test_a_document_keeps_the_names_of_the_release_that_wrote_it() -> None:
+    document = msgspec.msgpack.decode(ledger.encoded(grown("a")))
+    document["standings"][KEY]["apart"] = 3
+    known = ledger.decoded(msgspec.msgpack.encode(document))
+    assert known.standings[KEY].unanswering == 3
+    assert msgspec.msgpack.decode(ledger.encoded(known)) == document
+
+
 @pytest.mark.parametrize("rubbish", [b"", b"\xc1", b"{}", b"\x81\xa6issued\xa1x", bytes(100)])
 def test_what_is_no_ledger_is_a_value_error(rubbish: bytes) -> None:
     with pytest.raises(ValueError, match=r"."):
@@ -323,10 +331,7 @@ class Sharing(RuleBasedStateMachine):
         self.now = 1000.0
         self.begun = 0
         self.store: Ledger | None = Ledger()
-        self.lost_at: dict[str, bool] = {}
         self.processes = {name: Process(name) for name in ("p", "q", "r")}
-        self.mirrors: dict[str, Ledger] = {}
-        self.bodies: set[str] = set()
 
     def known(self, process: Process) -> Ledger:
         """What it goes by: the store, or its own."""
