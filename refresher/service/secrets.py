@@ -22,7 +22,7 @@ async def watch(
     before = dict(files)
     while True:
         await sleep_until(clock, clock.now() + _POLL_INTERVAL)
-        now = await anyio.to_thread.run_sync(_marks, before)
+        now = await anyio.to_thread.run_sync(_stamps, before)
         if now != before:
             before = now
             await reload()
@@ -72,5 +72,5 @@ def _rotated(plan: JobPlan, reread: JobPlan | None) -> JobPlan:
     return plan if reread is None or reread.definition != plan.definition else reread
 
 
-def _marks(files: Iterable[Path]) -> dict[Path, Stamp | None]:
+def _stamps(files: Iterable[Path]) -> dict[Path, Stamp | None]:
     return {file: stamp_of(file) for file in files}

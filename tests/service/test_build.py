@@ -7,23 +7,19 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 import anyio.to_thread
-import httpx
 import pytest
 
-from refresher.clock import ShiftedClock, SystemClock
-from refresher.config import Config, load
+from refresher.config import load
 from refresher.errors import ConfigError, RefreshFailed
 from refresher.payload import Payload
 from refresher.pipeline import GuardRules, Rules
 from refresher.service import build
 from refresher.service.build import rules_of
-from refresher.service.upstreams import Upstream, open_upstream, upstream_key, upstream_label
 from refresher.sources import PageRead
-from refresher.store.backends.memory import MemoryStore
-from refresher.store.store import Store
 from tests.config.configs import job as configured
 from tests.config.configs import written
-from tests.faults import Answer, Request, json_answer, redirect, serving
+from tests.faults import Answer, Request, json_answer, serving
+from tests.service.opened import opened
 
 
 def three_numbers(request: Request) -> Answer:
@@ -34,12 +30,6 @@ def three_numbers(request: Request) -> Answer:
     onward = {"cursor": at + 1, "url": f"?after={at + 1}"} if at < 2 else {}
     headers = {"Link": f'<?after={at + 1}>; rel="next"'} if at < 2 else {}
     return json_answer(json.dumps({"data": items, "next": onward}).encode(), headers)
-
-
-def opened(name: str, config: Config) -> Upstream:
-    clock = ShiftedClock(SystemClock())
-    limits = Store(MemoryStore(), clock=clock).limits
-    return open_upstream(name, config, clock=clock, limits=limits, transport=None, learn=str)
 
 
 @pytest.mark.parametrize(
@@ -131,38 +121,6 @@ def test_what_is_not_written_rules_nothing() -> None:
     assert rules_of(configured()) == Rules()
 
 
-async def test_what_a_function_s_client_is_configured_with_stays_at_home() -> None:
-    async with serving() as home, serving() as abroad:
-        elsewhere = abroad.script("/there", json_answer(b"[1]"))
-        home.script("/api/names", redirect(elsewhere))
-        upstreams = {
-            "api": {
-                "base_url": home.url("/api"),
-                "headers": {"X-Key": "hush-hush"},
-                "auth": {"type": "header", "name": "X-Auth", "value": "s3cret-value"},
-            }
-        }
-
-        async def names(client: httpx.AsyncClient) -> object:
-            return (await client.get("/names", follow_redirects=True)).json()
-
-        jobs = {"names": {"upstream": "api", "python": names}}
-        read = partial(load, {"upstreams": upstreams}, environ={}, jobs=jobs)
-        config = await anyio.to_thread.run_sync(read)
-        plan = config.jobs["names"]
-        upstream = opened("api", config)
-        try:
-            found = await build.source_of(plan, upstream, config, now=lambda: 0.0).fetch(None)
-        finally:
-            await upstream.transport.aclose()
-    assert isinstance(found, Payload)
-    assert found.body == b"[1]"
-    assert home.requests[0].header("x-key") == "hush-hush"
-    assert home.requests[0].header("x-auth") == "s3cret-value"
-    there = abroad.requests[0]
-    assert [there.header(name) for name in ("x-key", "x-auth", "transfer-encoding")] == [None] * 3
-
-
 def test_functions_that_cannot_be_imported_are_told_with_the_file_and_the_line(
     tmp_path: Path,
 ) -> None:
@@ -187,19 +145,3 @@ def test_functions_that_cannot_be_imported_are_told_with_the_file_and_the_line(
         "jobs.d/more.toml:5: jobs.good",
         "@cache.job: jobs.e",
     ]
-
-
-def test_no_table_can_be_mistaken_for_a_host_or_a_job(tmp_path: Path) -> None:
-    (tmp_path / "a.json").write_text("[]")
-    tables = {name: {"rate": "1/1h"} for name in ("local", "localhost", "disk")}
-    jobs = {
-        "web": {"url": "http://localhost/x"},
-        "disk": {"file": str(tmp_path / "a.json")},
-        "drive": {"file": str(tmp_path / "a.json")},
-    }
-    config = load({"upstreams": tables, "jobs": jobs}, environ={})
-    keys = {upstream_key(plan) for plan in config.jobs.values()}
-    assert len(keys) == 3
-    assert keys.isdisjoint(tables)
-    labels = [upstream_label(plan) for plan in config.jobs.values()]
-    assert labels == ["localhost", "local", "local"]
