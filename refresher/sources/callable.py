@@ -20,14 +20,14 @@ from refresher.upstream.failures import call_failure
 from refresher.upstream.urls import origin_of
 
 
-class _Unchanged(Enum):
+class _Sentinel(Enum):
     UNCHANGED = "UNCHANGED"
 
     def __repr__(self) -> str:
         return self.name
 
 
-UNCHANGED: Final[Any] = _Unchanged.UNCHANGED
+UNCHANGED: Final[Any] = _Sentinel.UNCHANGED
 """What a callable returns for a 304: the data it returned before is still current."""
 
 _REVISION = "returned"
@@ -133,7 +133,7 @@ def payload_of(value: object, max_bytes: int) -> Payload | None:
         RefreshFailed: it is not data (`decode`), or more than `max_bytes` of it (`body`).
     """
     match value:
-        case _Unchanged.UNCHANGED:
+        case _Sentinel.UNCHANGED:
             return None
         case None:
             raise RefreshFailed(

@@ -195,20 +195,7 @@ class HttpSource:
 
         Gives the answer, and its header fields by their names in lower case.
         """
-        headers = self._client.headers.copy()
-        if configured := self._headers(hop):
-            headers.update(utf8_fields(configured))
-        for name, value in conditions.items():
-            headers[name] = value
-        # Not the client's build_request: that also merges cookies, params and base_url, which this
-        # client has none of, and copies all fields seven times.
-        request = httpx.Request(
-            hop.method,
-            hop.url,
-            headers=headers,
-            content=hop.content,
-            extensions={EXTENSION: rule, "timeout": self._timeout},
-        )
+        request = self._request_for(hop, conditions, rule)
         began = time.perf_counter()
         try:
             rule.check_host(hop.url.host)
@@ -236,6 +223,24 @@ class HttpSource:
             yield response, fields
         finally:
             await response.aclose()
+
+    def _request_for(
+        self, hop: Hop, conditions: Mapping[str, str], rule: AddressRule
+    ) -> httpx.Request:
+        headers = self._client.headers.copy()
+        if configured := self._headers(hop):
+            headers.update(utf8_fields(configured))
+        for name, value in conditions.items():
+            headers[name] = value
+        # Not the client's build_request: that also merges cookies, params and base_url, which this
+        # client has none of, and copies all fields seven times.
+        return httpx.Request(
+            hop.method,
+            hop.url,
+            headers=headers,
+            content=hop.content,
+            extensions={EXTENSION: rule, "timeout": self._timeout},
+        )
 
     def _headers(self, hop: Hop) -> dict[str, str]:
         """The configured headers that this hop may have: none at another origin."""

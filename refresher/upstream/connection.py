@@ -4,11 +4,10 @@ import ssl
 import time
 from typing import Final
 
-from aiohttp import ClientPayloadError, hdrs
+from aiohttp import ClientPayloadError, StreamReader, hdrs
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.http import RawResponseMessage
 from aiohttp.http_exceptions import HttpProcessingError
-from aiohttp.streams import StreamReader
 
 _LARGEST_HEAD = 256 * 1024
 """Bytes. aiohttp bounds each field and their number, but no sum, and reads 1xx answers for ever."""
@@ -41,7 +40,7 @@ _OVERRIDDEN: Final = (
 
 
 def missing_names() -> list[str]:
-    """The names that this leans on and that aiohttp, for most of them are private, has no more."""
+    """The names relied on here, most of them private, that the installed aiohttp lacks."""
     missing = [name for name in (*_RELIED_ON, *_OVERRIDDEN) if not hasattr(ResponseHandler, name)]
     if "_payload" not in ResponseHandler.__init__.__code__.co_names:
         missing.append("_payload")

@@ -162,7 +162,7 @@ def _one_line(text: str) -> str:
 def _message(error: BaseException) -> str:
     try:
         return str(error)
-    except BaseException:  # noqa: BLE001  somebody's error, whose __str__ is broken as well
+    except BaseException:  # noqa: BLE001  a user's error, whose __str__ may raise anything too
         return ""
 
 

@@ -34,8 +34,8 @@ _SHOWN = 40
 def new_tls(*, trusting: bool = True) -> ssl.SSLContext:
     """A client's TLS context, to be set up further.
 
-    It verifies as httpx does, against $SSL_CERT_FILE or $SSL_CERT_DIR, else certifi's list; or, not
-    `trusting`, against nobody until it is told whom to trust.
+    It verifies as httpx does, against $SSL_CERT_FILE or $SSL_CERT_DIR, else certifi's list; where
+    not `trusting`, it trusts no authority yet.
     """
     context = httpx.create_ssl_context() if trusting else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.set_alpn_protocols(["http/1.1"])

@@ -10,7 +10,7 @@ def names() -> list[str]:
     return []
 
 
-def test_an_empty_configuration_has_the_defaults_of_the_contract(tmp_path: Path) -> None:
+def test_an_empty_configuration_has_the_documented_defaults(tmp_path: Path) -> None:
     found = config(written(tmp_path, ""))
     assert (found.server.host, found.server.port, found.server.workers) == ("127.0.0.1", 8000, 1)
     assert (found.server.shutdown_grace, found.server.drain) == (10.0, 0.0)
@@ -21,7 +21,7 @@ def test_an_empty_configuration_has_the_defaults_of_the_contract(tmp_path: Path)
     assert (found.jobs, found.upstreams, found.secrets) == ({}, {}, frozenset())
 
 
-def test_a_job_with_a_url_alone_has_the_defaults_of_the_contract() -> None:
+def test_a_job_with_a_url_alone_has_the_documented_defaults() -> None:
     job = config({"jobs": {"a": {"url": URL}}}).jobs["a"].config
     assert (job.method, job.params, job.headers, job.json, job.body) == ("GET", {}, {}, None, None)
     assert (job.interval, job.cron, job.timezone, job.jitter) == (300.0, None, "UTC", 15.0)

@@ -17,7 +17,7 @@ async def payload(source: Source, since: str | None = None) -> Payload:
 
 
 async def spooled(source: Source) -> Payload:
-    """A payload whose body is in a file; whoever asks closes it."""
+    """A payload whose body is in a file; the caller closes it."""
     found = await source.fetch(None)
     assert isinstance(found, Payload)
     assert isinstance(found.body, Spool)

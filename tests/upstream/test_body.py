@@ -31,7 +31,7 @@ PACKERS: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
-async def wire(chunks: Iterable[bytes]) -> AsyncIterator[bytes]:
+async def off_the_wire(chunks: Iterable[bytes]) -> AsyncIterator[bytes]:
     for chunk in chunks:
         yield chunk
 
@@ -39,7 +39,9 @@ async def wire(chunks: Iterable[bytes]) -> AsyncIterator[bytes]:
 async def read(
     *chunks: bytes, codings: str = "", length: int | None = None, max_bytes: int = MIB
 ) -> bytes:
-    body = await read_body(wire(chunks), codings=codings, length=length, max_bytes=max_bytes)
+    body = await read_body(
+        off_the_wire(chunks), codings=codings, length=length, max_bytes=max_bytes
+    )
     assert isinstance(body, bytes)
     return body
 
@@ -172,7 +174,11 @@ async def test_a_large_body_takes_no_memory_of_this_process(coding: str) -> None
     tracemalloc.start()
     try:
         body = await read_body(
-            wire(chunks), codings=coding, length=None, max_bytes=8 * MIB, spool_from=MIB // 4
+            off_the_wire(chunks),
+            codings=coding,
+            length=None,
+            max_bytes=8 * MIB,
+            spool_from=MIB // 4,
         )
         _, peak = tracemalloc.get_traced_memory()
     finally:
@@ -186,7 +192,7 @@ async def test_a_large_body_takes_no_memory_of_this_process(coding: str) -> None
 async def test_a_body_is_the_same_in_a_file(size: int, spool_from: int, step: int) -> None:
     data = bytes(range(size))
     body = await read_body(
-        wire(cut(data, step)), codings="", length=size, max_bytes=40, spool_from=spool_from
+        off_the_wire(cut(data, step)), codings="", length=size, max_bytes=40, spool_from=spool_from
     )
     if size < spool_from:
         assert body == data
@@ -199,7 +205,7 @@ async def test_the_file_of_a_body_that_is_refused_goes_at_once() -> None:
     before = open_files()
     with pytest.raises(RefreshFailed) as refusal:
         await read_body(
-            wire([b"1", b"2", b"3"]), codings="", length=None, max_bytes=2, spool_from=1
+            off_the_wire([b"1", b"2", b"3"]), codings="", length=None, max_bytes=2, spool_from=1
         )
     assert open_files() == before
     del refusal  # it held on to all there was
