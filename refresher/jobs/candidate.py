@@ -47,7 +47,7 @@ async def refused(
         on_schedule=lease.on_schedule,
         next_moment=plan.due_after(lease.started, confirmation.checked_at),
     )
-    if not quarantine.is_accepted(counted, plan.accept_after):
+    if not quarantine.is_accepted(counted, plan.rules.guard.accept_after):
         return Quarantined(quarantine=counted), None
     if content is None:
         content = await _content(stored, plan, environment)

@@ -21,8 +21,6 @@ class Plan:
     """Seconds for everything once the limiter has given a place: from connecting to validation."""
     cooldown: float = 0.0
     """Seconds at least from one manual refresh to the next."""
-    accept_after: int | None = None
-    """At how many scheduled moments in a row refused content comes until it is published."""
     enabled: bool = True
     max_interval: float = 0.0
     """Seconds up to which the source's own word on freshness stretches the interval."""

@@ -120,7 +120,6 @@ def plan_of(plan: JobPlan) -> Plan:
         freshness=_interned(policy),
         timeout=config.timeout,
         cooldown=config.cooldown,
-        accept_after=config.guard.accept_after,
         enabled=config.enabled,
         max_interval=config.max_interval if config.respect_cache_control else 0.0,
     )

@@ -31,7 +31,7 @@ async def show(service: Service, name: str) -> Answer:
             "at": rfc3339(held.at),
             "checked_at": rfc3339(held.confirmation.checked_at),
             "seen": held.seen,
-            "accept_after": job.plan.accept_after,
+            "accept_after": job.plan.rules.guard.accept_after,
             "etag": held.stored.etag,
             "content_type": held.stored.content_type,
             "served_version": served and served.version,

@@ -1,5 +1,7 @@
 """Jobs whose guard refuses what shrinks, for the tests of what becomes of it."""
 
+from dataclasses import replace
+
 from refresher.jobs.job import Job
 from refresher.model import Quarantine
 from refresher.offload.pool import LARGE
@@ -20,7 +22,12 @@ LARGE_ITEM = b'["' + b"x" * LARGE + b'"]'
 def guarded(
     scene: Scene, *answers: object, accept_after: int | None = None
 ) -> tuple[Job, FakeSource]:
-    return scene.job(FULL, *answers, rules=RULES, accept_after=accept_after)  # type: ignore[arg-type]
+    return scene.job(FULL, *answers, rules=accepting(RULES, accept_after))  # type: ignore[arg-type]
+
+
+def accepting(rules: Rules, accept_after: int | None) -> Rules:
+    """The rules, and content that they refuse is published after so many due moments."""
+    return replace(rules, guard=replace(rules.guard, accept_after=accept_after))
 
 
 def held(scene: Scene) -> Quarantine:

@@ -25,6 +25,7 @@ from refresher.pipeline.representation import etag_of
 from refresher.protocols import Grant
 from tests.fakes import START, Answer, FakeSource, payload
 from tests.jobs.builder import SECRET, Scene, down, plan_of
+from tests.jobs.guarded import accepting
 
 JSON = "application/json"
 SERVED, SMALL, NEW = b"[1,2,3,4]", b"[1]", b"[1,2,3,4,5]"
@@ -171,7 +172,7 @@ async def test_the_candidate_that_comes_again_is_not_stored_again(again: Answer)
 async def test_a_candidate_that_has_come_often_enough_is_a_change(again: Answer) -> None:
     scene = Scene()
     held = candidate(scene)
-    found = await answered(scene, again, served=snapshot(), held=held, accept_after=2)
+    found = await answered(scene, again, served=snapshot(), held=held, rules=accepting(GUARDED, 2))
     assert isinstance(found.result, Changed)
     assert found.result.stored is held.stored
     assert found.servable is not None
@@ -201,7 +202,9 @@ async def test_a_candidate_that_cannot_be_read_is_a_failure_and_one_that_is_lost
     scene = BodilessScene()
     scene.trouble = trouble
     held = candidate(scene)
-    found = await failed(scene, NOT_MODIFIED, served=snapshot(), held=held, accept_after=2)
+    found = await failed(
+        scene, NOT_MODIFIED, served=snapshot(), held=held, rules=accepting(GUARDED, 2)
+    )
     assert found.failure.stage is Stage.SOURCE
     assert found.http_status == 304
     assert found.transient is (trouble is not None)

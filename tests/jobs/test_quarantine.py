@@ -26,7 +26,18 @@ from refresher.payload import NotModified
 from refresher.pipeline import GuardRules, Rules
 from tests.fakes import START, payload
 from tests.jobs.builder import Scene, down, running
-from tests.jobs.guarded import FULL, GOOD, OTHER, RULES, SAME, SMALL, guarded, held, until_due
+from tests.jobs.guarded import (
+    FULL,
+    GOOD,
+    OTHER,
+    RULES,
+    SAME,
+    SMALL,
+    accepting,
+    guarded,
+    held,
+    until_due,
+)
 
 
 async def test_what_the_guard_refuses_is_kept_and_not_served() -> None:
@@ -145,7 +156,7 @@ async def test_another_answer_between_begins_the_row_anew(between: object) -> No
 
 async def test_a_refusal_looked_at_again_after_an_hour_counts_once() -> None:
     scene = Scene()
-    job, source = scene.job(FULL, SMALL, rules=RULES, accept_after=2, schedule=Interval(86_400.0))
+    job, source = scene.job(FULL, SMALL, rules=accepting(RULES, 2), schedule=Interval(86_400.0))
     async with running(job):
         await until_due(scene)
         first = scene.clock.now()
