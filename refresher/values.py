@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from refresher import freshness
 from refresher.clock import Clock
 from refresher.errors import ServiceError
-from refresher.jsontext.text import with_whole_pairs
+from refresher.jsontext.text import without_lone_surrogates
 from refresher.model import Format, Snapshot, State
 from refresher.state import StateStore
 
@@ -209,7 +209,7 @@ def _decode(snapshot: Snapshot, adapter: TypeAdapter[Any]) -> Any:  # noqa: ANN4
         try:
             return adapter.validate_json(content.body)
         except ValidationError as error:
-            whole = with_whole_pairs(content.body)
+            whole = without_lone_surrogates(content.body)
             if whole == content.body or error.errors()[0]["type"] != "json_invalid":
                 raise
             return adapter.validate_json(whole)

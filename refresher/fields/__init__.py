@@ -1,1 +1,1 @@
-"""Header fields and URLs as their standards define them: pure functions, a standard each."""
+"""Header fields as their standards define them: pure functions, a module for each standard."""

@@ -1,4 +1,4 @@
-"""How long an upstream itself says that its answer stays current (RFC 9111, section 4.2)."""
+"""How long an answer stays fresh by its own header fields (RFC 9111, section 4.2)."""
 
 import re
 from collections.abc import Mapping
@@ -6,15 +6,15 @@ from collections.abc import Mapping
 from refresher.fields.dates import parse_http_date
 
 _DIRECTIVE = re.compile(r'([a-z-]+)(?:=(?:"([^"]*)"|([^",\s]*)))?', re.IGNORECASE)
-_FOREVER = 3_650 * 86_400.0
-"""Seconds in ten years: no number of digits is more."""
+_MAX_SECONDS = 3_650 * 86_400.0
+"""Ten years; a number of any length is cut to it."""
 
 
 def fresh_for(headers: Mapping[str, str], *, now: float) -> float | None:
-    """Seconds that an answer which arrives now stays current; None where it does not say, or not.
+    """Seconds that an answer which arrives now stays fresh; None where it is not, or does not say.
 
-    That is its max-age, else what Expires leaves from Date on, less the Age it has gathered in
-    caches on the way. `s-maxage` is for caches that its origin can purge, and so not for us.
+    That is its max-age, else Expires minus Date, less the Age that it has from caches on the way.
+    `s-maxage` is ignored: it is for caches that the origin can purge.
     `headers` finds fields by their names in lower case.
     """
     directives: dict[str, str] = {}
@@ -42,4 +42,4 @@ def _until_expires(headers: Mapping[str, str], now: float) -> float | None:
 
 def _seconds(text: str) -> float | None:
     text = text.strip(" \t")
-    return min(float(text), _FOREVER) if text.isascii() and text.isdigit() else None
+    return min(float(text), _MAX_SECONDS) if text.isascii() and text.isdigit() else None

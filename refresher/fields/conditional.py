@@ -1,4 +1,4 @@
-"""Whether a reader has the current bytes already: conditional GET (RFC 9110, section 13)."""
+"""Conditional GET: whether the client has the current bytes already (RFC 9110, section 13)."""
 
 import re
 from collections.abc import Collection

@@ -32,8 +32,8 @@ def http_date(seconds: float) -> str:
 def parse_http_date(text: str, *, now: float | None = None) -> float | None:
     """Read an instant, in seconds since the epoch, from any of the three forms; None if it is none.
 
-    `now` settles the century of the obsolete form with a two-digit year; the system's clock does
-    where it is not given.
+    `now` determines the century of the obsolete form with a two-digit year; by default it is the
+    system's clock.
     """
     text = text.strip(" \t")
     found = next(filter(None, (form.fullmatch(text) for form in _FORMATS)), None)
@@ -52,7 +52,7 @@ def parse_http_date(text: str, *, now: float | None = None) -> float | None:
 
 
 def _with_century(year: int, day: tuple[int, int], now: float) -> int:
-    """Take the last such year that is not more than 50 years ahead, as the section rules."""
+    """The last such year that is not more than 50 years ahead (RFC 9110, section 5.6.7)."""
     today = datetime.fromtimestamp(now, UTC)
     horizon = (today.year + 50, today.month, today.day)
     year += horizon[0] // 100 * 100

@@ -5,7 +5,7 @@ import re
 from refresher.security.excerpts import excerpt
 
 # A target, and its parameters one by one (RFC 8288, appendix B.2 and B.3). A target may hold commas
-# and semicolons, and so may a quoted value: what splits the field at those loses pages.
+# and semicolons, and so may a quoted value: to split the field at those would lose pages.
 _TARGET = re.compile(r"[\s,]*<([^>]*)>")
 _PARAMETER = re.compile(r'\s*;\s*([^\s=;,"]*)\s*(?:=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;,"]*)))?')
 _SHOWN = 60
@@ -15,11 +15,11 @@ _REST = re.compile(r"[\s,;]*")
 def next_link(field: str) -> str | None:
     """The target of the link to the next page, not yet resolved; None where there is none.
 
-    The relation type is compared without case, and may stand among others (section 3.3). A link
-    that speaks of another resource by an `anchor` is not of this page (section 3.2).
+    The relation type is compared without case, and may be one of several (section 3.3). A link
+    with an `anchor` is that of another resource (section 3.2).
 
     Raises:
-        ValueError: the field cannot be read to its end, so that nobody knows what else it says.
+        ValueError: the field is malformed, so that a link may have been missed.
     """
     at = 0
     while target := _TARGET.match(field, at):

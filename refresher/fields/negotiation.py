@@ -6,10 +6,10 @@ from functools import lru_cache
 
 IDENTITY = "identity"
 
-# The few dozen headers that a service's clients send are parsed once; a long one is nobody's habit
-# and would only fill the cache.
-_CACHED = 1024
-_HABITUAL = 256
+_CACHE_SIZE = 1024
+"""Headers that stay parsed: the clients of a service send a few dozen."""
+_MAX_CACHED_LENGTH = 256
+"""Characters; a longer header is parsed each time, so that such headers cannot fill the cache."""
 
 _ALIASES = {"x-gzip": "gzip", "x-compress": "compress"}
 _ELEMENT = re.compile(r"[ \t]*([!#$%&'*+.^_`|~0-9a-z-]+)[ \t]*((?:;[^;]*)*)")
@@ -18,11 +18,10 @@ _WEIGHTED = re.compile(r";[ \t]*q[ \t]*=")
 
 
 def choose(accept_encoding: bytes | str | None, offered: Sequence[str]) -> str:
-    """The coding a client likes best of those offered, the server's best first, and `identity`.
+    """The coding of the greatest weight, of those `offered` (the best first) and `identity`.
 
-    Of codings liked equally it is the one offered first, and any of them before `identity`. Without
-    the header it is `identity`; with nothing acceptable too, for data in the wrong coding helps
-    more than a 406.
+    Of equal weights the first offered wins, and any of them over `identity`. Without the header it
+    is `identity`; so it is where nothing is acceptable, because data helps more than a 406.
     """
     if accept_encoding is None:
         return IDENTITY
@@ -36,7 +35,7 @@ def choose(accept_encoding: bytes | str | None, offered: Sequence[str]) -> str:
 
 
 def acceptable(accept_encoding: bytes | str | None, coding: str) -> bool:
-    """Whether a client takes an answer in a coding; without the header it takes any."""
+    """Whether a client accepts a coding; without the header it accepts any."""
     return accept_encoding is None or _weight(_weights(accept_encoding), coding) > 0
 
 
@@ -45,20 +44,20 @@ def _weight(weights: Mapping[str, float], coding: str) -> float:
         return weights[coding]
     if "*" in weights:
         return weights["*"]
-    # Not excluded, so acceptable, but behind whatever was asked for by name.
+    # Not excluded, so acceptable, but after all that were named.
     return 1e-9 if coding == IDENTITY else 0.0
 
 
 def _weights(accept_encoding: bytes | str) -> Mapping[str, float]:
     if isinstance(accept_encoding, bytes):
         accept_encoding = accept_encoding.decode("latin-1")
-    if len(accept_encoding) > _HABITUAL:
+    if len(accept_encoding) > _MAX_CACHED_LENGTH:
         return _parse(accept_encoding)
-    return _parse_once(accept_encoding)
+    return _parse_cached(accept_encoding)
 
 
 def _parse(accept_encoding: str) -> Mapping[str, float]:
-    """Read what can be read; an element that cannot, weight included, counts as not there."""
+    """The weights of the codings; a malformed element is ignored, a malformed weight included."""
     weights = {}
     for element in accept_encoding.lower().split(","):
         found = _ELEMENT.fullmatch(element)
@@ -75,4 +74,4 @@ def _parse(accept_encoding: str) -> Mapping[str, float]:
     return weights
 
 
-_parse_once = lru_cache(maxsize=_CACHED)(_parse)
+_parse_cached = lru_cache(maxsize=_CACHE_SIZE)(_parse)

@@ -1,4 +1,4 @@
-"""What an answer says of its upstream's limits: for how long nothing more will be served.
+"""Rate limit fields: for how long an upstream will serve nothing more, by its own answer.
 
 Read are the IETF's fields in each form that servers send (draft-ietf-httpapi-ratelimit-headers,
 since -08 a list, in -07 a dictionary, up to -06 a field for each number), and those that came
@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping
 
 import http_sf
 
-_LONGEST = 3600.0
-"""No upstream is believed that wants more than an hour."""
+from refresher.fields.retry_after import LONGEST_WAIT
+
 _PREFIXES = ("x-ratelimit", "ratelimit", "x-rate-limit")
 _NUMBER = re.compile(r"-?[0-9]+(\.[0-9]+)?")
 _EPOCH = 1e9
@@ -28,7 +28,7 @@ def exhausted_for(headers: Mapping[str, str], *, now: float) -> float | None:
     their names in lower case.
     """
     waits = [*_of_ratelimit(headers), *_of_plain_fields(headers, now)]
-    return min(max(waits), _LONGEST) if waits and max(waits) > 0 else None
+    return min(max(waits), LONGEST_WAIT) if waits and max(waits) > 0 else None
 
 
 def _of_ratelimit(headers: Mapping[str, str]) -> Iterator[float]:
@@ -84,5 +84,7 @@ def _parsed(text: str, kind: str) -> object:
         return None
     try:
         return http_sf.parse(text.encode(), tltype=kind)
-    except http_sf.StructuredFieldError:  # a field that is broken anywhere says nothing at all
+    except (
+        http_sf.StructuredFieldError
+    ):  # a malformed field is ignored as a whole (RFC 9651, section 4.2)
         return None

@@ -1,16 +1,17 @@
-"""How long an upstream asks to be left alone (RFC 9110, section 10.2.3)."""
+"""Retry-After: how long an upstream asks not to be asked again (RFC 9110, section 10.2.3)."""
 
 from refresher.fields.dates import parse_http_date
 
 LONGEST_WAIT = 3600.0
-"""Seconds: no upstream is believed that wants more than an hour."""
+"""Seconds: a longer wait that an upstream asks for is cut to an hour."""
 
 
 def retry_after(value: str | None, *, now: float) -> float | None:
     """Seconds that a Retry-After field asks for, at most an hour; None where it asks for nothing.
 
-    Both forms are read: a number of seconds, however many digits it has, and a date, which is taken
-    by our own clock. A date past asks for no wait; what is neither form is ignored.
+    Both forms are read: a number of seconds, however many digits it has, and a date, which is
+    measured by the local clock `now`. A date in the past asks for no wait; any other value is
+    ignored.
     """
     if value is None:
         return None

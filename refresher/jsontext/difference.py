@@ -1,4 +1,4 @@
-"""The difference between what is served and what might be: counts, and a few names."""
+"""The difference between served content and a candidate: counts, and a few names."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -9,13 +9,13 @@ import msgspec
 from refresher.jsontext import text as jsontext
 from refresher.model import Content
 
-_MOST_NAMES = 5
-_LONGEST_NAME = 80
+_MAX_NAMES = 5
+_MAX_NAME_LENGTH = 80
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
-    """What would come, go and change, of the members of root objects or the rows of root arrays."""
+    """How many members of the root object, or rows of the root array, would change."""
 
     of: str
     """`members` or `rows`."""
@@ -29,8 +29,8 @@ class Difference:
 def difference(before: Content, after: Content) -> Difference | None:
     """Compare the roots of two contents; None unless both are JSON objects, or both arrays.
 
-    A row is the same if its text is; of those that only one side has, as many as have a partner on
-    the other count as changed.
+    Rows are equal if their texts are. Of rows that only one side has, as many as the other side has
+    of its own count as changed, and the rest as added or removed.
     """
     if not (before.is_json and after.is_json):
         return None
@@ -80,5 +80,5 @@ _elements = msgspec.json.Decoder(list[msgspec.Raw]).decode
 
 
 def _few(names: list[str]) -> list[str]:
-    few = names[:_MOST_NAMES]
-    return [n if len(n) <= _LONGEST_NAME else f"{n[:_LONGEST_NAME]}…" for n in few]
+    few = names[:_MAX_NAMES]
+    return [n if len(n) <= _MAX_NAME_LENGTH else f"{n[:_MAX_NAME_LENGTH]}…" for n in few]

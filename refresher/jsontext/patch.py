@@ -1,8 +1,8 @@
-"""The way from one JSON text to another as a JSON Patch (RFC 6902), digit for digit.
+"""The difference of two JSON texts as a JSON Patch (RFC 6902), digit for digit.
 
-Values are compared and carried over as they are written, for a double would lose the digits of a
-long number. Where looking closer would be dear, a value is replaced whole, which is right as well:
-the work grows with the size of the texts, not with its square.
+Values are compared and copied as they are written, for a double would lose the digits of a long
+number. Where a closer comparison would cost too much, a value is replaced whole, which is correct
+too: the work grows with the size of the texts, not with its square.
 """
 
 from bisect import bisect_left
@@ -15,7 +15,7 @@ import msgspec
 _MOST_READ = 8
 """How often all bytes of both texts may be read: each level of nesting reads those below it."""
 _MOST_ITEMS = 1_000_000
-"""Commas in a value from which its rows or members are too many to be held one by one."""
+"""Commas in a value from which its rows or members are too many to be compared one by one."""
 _LONG = 64 * 1024
 """Bytes of a patch from which it has to be shorter than the new text."""
 
@@ -26,15 +26,15 @@ _read_string = msgspec.json.Decoder(str).decode
 
 _Pair = tuple[bytes | None, bytes | None]
 """A row as it was and as it is; None where it was not, or is not any more."""
-_Inside = tuple[str, bytes, bytes]
+_Nested = tuple[str, bytes, bytes]
 """A path, the value that was there and the one that is to be there."""
 
 
 def patch(before: bytes, after: bytes) -> bytes:
-    """Write a JSON Patch that makes `after` of `before`, both well-formed JSON in UTF-8.
+    """Make a JSON Patch that turns `before` into `after`, both well-formed JSON in UTF-8.
 
-    Whoever applies it and keeps numbers as they are written gets them as they are written. Of the
-    order of members, and of the space between values, it says nothing.
+    Its numbers have the digits of `after`. The order of members, and the white space between
+    values, is not part of it.
     """
     operations = []
     size = 0
@@ -48,24 +48,24 @@ def patch(before: bytes, after: bytes) -> bytes:
 
 
 def _operations(before: bytes, after: bytes) -> Iterator[bytes]:
-    """What is to be done, in this order.
+    """The operations, in order.
 
-    Rows and members come and go before anything is done inside of those that stay, so that what is
-    inside goes by the place that it has in the end.
+    Rows and members are added and removed before those that stay are changed inside, so that the
+    paths of these changes have the final indices.
     """
     left = _MOST_READ * (len(before) + len(after))
-    pending: deque[_Inside] = deque([("", before, after)])
+    pending: deque[_Nested] = deque([("", before, after)])
     while pending:
         path, old, new = pending.popleft()
         if old == new:
             continue
         left -= len(old) + len(new)
-        is_dear = left < 0 or max(old.count(b","), new.count(b",")) > _MOST_ITEMS
+        costs_too_much = left < 0 or max(old.count(b","), new.count(b",")) > _MOST_ITEMS
         try:
-            match b"" if is_dear else old[:1] + new[:1]:
+            match b"" if costs_too_much else old[:1] + new[:1]:
                 case b"{{":
                     members, wanted = _members(old), _members(new)
-                    yield from _come_and_go(path, members, wanted)
+                    yield from _add_and_remove(path, members, wanted)
                     pending.extend(
                         (f"{path}/{_escaped(name)}", value, wanted[name])
                         for name, value in members.items()
@@ -73,14 +73,14 @@ def _operations(before: bytes, after: bytes) -> Iterator[bytes]:
                     )
                 case b"[[":
                     pairs = _paired(_rows(old), _rows(new))
-                    yield from _move_up(path, pairs)
-                    pending.extend(_that_stay(path, pairs))
+                    yield from _insert_and_delete(path, pairs)
+                    pending.extend(_changed(path, pairs))
                 case b'""' if _read_string(old) == _read_string(new):
-                    pass  # written in another way
+                    pass  # the same string, escaped in another way
                 case _:
                     yield _replace(path, new)
         except msgspec.DecodeError:
-            # Half of a surrogate pair: JSON (RFC 8259, 8.2), but no text can hold it, nor a path.
+            # A lone surrogate: JSON (RFC 8259, 8.2), but no text can hold it, nor a path.
             yield _replace(path, new)
 
 
@@ -92,7 +92,7 @@ def _rows(text: bytes) -> list[bytes]:
     return [bytes(value) for value in _read_rows(text)]
 
 
-def _come_and_go(path: str, old: dict[str, bytes], new: dict[str, bytes]) -> Iterator[bytes]:
+def _add_and_remove(path: str, old: dict[str, bytes], new: dict[str, bytes]) -> Iterator[bytes]:
     for name in old:
         if name not in new:
             yield _remove(f"{path}/{_escaped(name)}")
@@ -101,8 +101,8 @@ def _come_and_go(path: str, old: dict[str, bytes], new: dict[str, bytes]) -> Ite
             yield _add(f"{path}/{_escaped(name)}", value)
 
 
-def _move_up(path: str, pairs: Iterable[_Pair]) -> Iterator[bytes]:
-    """Let rows come and go from the first to the last, so that all before has its place already."""
+def _insert_and_delete(path: str, pairs: Iterable[_Pair]) -> Iterator[bytes]:
+    """Insert and delete rows from first to last, so that all before have their final index."""
     place = 0
     for old, new in pairs:
         if new is None:
@@ -113,7 +113,7 @@ def _move_up(path: str, pairs: Iterable[_Pair]) -> Iterator[bytes]:
         place += 1
 
 
-def _that_stay(path: str, pairs: Iterable[_Pair]) -> Iterator[_Inside]:
+def _changed(path: str, pairs: Iterable[_Pair]) -> Iterator[_Nested]:
     present = ((old, new) for old, new in pairs if new is not None)
     for place, (old, new) in enumerate(present):
         if old is not None and old != new:
@@ -121,11 +121,11 @@ def _that_stay(path: str, pairs: Iterable[_Pair]) -> Iterator[_Inside]:
 
 
 def _paired(old: Sequence[bytes], new: Sequence[bytes]) -> list[_Pair]:
-    """Set the rows of two arrays against each other, in order.
+    """Pair the rows of two arrays, in order.
 
-    Rows that stand in each of them once hold the rest in place (patience diff): between two of
-    these the others are paired from both ends. That is not always the shortest way, but one that
-    takes n·log n steps, where the shortest may take n².
+    Rows that are unique in both are anchors (patience diff): between two of these the others are
+    paired from both ends. The result is not always the shortest patch, but takes n·log n steps,
+    where the shortest may take n².
     """
     pairs: list[_Pair] = []
     here, there = 0, 0

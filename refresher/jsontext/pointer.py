@@ -18,16 +18,16 @@ Opened: TypeAlias = Mapping[str, msgspec.Raw] | Sequence[msgspec.Raw] | None
 
 @dataclass(frozen=True, slots=True)
 class NotThere:
-    """The answer to a pointer that points to nothing: how many of its tokens led somewhere."""
+    """There is no value at a pointer: `depth` of its tokens could be followed."""
 
     depth: int
 
 
-_DEEPEST = 513
-"""Tokens: one more than any value of a snapshot is deep."""
+_MAX_TOKENS = 513
+"""One more than a value of a snapshot can be deep."""
 _INDEX = re.compile("0|[1-9][0-9]*")
-_LONGEST_INDEX = 18
-"""Digits: more than any array has, and fewer than `int` would think about for long."""
+_MAX_INDEX_DIGITS = 18
+"""Digits: enough for any array, and too few to cost `int` any time."""
 _ESCAPES = re.compile("~(.?)", re.DOTALL)
 _TOKENS = {"0": "~", "1": "/"}
 
@@ -36,11 +36,11 @@ def parse(raw: bytes) -> Path | NotThere:
     """Read the pointer that a raw path is: `/a%20b/c~1d`.
 
     Split at `/` as it was written, each segment is percent-decoded, then unescaped (RFC 6901, 4 and
-    6). A segment that is no UTF-8, or has a `~` without 0 or 1, is a token that nothing has. Nor is
-    there anything deeper than JSON may be here, so that no more is read of longer ones.
+    6). A segment that is not UTF-8, or has a `~` without 0 or 1, is found nowhere. Of a pointer
+    longer than JSON may be deep here, the rest is not parsed.
     """
     tokens: list[str] = []
-    for segment in raw.removeprefix(b"/").split(b"/", _DEEPEST)[:_DEEPEST]:
+    for segment in raw.removeprefix(b"/").split(b"/", _MAX_TOKENS)[:_MAX_TOKENS]:
         try:
             text = unquote_to_bytes(segment).decode()
             tokens.append(_ESCAPES.sub(lambda escape: _TOKENS[escape[1]], text))
@@ -52,8 +52,8 @@ def parse(raw: bytes) -> Path | NotThere:
 def find(text: bytes, path: Path, opened: MutableMapping[Path, Opened]) -> bytes | NotThere:
     """The text of the value that a pointer points to in well-formed JSON.
 
-    What stands twice in an object is what stands there last. `opened` keeps, by pointer, what has
-    been looked into, for the next to be found in the same text.
+    Of a key that is twice in an object, the last value counts. `opened` caches, by pointer, the
+    objects and arrays on the way, for further pointers into the same text.
     """
     value: bytes | msgspec.Raw = text
     for depth, token in enumerate(path):
@@ -70,7 +70,7 @@ def find(text: bytes, path: Path, opened: MutableMapping[Path, Opened]) -> bytes
 
 
 def unread(text: bytes, path: Path, opened: Mapping[Path, Opened]) -> int:
-    """How many bytes `find` would have to look into for the first time."""
+    """How many bytes `find` would parse for the first time."""
     value: bytes | msgspec.Raw = text
     for depth, token in enumerate(path):
         here = path[:depth]
@@ -90,7 +90,7 @@ def _member(members: Opened, token: str) -> msgspec.Raw | None:
         case Mapping():
             return members.get(token)
         case _:
-            is_index = len(token) <= _LONGEST_INDEX and _INDEX.fullmatch(token) is not None
+            is_index = len(token) <= _MAX_INDEX_DIGITS and _INDEX.fullmatch(token) is not None
             return members[int(token)] if is_index and int(token) < len(members) else None
 
 
@@ -105,7 +105,7 @@ def _open(value: bytes | msgspec.Raw) -> Opened:
                 return msgspec.json.decode(value, type=list[msgspec.Raw])
             case _:
                 return None
-    except msgspec.DecodeError:  # half of a surrogate pair: JSON (RFC 8259, 8.2), but no text
+    except msgspec.DecodeError:  # a lone surrogate: JSON (RFC 8259, 8.2), but no text
         pairs = _pairs(memoryview(value))
         return dict(pairs) if bracket == b"{" else [row for _, row in pairs]
 
@@ -113,8 +113,8 @@ def _open(value: bytes | msgspec.Raw) -> Opened:
 def _pairs(value: memoryview) -> Iterator[tuple[str, msgspec.Raw]]:
     """The members of an object, or the rows of an array under empty keys, read more leniently.
 
-    Half of a surrogate pair is just that there; a key that has one is named by no pointer. Members
-    are not copied: those of a value 500 levels deep would take 500 times what it does.
+    A lone surrogate is kept; no pointer can name a key that has one. Members are not copied: those
+    of a value 500 levels deep would take 500 times its memory.
     """
     text, key = str(value, "latin-1"), ""  # in which a character is a byte
     at = _next(text, 0)
@@ -139,7 +139,7 @@ def _next(text: str, at: int) -> int:
 
 
 def _nothing(_: str) -> None:
-    """Make nothing of a number: it may have more digits than `int` takes."""
+    """Drop a number: it may have more digits than `int` takes."""
 
 
 _SPACE = " \t\r\n"

@@ -1,4 +1,4 @@
-"""JSON text, looked at without building its values: syntax, depth, items, repeated keys."""
+"""JSON text, examined without building its values: syntax, depth, items, repeated keys."""
 
 import json
 import re
@@ -32,10 +32,10 @@ def check(text: bytes, name: str = "the body") -> None:
 
 
 def read(text: bytes | msgspec.Raw, decode: Callable[[bytes | msgspec.Raw], T]) -> T:
-    r"""Decode JSON; half of a surrogate pair (`"\ud83d"`) is read as U+FFFD.
+    r"""Decode JSON; a lone surrogate (`"\ud83d"`) is read as U+FFFD.
 
-    The grammar allows it, so it is served as it came (RFC 8259, section 8.2); but no text can hold
-    it, and msgspec takes it for an error.
+    The grammar allows it, so it is served as it came (RFC 8259, section 8.2); but no `str` that can
+    be encoded holds it, and msgspec takes it for an error.
 
     Raises:
         msgspec.DecodeError: as of `decode`.
@@ -44,14 +44,14 @@ def read(text: bytes | msgspec.Raw, decode: Callable[[bytes | msgspec.Raw], T]) 
         return decode(text)
     except msgspec.DecodeError:
         given = bytes(text)
-        whole = with_whole_pairs(given)
+        whole = without_lone_surrogates(given)
         if whole == given:
             raise
         return decode(whole)
 
 
-def with_whole_pairs(text: bytes) -> bytes:
-    """The text with every escape that is half of a surrogate pair replaced by one as long."""
+def without_lone_surrogates(text: bytes) -> bytes:
+    r"""The text with `\ufffd`, which is as long, in place of every lone surrogate's escape."""
     whole = bytearray(text)
     for escape in _ESCAPES.finditer(text):
         if escape["half"]:
@@ -78,7 +78,7 @@ def count_items(text: bytes) -> int | None:
 
 
 def repeated_key(text: bytes) -> str | None:
-    """A key that stands twice in one object of well-formed JSON, if there is any."""
+    """A key that is twice in one object of well-formed JSON; None where there is none."""
     try:
         _keys.decode(text.decode())
     except _RepeatedKey as found:
@@ -92,8 +92,8 @@ class _RepeatedKey(Exception):
         self.key = key
 
 
-def _look_at_keys(pairs: Sequence[tuple[str, object]]) -> None:
-    """Find a key that comes again; nothing of the object is kept."""
+def _check_keys(pairs: Sequence[tuple[str, object]]) -> None:
+    """Raise for a key that is there twice; the object itself is dropped."""
     if len({key for key, _ in pairs}) < len(pairs):
         raise _RepeatedKey(Counter(key for key, _ in pairs).most_common(1)[0][0])
 
@@ -102,7 +102,7 @@ def _nothing(_: str) -> None:
     pass
 
 
-_keys = json.JSONDecoder(object_pairs_hook=_look_at_keys, parse_float=_nothing, parse_int=_nothing)
+_keys = json.JSONDecoder(object_pairs_hook=_check_keys, parse_float=_nothing, parse_int=_nothing)
 
 _skim = msgspec.json.Decoder(msgspec.Raw).decode
 _members = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
@@ -119,14 +119,14 @@ _NOT_OUTLINE = bytes(set(range(256)) - set(b'[]{},"'))
 
 
 def _outline(text: bytes) -> tuple[int, int]:
-    """Tell from its brackets how deep well-formed JSON is, and how many commas its root has.
+    """How deep well-formed JSON is, and how many commas its root has, by its brackets alone.
 
     The values themselves, even unparsed ones, would take many times the memory of the text.
     """
     if b"\\" in text:
         text = text.replace(rb"\\", b"").replace(rb"\"", b"")
     marks = text.translate(_ALIKE, _NOT_OUTLINE).replace(b'""', b"")
-    marks = b"".join(marks.split(b'"')[::2])  # what is left between quotes stands in strings
+    marks = b"".join(marks.split(b'"')[::2])  # what is between quotes is inside of strings
     depth = deepest = commas = 0
     for mark in marks:
         if mark == _COMMA:

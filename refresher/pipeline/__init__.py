@@ -1,96 +1,11 @@
-"""The pipeline: from a source's complete answer to content fit to serve, or a sentence why not.
+"""The pipeline: from the body of an answer to content fit to serve, or the reason why it is not.
 
-Every step is a pure function of plain, picklable values, so a worker process can run it as well.
+Every step is a pure function of values that can be pickled: a worker process can run it as well.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-
-from refresher.errors import GuardRefused, RefreshFailed
-from refresher.model import Content, Format, GuardRules
-from refresher.pipeline.charsets import is_empty
-from refresher.pipeline.decode import FormatRule, as_it_came, decode, pass_empty
-from refresher.pipeline.guard import Served, guard, guard_keys
-from refresher.pipeline.select import select
-from refresher.pipeline.validate import validate
+from refresher.model import GuardRules
+from refresher.pipeline.decode import FormatRule
+from refresher.pipeline.guard import Served
+from refresher.pipeline.steps import Rules, refine, refine_telling
 
 __all__ = ["FormatRule", "GuardRules", "Rules", "Served", "refine", "refine_telling"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Rules:
-    """What a job asks of its content, and what it does with it."""
-
-    format: FormatRule = "auto"
-    raw: bool = False
-    """Whether what holds data without being JSON is served as it came; the rules see its data."""
-    select: str | None = None
-    """A JMESPath expression; its result is what is served."""
-    schema: str | None = None
-    """The text of a JSON Schema that what is served must satisfy."""
-    guard: GuardRules = field(default=GuardRules())
-
-
-def refine(body: bytes, content_type: str | None, rules: Rules, served: Served | None) -> Content:
-    """Decode, select, validate and guard; `served` is what a reader gets at present.
-
-    Raises:
-        RefreshFailed: the content was refused, at stage `decode`, `select` or `schema`.
-        GuardRefused: it was refused at stage `guard`.
-    """
-    return refine_telling(body, content_type, rules, served, _tell_nobody)
-
-
-def refine_telling(
-    body: bytes,
-    content_type: str | None,
-    rules: Rules,
-    served: Served | None,
-    tell: Callable[[str], None],
-) -> Content:
-    """Do as `refine` does, and say after each step what came of it.
-
-    Raises:
-        RefreshFailed: the content was refused, at stage `decode`, `select` or `schema`.
-        GuardRefused: it was refused at stage `guard`.
-    """
-    fixed = served.format if served is not None else None
-    if rules.guard.allow_empty and is_empty(body):
-        content = pass_empty(content_type, rules.format, fixed)
-        if rules.raw:
-            content = as_it_came(content, b"", content_type)
-        tell(f"decode: empty, as guard.allow_empty allows ({content.content_type})")
-        return content
-    # An empty answer under `auto` says nothing of the format, so it fixes none.
-    if served is not None and served.format is Format.BYTES and served.size == 0:
-        fixed = None
-    decoded, repeated_key = decode(body, content_type, rules.format, fixed)
-    tell(f"decode: {_shown(decoded)}")
-    data = decoded
-    if rules.select is not None:
-        data = select(decoded, rules.select)
-        tell(f"select: {rules.select} gives {_shown(data)}")
-    if rules.schema is not None:
-        validate(data, rules.schema)
-        tell("schema: satisfied")
-    content = as_it_came(data, body, content_type) if rules.raw else data
-    try:
-        guard(data, rules.guard, served, size=len(content.body))
-        if rules.guard.duplicate_keys == "reject":
-            guard_keys(decoded, repeated_key)
-    except RefreshFailed as refusal:
-        raise GuardRefused(refusal.failure.message, content) from refusal
-    if replace(rules.guard, accept_after=None) != GuardRules():  # that one is no rule of content
-        tell("guard: let through")
-    if content.raw:
-        tell(f"raw: {content.content_type}, {len(content.body):,} bytes")
-    return content
-
-
-def _tell_nobody(_: str) -> None:
-    pass
-
-
-def _shown(content: Content) -> str:
-    items = "" if content.items is None else f", {content.items:,} items"
-    return f"{content.format} ({content.content_type}), {len(content.body):,} bytes{items}"

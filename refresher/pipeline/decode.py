@@ -1,6 +1,6 @@
-"""Decode: settle what an answer is, and have it as well-formed UTF-8; what holds data, as JSON.
+"""Decode: determine the format of a body, and make UTF-8 text of it, or JSON where it holds data.
 
-What is UTF-8 JSON or text already is checked and kept byte for byte.
+A body that is UTF-8 JSON or text already is checked, and kept byte for byte.
 """
 
 import re
@@ -25,7 +25,7 @@ _AS_IT_CAME = frozenset({Format.JSON, Format.TEXT, Format.BYTES})
 
 
 def pass_empty(content_type: str | None, rule: FormatRule, fixed: Format | None) -> Content:
-    """Make zero bytes of content out of an answer that has none."""
+    """Content of zero bytes, for an answer with an empty body that the guard allows."""
     declared = media.read(content_type)
     if declared.is_html:  # what some frameworks call an answer without a body; it is none
         declared = media.read(None)
@@ -36,12 +36,13 @@ def pass_empty(content_type: str | None, rule: FormatRule, fixed: Format | None)
 def decode(
     body: bytes, content_type: str | None, rule: FormatRule, fixed: Format | None
 ) -> tuple[Content, str | None]:
-    """Take an answer for what it is; under `auto`, `fixed` is the format served so far.
+    """Decode a body; under `auto`, `fixed` is the format that is served so far.
 
-    Beside the content comes a key that stood twice in one mapping, where the content has lost it.
+    Returns the content, and a key that was twice in one mapping where the content no longer shows
+    it.
 
     Raises:
-        RefreshFailed: at stage `decode`; media type, charset, syntax or depth will not do.
+        RefreshFailed: at stage `decode`, for its media type, charset, syntax or depth.
     """
     if charsets.is_empty(body):
         refuse("the body is empty; guard.allow_empty = true would publish it as zero bytes")
@@ -103,7 +104,7 @@ def _converted(kind: Format, body: bytes, declared: media.Declared) -> Converted
 
 
 # What a browser takes for a page by its first bytes (WHATWG MIME Sniffing, section 7.1). In XML
-# any name but `html` may be an element of anybody's.
+# any name but `html` may be that of an element of data.
 _PAGE = re.compile(
     rb"\s*(?:<!DOCTYPE\s+html|<(?:html|head|script|iframe|h1|div|font|table|a|style|title|b|body|br"
     rb"|p)[\s>]|<!--)",
@@ -117,7 +118,7 @@ _LOOKED_AT, _SHOWN = 1024, 24
 
 
 def _check_first_bytes(text: bytes, kind: Format) -> None:
-    """Refuse what looks like something else than data of that kind."""
+    """Refuse what looks like another format."""
     name = kind.upper()
     beginning = text[:_LOOKED_AT].lstrip()
     if (_XHTML if kind is Format.XML else _PAGE).match(text):
@@ -132,7 +133,7 @@ def _check_first_bytes(text: bytes, kind: Format) -> None:
 
 
 def _format_of(body: bytes, declared: media.Declared, fixed: Format | None) -> Format:
-    """What the media type says; where it says next to nothing, what is served, else what it is."""
+    """By the media type; where that is generic, by what is served so far, else by the body."""
     if declared.format is not None:
         return declared.format
     if declared.type not in {None, media.TEXT, media.BYTES}:

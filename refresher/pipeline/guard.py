@@ -1,4 +1,4 @@
-"""Guard: content that is well-formed and still wrong, by comparison and by what must be in it."""
+"""Guard: refuse well-formed content for its size, its change, its members or its keys."""
 
 from dataclasses import dataclass
 
@@ -12,7 +12,7 @@ from refresher.security.excerpts import quoted
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """What a reader gets at present."""
+    """Of the content that is served at present, what the next one is compared with."""
 
     items: int | None
     size: int
@@ -21,7 +21,7 @@ class Served:
 
 
 def guard(content: Content, rules: GuardRules, served: Served | None, *, size: int) -> None:
-    """Let content through, or not; `size` is what it is served with, in bytes.
+    """Check content against the rules; `size` is that of the bytes to be served.
 
     Raises:
         RefreshFailed: at stage `guard`.

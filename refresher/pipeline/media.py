@@ -47,7 +47,7 @@ _SUFFIXES = {"json": Format.JSON, "xml": Format.XML, "yaml": Format.YAML}
 
 @dataclass(frozen=True, slots=True)
 class Declared:
-    """What a Content-Type says, as far as it can be read."""
+    """A Content-Type, as far as it can be parsed."""
 
     type: str | None
     """`type/subtype` in lower case; None where nothing usable was declared."""
@@ -56,7 +56,7 @@ class Declared:
 
     @property
     def is_html(self) -> bool:
-        """Whether a browser would take it for a page."""
+        """Whether a browser would show it as a page."""
         return self.type in {"text/html", "application/xhtml+xml"}
 
     @property
@@ -66,7 +66,7 @@ class Declared:
             return None
         if self.type in _FORMATS:
             return _FORMATS[self.type]
-        if self.type.startswith("image/"):  # SVG is a picture to whoever asks for one
+        if self.type.startswith("image/"):  # SVG is requested as a picture, not as data
             return None
         return _SUFFIXES.get(self.type.rpartition("+")[2]) if "+" in self.type else None
 

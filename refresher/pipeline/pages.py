@@ -1,7 +1,7 @@
-"""Pages: what one page of an answer brings, and what it says of the next one.
+"""Pages: the items of one page of a paginated answer, and what leads to the next page.
 
-Where an expression is a plain path (`data.items`, or `@`), nothing is built but the members on the
-way, and what stands there is taken as it came. Any other one is evaluated as by `select`.
+Where an expression is a plain path (`data.items`, or `@`), no objects are built but those on the
+way, and the value is kept byte for byte. Any other expression is evaluated as by `select`.
 """
 
 import re
@@ -28,7 +28,7 @@ _SHOWN = 60
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PageRule:
-    """What is looked for in a page, in plain values that any process understands."""
+    """What to find in a page."""
 
     format: FormatRule = "auto"
     items: str = _WHOLE
@@ -41,7 +41,7 @@ class PageRule:
 
     @property
     def builds_values(self) -> bool:
-        """Whether all of a page becomes objects on the way."""
+        """Whether all values of a page become objects."""
         if self.duplicate_keys == "reject":
             return True
         sought = (self.items, self.path or _WHOLE)
@@ -98,10 +98,10 @@ def _array(page: Content, expression: str) -> Content:
 
 
 def _guard_keys(page: Content, array: Content) -> None:
-    """Require that what was taken of a page has lost no key that stood twice.
+    """Require that no key was twice in an object of the page outside of its items.
 
-    What stands twice in the items themselves is left to the guard of the whole, which keeps aside
-    what it refuses.
+    Those in the items are left to the guard of the whole content, which quarantines what it
+    refuses.
     """
     try:
         guard_keys(page, None)
@@ -132,7 +132,7 @@ def _following(page: Content, path: str) -> str | None:
 def _at(body: bytes, path: str) -> bytes | None:
     """The value at a plain path, as it came; None where there is none, or the path is no plain one.
 
-    What JMESPath finds there is the same: of members of one name it knows the last one too.
+    JMESPath would find the same: of members with one name, it sees the last one too.
     """
     if not _PLAIN_PATH.fullmatch(path):
         return None

@@ -1,4 +1,4 @@
-"""What goes over the wire for one version: its bytes in every content coding, and their ETags."""
+"""Representations of a version (RFC 9110, section 3.2): its bytes in each coding, and the ETags."""
 
 import re
 import sys
@@ -17,11 +17,15 @@ if sys.version_info >= (3, 14):
 else:
     from backports import zstd
 
-# Below, a coding's own framing eats what it saves; contract 3.1.
 _WORTH_COMPRESSING = 1024
-# Above, compressing at the swap would delay it: 60 ms for each MiB, in all codings.
-_AT_ONCE = 1024 * 1024
-_MOST_KEPT = 0.9
+"""Bytes of a body; of a smaller one, a coding's own framing takes what it saves (docs/http.md)."""
+_DEFERRED = 1024 * 1024
+"""Bytes of a body; a larger one is compressed for the first request, not before it is served.
+
+That would take 60 ms for each MiB, in all codings.
+"""
+_MAX_RATIO = 0.9
+"""Compressed size by original size; above, a coding saves too little to be offered."""
 
 # 132 bits, more than enough to tell versions apart, in 22 characters.
 _ETAG_LENGTH = 22
@@ -35,7 +39,7 @@ _COMPRESSIBLE = re.compile(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Representation:
-    """One version, ready to be sent; `identity` is the coding that codes nothing."""
+    """One version, ready to be sent; `identity` is the body without a coding."""
 
     content_type: str
     identity: bytes = field(repr=False)
@@ -43,7 +47,7 @@ class Representation:
     coded: Mapping[str, bytes] = field(default_factory=dict, repr=False)
     """The bytes in each coding that saves enough."""
     deferred: frozenset[str] = frozenset()
-    """The codings that are worth trying but have not been, the body being large."""
+    """The codings that have not been tried yet, because the body is large."""
 
     @property
     def codings(self) -> tuple[str, ...]:
@@ -61,7 +65,7 @@ class Representation:
         return f'{self.identity_etag[:-1]}-{coding}"'
 
     def with_coding(self, coding: str, coded: bytes | None) -> "Representation":
-        """The same with one more form, or without it (for good) where it saves too little."""
+        """The same with a deferred coding done; None: it saves too little to be offered."""
         others = {} if coded is None else {coding: coded}
         return replace(self, coded={**self.coded, **others}, deferred=self.deferred - {coding})
 
@@ -89,14 +93,14 @@ def prepare(body: bytes, content_type: str) -> Representation:
     )
     if len(body) < _WORTH_COMPRESSING or not _is_compressible(content_type):
         return ready
-    if len(body) > _AT_ONCE:
+    if len(body) > _DEFERRED:
         return replace(ready, deferred=frozenset(_CODINGS))
     tried = {coding: compress(body, coding) for coding in _CODINGS}
     return replace(ready, coded={coding: coded for coding, coded in tried.items() if coded})
 
 
 def restored(body: bytes, stored: Stored) -> Representation:
-    """A version out of a store, where it was hashed before; compressed when first asked for."""
+    """A version from a store, with the ETag that it has there; compressed on first request."""
     worth = len(body) >= _WORTH_COMPRESSING and _is_compressible(stored.content_type)
     return Representation(
         content_type=stored.content_type,
@@ -107,9 +111,9 @@ def restored(body: bytes, stored: Stored) -> Representation:
 
 
 def compress(body: bytes, coding: str) -> bytes | None:
-    """The form of a body in a coding, the same at any time; None where it saves under 10 %."""
+    """The body in a coding, the same bytes every time; None where that saves under 10 %."""
     coded = _CODINGS[coding](body)
-    return coded if len(coded) <= len(body) * _MOST_KEPT else None
+    return coded if len(coded) <= len(body) * _MAX_RATIO else None
 
 
 def _is_compressible(content_type: str) -> bool:

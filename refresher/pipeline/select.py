@@ -23,7 +23,7 @@ _SHOWN = 200
 
 
 class _Number(float):
-    """A double for whoever calculates, that remembers how it was written.
+    """A double that keeps the literal it was written as.
 
     Projection passes it on with all its digits; sums, comparisons and sorting see the double. (A
     Decimal keeps its digits too, but JMESPath's functions refuse it.)

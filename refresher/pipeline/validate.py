@@ -1,4 +1,4 @@
-"""Schema: what is served satisfies a JSON Schema, Draft 2020-12 where it names no other."""
+"""Schema: validate what is served by a JSON Schema, Draft 2020-12 where it names no other."""
 
 from decimal import Decimal
 from functools import lru_cache
@@ -17,7 +17,7 @@ _SHOWN = 160
 
 
 def validate(content: Content, schema: str) -> None:
-    """Hold content against the text of a JSON Schema.
+    """Validate content by the text of a JSON Schema.
 
     Raises:
         RefreshFailed: at stage `schema`, with the first few places where it does not fit.

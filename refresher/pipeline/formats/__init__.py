@@ -1,15 +1,15 @@
-"""Formats that hold a JSON value without being JSON: each module makes JSON text of one.
+"""Formats that hold a JSON value without being JSON: each module converts one to JSON text.
 
-Every number keeps its digits, every string its characters; what JSON cannot hold is refused. What
-is made may be larger than what came, within `most_made_of`: the bombs of YAML's aliases and of
-CSV's long names are seen before they go off.
+Every number keeps its digits, every string its characters; what JSON cannot hold is refused. The
+JSON may be larger than the body, up to `max_json_size`: YAML's aliases, and long names in the
+header of a CSV file, could multiply it without bound.
 """
 
 from dataclasses import dataclass
 
-_SOME = 1 << 20
-_TIMES = 32
-_MOST = 512 << 20
+_ALWAYS_ALLOWED = 1 << 20
+_MAX_FACTOR = 32
+_NEVER_MORE = 512 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,9 +19,9 @@ class Converted:
     text: bytes
     items: int | None
     repeated_key: str | None = None
-    """A key that stood twice in one mapping, where JSON text no longer shows it."""
+    """A key that was twice in one mapping, where the JSON text no longer shows it."""
 
 
-def most_made_of(size: int) -> int:
-    """How many bytes of JSON may be made of a body of so many."""
-    return min(_MOST, max(_SOME, _TIMES * size))
+def max_json_size(size: int) -> int:
+    """How many bytes of JSON may be made of a body of `size` bytes."""
+    return min(_NEVER_MORE, max(_ALWAYS_ALLOWED, _MAX_FACTOR * size))

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import msgspec
 
 from refresher.errors import refuse
-from refresher.pipeline.formats import Converted, most_made_of
+from refresher.pipeline.formats import Converted, max_json_size
 from refresher.security.excerpts import quoted
 
 _LONGEST_FIELD = 1 << 30
@@ -25,11 +25,11 @@ def convert(body: bytes) -> Converted:
             more or fewer fields than it, or a quote is amiss.
     """
     if len(body) > csv.field_size_limit():
-        # Shapes and images are longer than Python's 128 KiB, a limit it keeps for all readers alike
+        # Geometries and images exceed Python's default of 128 KiB, which is one for all readers
         csv.field_size_limit(_LONGEST_FIELD)
     rows = csv.reader(io.TextIOWrapper(io.BytesIO(body), "utf-8", newline=""), strict=True)
-    made = io.BytesIO()  # the one buffer whose bytes can be had without a copy
-    most, count = most_made_of(len(body)), 0
+    made = io.BytesIO()  # BytesIO gives its bytes without a copy
+    most, count = max_json_size(len(body)), 0
     try:
         names = _header(rows)
         for row in filter(None, rows):

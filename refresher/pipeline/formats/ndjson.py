@@ -12,7 +12,7 @@ def convert(body: bytes) -> Converted:
     Raises:
         RefreshFailed: at stage `decode`, with the line that is not JSON.
     """
-    made = io.BytesIO()  # the one buffer whose bytes can be had without a copy
+    made = io.BytesIO()  # BytesIO gives its bytes without a copy
     for number, line in enumerate(io.BytesIO(body), 1):
         value = line.strip(b" \t\r\n")
         if value:

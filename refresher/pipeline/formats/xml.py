@@ -48,7 +48,7 @@ def convert(body: bytes) -> Converted:
 
 
 class _Element:
-    """An element whose end has not come."""
+    """An element whose end tag has not come yet."""
 
     __slots__ = ("members", "size", "text")
 
@@ -79,7 +79,7 @@ class _Element:
 
 
 class _Tree(ContentHandler):
-    """Builds the members of the document from what the parser comes across."""
+    """Builds the members of the document from the parser's events."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -13,7 +13,7 @@ import yaml
 
 from refresher.errors import refuse
 from refresher.jsontext import text as jsontext
-from refresher.pipeline.formats import Converted, most_made_of
+from refresher.pipeline.formats import Converted, max_json_size
 from refresher.security.excerpts import clipped, quoted
 
 _SHOWN = 160
@@ -57,7 +57,7 @@ def convert(body: bytes) -> Converted:
 
 
 class _Open:
-    """A sequence or a mapping whose end has not come."""
+    """A sequence or a mapping whose end event has not come yet."""
 
     __slots__ = ("anchor", "before", "key", "merged", "merging", "value")
 
@@ -67,7 +67,7 @@ class _Open:
         self.value = value
         self.anchor = anchor
         self.before = before
-        """How much had been made before it."""
+        """Bytes of JSON counted before it."""
         self.key: str | None = None
         """Of a mapping, the key whose value comes next; None where a key comes next."""
         self.merging = False
@@ -90,7 +90,7 @@ class _Open:
 
 
 class _Anchored:
-    """What an anchor stands for; its value takes `size` of what may be made."""
+    """What an anchor stands for; its value takes `size` bytes of JSON."""
 
     __slots__ = ("size", "text", "value")
 
@@ -104,15 +104,15 @@ class _Anchored:
 class _Composer:
     """Composes the document from the parser's events, one object for all aliases of an anchor.
 
-    What the document would be with every alias written out is summed up on the way, so a bomb of
-    them is refused before anything is made of it.
+    The size of the document with every alias written out is counted meanwhile, so that nested
+    aliases that multiply ("billion laughs") are refused before anything is made of them.
     """
 
     def __init__(self, size: int) -> None:
         self.repeated_key: str | None = None
         self._size = size
-        self._most = most_made_of(size)
-        self._made = 0
+        self._limit = max_json_size(size)
+        self._counted = 0
         self._open: list[_Open] = []
         self._anchors: dict[str, _Anchored | None] = {}
         self._documents: list[_Value] = []
@@ -140,7 +140,7 @@ class _Composer:
                 refuse(f"the body has a second YAML document, from {_line(event)} on; one is data")
 
     def _take_scalar(self, event: yaml.ScalarEvent) -> None:
-        before = self._made
+        before = self._counted
         self._count(len(event.value) + 3)
         value: _Value = event.value
         if self._expects_key():
@@ -149,7 +149,7 @@ class _Composer:
             value = _value_of(event)
             self._put(value)
         if event.anchor is not None:
-            self._anchors[event.anchor] = _Anchored(value, self._made - before, event.value)
+            self._anchors[event.anchor] = _Anchored(value, self._counted - before, event.value)
 
     def _begin(
         self,
@@ -163,7 +163,7 @@ class _Composer:
             refuse(jsontext.TOO_DEEP)
         if event.anchor is not None:
             self._anchors[event.anchor] = None  # until its end: it cannot hold itself
-        self._open.append(_Open(value, event.anchor, self._made))
+        self._open.append(_Open(value, event.anchor, self._counted))
         self._count(3)
 
     def _end(self, event: yaml.Event) -> None:
@@ -171,7 +171,7 @@ class _Composer:
         if done.merged and isinstance(done.value, dict):
             done.value = _merge(done.merged, done.value, event)
         if done.anchor is not None:
-            self._anchors[done.anchor] = _Anchored(done.value, self._made - done.before)
+            self._anchors[done.anchor] = _Anchored(done.value, self._counted - done.before)
         self._put(done.value)
 
     def _take_alias(self, event: yaml.AliasEvent) -> None:
@@ -204,10 +204,10 @@ class _Composer:
             self.repeated_key = key
 
     def _count(self, size: int) -> None:
-        self._made += size
-        if self._made > self._most:
+        self._counted += size
+        if self._counted > self._limit:
             refuse(
-                f"the body's {self._size:,} bytes of YAML make more than {self._most:,} bytes of "
+                f"the body's {self._size:,} bytes of YAML make more than {self._limit:,} bytes of "
                 "JSON, for its aliases stand for too much"
             )
 
