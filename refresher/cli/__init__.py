@@ -1,4 +1,4 @@
-"""The command line: what can be typed, and with which status it ends."""
+"""The command line: its commands, their options and their exit statuses."""
 
 # ruff: noqa: PLC0415  what a command needs is imported when it runs: --help takes 0.2 s, not 1.2 s
 
@@ -20,14 +20,14 @@ from refresher.cli.table import printable
 from refresher.errors import ConfigError, ServiceError
 from refresher.version import VERSION
 
-_FAILED, _WRONG = 1, 2
+_FAILED, _USAGE = 1, 2
 
 _EXAMPLES = """\b
 Examples:
   refresher demo               see it all at work; needs no network
   refresher init               write a config.toml to start from; or init my.toml
   refresher check              what will run, or all that is wrong
-  refresher try rates -v       one attempt of one job, told step by step
+  refresher try rates -v       one attempt of one job, step by step
   refresher serve              keep every job fresh and serve it
 
 \b
@@ -72,15 +72,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     The status is 0 when it is done, 1 when what was asked for failed, 2 for wrong usage or a
     configuration that cannot be used.
     """
-    if isinstance(sys.stdout, io.TextIOWrapper):  # whatever an upstream says can be printed
+    if isinstance(sys.stdout, io.TextIOWrapper):  # an upstream may send what has no UTF-8
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
         app(arguments, prog_name="refresher")
     except ConfigError as error:
-        _complain(*error.problems)
-        sys.exit(_WRONG)
+        _print_error(*error.problems)
+        sys.exit(_USAGE)
     except ServiceError as error:
-        _complain(str(error))
+        _print_error(str(error))
         sys.exit(_FAILED)
 
 
@@ -116,7 +116,7 @@ def serve(
 ) -> None:
     """Keep every job fresh and serve it, until a signal."""
     with _starting():
-        path = _found(config)
+        path = _required_path(config)
         from refresher.serve import serve
 
         given = {"server.host": host, "server.port": port, "server.workers": workers}
@@ -141,7 +141,7 @@ def check(
 
         typer.echo(json.dumps(json_schema(), indent=2))
         return
-    path = _found(config)
+    path = _required_path(config)
     from refresher.cli.checking import checked, overview
 
     found = checked(path, os.environ)
@@ -158,22 +158,20 @@ def try_(
     job: Annotated[str, typer.Argument(metavar="JOB", help="The job's name.")],
     config: _Config = None,
     *,
-    verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="Tell what happens, step by step.")
-    ] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Print every step.")] = False,
 ) -> None:
     """Make one attempt of one job, and keep nothing of it.
 
-    What would be served goes to standard output, the story to standard error. A service that runs
-    is not told.
+    What would be served goes to standard output, how the attempt went to standard error. A running
+    service is not affected.
     """
-    path = _found(config)
+    path = _required_path(config)
     from refresher.cli.checking import checked_job
     from refresher.cli.trial import attempt_one
 
-    with redirect_stdout(sys.stderr):  # what a job's own function prints is not the body
+    with redirect_stdout(sys.stderr):  # a job's own function may print something
         found, plan = checked_job(path, job, os.environ)
-        body = attempt_one(found, plan, _complain, verbose=verbose)
+        body = attempt_one(found, plan, _print_error, verbose=verbose)
     if body is None:
         raise typer.Exit(_FAILED)
     typer.echo(body, nl=False)
@@ -195,7 +193,7 @@ def status(
     from refresher.cli.remote import find_service
     from refresher.cli.status import status_json, status_text
 
-    service = find_service(_where(config), url, os.environ)
+    service = find_service(_config_path(config), url, os.environ)
     typer.echo(status_json(service, job) if as_json else status_text(service, job))
 
 
@@ -217,8 +215,8 @@ def refresh(
 ) -> None:
     """Have a running service refresh jobs now, and print how that ends.
 
-    The status is 1 if any attempt fails or is rejected, is refused, or still runs when the wait is
-    over; it goes on then.
+    The status is 1 if any attempt fails, is rejected or is refused, or still runs after the wait;
+    then it goes on.
     """
     from refresher.cli.remote import find_service
     from refresher.cli.status import refreshed
@@ -228,7 +226,7 @@ def refresh(
         seconds = duration(wait)
     except ValueError as error:
         raise typer.BadParameter(f"{wait!r} {error}", param_hint="--wait") from error
-    outcome = refreshed(find_service(_where(config), url, os.environ), jobs or [], seconds)
+    outcome = refreshed(find_service(_config_path(config), url, os.environ), jobs or [], seconds)
     typer.echo(outcome.text)
     if not outcome.good:
         raise typer.Exit(_FAILED)
@@ -259,7 +257,7 @@ def demo(
     """Show everything at work; needs no network.
 
     A real service keeps jobs fresh against an upstream that misbehaves in every way that upstreams
-    do, and says what to look at.
+    do, and prints what to look at.
     """
     with _starting():
         from refresher.cli.demo import run
@@ -269,10 +267,10 @@ def demo(
 
 @contextmanager
 def _starting() -> Iterator[None]:
-    """End at once with status 0 on a signal, for as long as nothing runs: that is a second.
+    """Exit at once with status 0 on a signal, in the second before anything runs.
 
-    Nobody looks for garbage then either: what a start makes stays, and the server, once it answers,
-    has it looked for again.
+    Garbage is not collected in it: what a start makes stays. The server turns the collector on
+    again once it answers.
     """
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: sys.exit(0))
@@ -283,14 +281,14 @@ def _starting() -> Iterator[None]:
         gc.enable()
 
 
-def _where(config: Path | None) -> Path | None:
-    """The configuration that is meant; None where none is named and there is none here."""
+def _config_path(config: Path | None) -> Path | None:
+    """The configuration file: that named, else ./config.toml; None where there is neither."""
     default = Path("config.toml")
     return config or (default if default.exists() else None)
 
 
-def _found(config: Path | None) -> Path:
-    path = _where(config)
+def _required_path(config: Path | None) -> Path:
+    path = _config_path(config)
     if path is None:
         raise ConfigError(
             ["there is no config.toml here; `refresher init` writes one, --config names another"]
@@ -298,6 +296,6 @@ def _found(config: Path | None) -> Path:
     return path
 
 
-def _complain(*lines: str) -> None:
+def _print_error(*lines: str) -> None:
     for line in lines:
         typer.echo(printable(line), err=True)

@@ -17,7 +17,7 @@ from refresher.service import build
 
 _MOMENTS = 3
 _CLOSE = 10.0
-"""Seconds; moments that are closer together are shown to the millisecond."""
+"""Seconds; due moments that are closer together are printed with milliseconds."""
 _HEAD = ("JOB", "SCHEDULE", "TIMEOUT", "NEXT DUE (UTC)", "SOURCE")
 
 
@@ -36,7 +36,7 @@ def checked_job(path: Path, job: str, environ: Mapping[str, str]) -> tuple[Confi
     """The same, for one job of it.
 
     Raises:
-        ConfigError: with every problem of the files, else of the job; or there is no such job.
+        ConfigError: with every problem of the files, else of the job; or no job has that name.
     """
     config = load(path, environ=environ)
     plan = config.jobs.get(job)
@@ -63,10 +63,16 @@ def overview(config: Config, environ: Mapping[str, str], *, now: float) -> str:
 def _row(plan: JobPlan, now: float) -> tuple[str, ...]:
     schedule = build.schedule_of(plan.config)
     due = _moments(plan.name, schedule, now) if plan.config.enabled else "disabled"
-    return plan.name, _shown(schedule), written_duration(plan.config.timeout), due, plan.shown
+    return (
+        plan.name,
+        _schedule_text(schedule),
+        written_duration(plan.config.timeout),
+        due,
+        plan.shown,
+    )
 
 
-def _shown(schedule: Schedule) -> str:
+def _schedule_text(schedule: Schedule) -> str:
     match schedule:
         case Interval(seconds, jitter):
             when = f"every {written_duration(seconds)}"

@@ -1,4 +1,4 @@
-"""A running service as the command line talks to it: where it is, and which token opens it."""
+"""A running service as the command line talks to it: its URL and the admin token."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,15 +18,15 @@ T = TypeVar("T")
 
 _VARIABLE = "REFRESHER_ADMIN_TOKEN"
 _TIMEOUT = 10.0
-"""Seconds; a service that lives answers in milliseconds."""
+"""Seconds; a service that runs answers in milliseconds."""
 _ADDRESS_KEYS = (("server", "host"), ("server", "port"))
 _TOKEN_KEYS = (("admin", "token"), ("store", "dir"))
-_LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  not listened on
+_LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104  not to listen on
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Token:
-    """What is shown to the service, and where it comes from."""
+class AdminToken:
+    """The token to send, None where none was found, and where it comes from."""
 
     value: str | None = field(repr=False)
     origin: str
@@ -37,29 +37,29 @@ class RunningService:
     """A service at `url`, which may be down."""
 
     url: str
-    token: Token
+    token: AdminToken
 
     def get(self, path: str) -> bytes:
-        """Ask for something; its JSON as it came.
+        """GET a path; return the JSON of the response, unparsed.
 
         Raises:
-            ServiceError: it does not answer, or refuses; says why in a sentence.
+            ServiceError: it does not answer, or answers with an error; the message says why.
         """
         return self._ask("GET", path, None, _TIMEOUT)
 
     def post(self, path: str, body: Mapping[str, object], *, patience: float) -> bytes:
-        """Ask to do something that may take `patience` seconds; its JSON as it came.
+        """POST to a path what may take `patience` seconds; return the JSON, unparsed.
 
         Raises:
-            ServiceError: it does not answer, or refuses; says why in a sentence.
+            ServiceError: it does not answer, or answers with an error; the message says why.
         """
         return self._ask("POST", path, body, patience + _TIMEOUT)
 
     def read(self, answer: bytes, kind: type[T]) -> T:
-        """What an answer says.
+        """An answer as a value of the given type.
 
         Raises:
-            ServiceError: it does not say that.
+            ServiceError: it is none of that type.
         """
         try:
             return msgspec.json.decode(answer, type=kind)
@@ -71,8 +71,8 @@ class RunningService:
     ) -> bytes:
         token = self.token.value
         headers = {b"Authorization": f"Bearer {token}".encode()} if token else {}
-        # A proxy for the rest of the world must neither be asked for this machine nor see a token.
-        trust_env = not _is_here(httpx.URL(self.url).host)
+        # A proxy must not get requests for this machine, which have a token.
+        trust_env = not _is_loopback(httpx.URL(self.url).host)
         try:
             with httpx.Client(timeout=timeout, trust_env=trust_env) as client:
                 response = client.request(method, self.url + path, json=body, headers=headers)
@@ -111,25 +111,29 @@ class _Problem(msgspec.Struct):
 def find_service(path: Path | None, url: str | None, environ: Mapping[str, str]) -> RunningService:
     """The service at `url`, else where the configuration at `path` says.
 
-    Of the configuration no more is read than is wanted of it: the variables that its jobs need are
-    set where the service runs, and seldom in the terminal of who asks.
+    Only the keys for that are read of the configuration: the variables that its jobs need are set
+    where the service runs, and seldom in this terminal.
 
     Raises:
         ConfigError: it cannot be used, or there is none to say where the service is.
     """
     given = environ.get(_VARIABLE, "").strip()
     if url is not None and given:
-        return RunningService(url=_checked(url), token=Token(value=given, origin=f"${_VARIABLE}"))
+        return RunningService(
+            url=_checked_url(url), token=AdminToken(value=given, origin=f"${_VARIABLE}")
+        )
     if path is None and url is None:
         problem = "there is no config.toml here to say where the service is; name it with --url, or"
         raise ConfigError([f"{problem} the configuration with --config (`refresher init`)"])
     keys = [*(_TOKEN_KEYS if not given else ()), *(_ADDRESS_KEYS if url is None else ())]
     config = load_keys(path, keys, environ=environ if path else {})
-    token = Token(value=given, origin=f"${_VARIABLE}") if given else _kept(config, environ)
-    return RunningService(url=_url_of(config) if url is None else _checked(url), token=token)
+    token = (
+        AdminToken(value=given, origin=f"${_VARIABLE}") if given else _kept_token(config, environ)
+    )
+    return RunningService(url=_url_of(config) if url is None else _checked_url(url), token=token)
 
 
-def _checked(url: str) -> str:
+def _checked_url(url: str) -> str:
     problem = f"--url: {Redactor(()).redact_url(url)} is not where a service can be"
     try:
         parsed = httpx.URL(url)
@@ -151,18 +155,18 @@ def _url_of(config: Config) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{server.port}"
 
 
-def _kept(config: Config, environ: Mapping[str, str]) -> Token:
-    """The configured token, else the one that the service made for itself."""
+def _kept_token(config: Config, environ: Mapping[str, str]) -> AdminToken:
+    """The configured token, else the one that the service generated."""
     if config.admin.token:
-        return Token(value=config.admin.token[0], origin=f"admin.token in {config.path}")
+        return AdminToken(value=config.admin.token[0], origin=f"admin.token in {config.path}")
     file = state_directory(config, environ) / FILE_NAME
     try:
-        return Token(value=file.read_text("utf-8").strip() or None, origin=str(file))
+        return AdminToken(value=file.read_text("utf-8").strip() or None, origin=str(file))
     except FileNotFoundError:
-        return Token(value=None, origin=f"there is no {file}")
+        return AdminToken(value=None, origin=f"there is no {file}")
     except (OSError, UnicodeDecodeError) as error:
-        return Token(value=None, origin=f"{file} cannot be read: {error}")
+        return AdminToken(value=None, origin=f"{file} cannot be read: {error}")
 
 
-def _is_here(host: str) -> bool:
+def _is_loopback(host: str) -> bool:
     return host in {"localhost", "::1"} or host.startswith("127.")

@@ -32,7 +32,7 @@ class _Quarantine(msgspec.Struct):
 
 
 class _Job(msgspec.Struct):
-    """Of a job's status, what the table shows (contract, 3.2)."""
+    """What the table shows of a job's status (`docs/http.md`)."""
 
     name: str
     state: str
@@ -65,7 +65,7 @@ class _Skipped(msgspec.Struct):
 
 
 class _Refreshed(msgspec.Struct):
-    """What `POST /admin/refresh` answers, with `wait` and without (contract, 3.4)."""
+    """What `POST /admin/refresh` answers, with `wait` and without (`docs/http.md`)."""
 
     skipped: list[_Skipped]
     accepted: list[str] = []
@@ -74,7 +74,7 @@ class _Refreshed(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class Refreshed:
-    """How a refresh ended, in words; `good` if nothing failed and nothing is left to wait for."""
+    """How a refresh ended, as text; `good` if nothing failed and nothing still runs."""
 
     text: str
     good: bool

@@ -1,4 +1,4 @@
-"""Text in columns, and what a terminal may be shown of what others wrote."""
+"""Text for a terminal: columns, and foreign text without control characters."""
 
 from collections.abc import Iterable, Sequence
 from itertools import zip_longest
@@ -17,12 +17,12 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def counted(number: int, noun: str) -> str:
-    """A number of things, the noun as the number wants it."""
+    """A number with a noun, in singular or plural."""
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def printable(text: str) -> str:
-    """The text in one line, without what would steer the terminal: an upstream may have sent it."""
+    """The text in one line, without control characters: an upstream may have sent it."""
     if text.isprintable():
         return text
     return "".join(

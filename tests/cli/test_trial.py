@@ -21,7 +21,7 @@ def test_the_body_goes_to_stdout_byte_for_byte_and_a_line_to_stderr(
     assert "2 items, HTTP 200" in ended.err
 
 
-def test_the_story_has_every_step(upstream: FaultServer, tmp_path: Path) -> None:
+def test_verbose_prints_every_step(upstream: FaultServer, tmp_path: Path) -> None:
     upstream.script("/old", redirect("/new"))
     upstream.script("/new", json_answer(b'{"rows": [1, 2, 3]}', {"ETag": '"abc"'}))
     (tmp_path / "rows.json").write_text('{"type": "array"}')
@@ -29,7 +29,7 @@ def test_the_story_has_every_step(upstream: FaultServer, tmp_path: Path) -> None
     job(tmp_path, upstream.url("/old"), more)
     ended = refresher("try", "rates", "-v", folder=tmp_path)
     assert (ended.status, ended.body) == (0, b"[1,2,3]")
-    story = ended.err.splitlines()
+    steps = ended.err.splitlines()
     wanted = [
         "within 5m",
         "/old: 302 from 127.0.0.1 after",
@@ -48,24 +48,24 @@ def test_the_story_has_every_step(upstream: FaultServer, tmp_path: Path) -> None
         "fresh for",
         "rates: changed in",
     ]
-    lines = iter(story)
+    lines = iter(steps)
     for step in wanted:  # in this order
-        assert any(step in line for line in lines), (step, story)
-    assert any(line.endswith(f"leads to {upstream.url('/new')}") for line in story)
-    assert all(" ms  " in line for line in story[:-1])
+        assert any(step in line for line in lines), (step, steps)
+    assert any(line.endswith(f"leads to {upstream.url('/new')}") for line in steps)
+    assert all(" ms  " in line for line in steps[:-1])
 
 
-def test_the_story_has_every_page(upstream: FaultServer, tmp_path: Path) -> None:
+def test_verbose_prints_every_page(upstream: FaultServer, tmp_path: Path) -> None:
     upstream.script("/1", json_answer(b'{"rows": [1, 2], "next": "/2?key=s3cret"}'))
     upstream.script("/2", json_answer(b'{"rows": [3]}'))
     more = 'paginate = { type = "next_url", path = "next", items = "rows" }'
     job(tmp_path, upstream.url("/1"), more)
     ended = refresher("try", "rates", "-v", folder=tmp_path)
     assert (ended.status, ended.body) == (0, b"[1, 2,3]")
-    story = [line.partition(" ms  ")[2] for line in ended.err.splitlines()]
-    assert f"page 1: 41 bytes with 2 items, next is {upstream.url('/2?…')}" in story
-    assert "page 2: 13 bytes with 1 item, the last one" in story
-    assert any(line.startswith("body: 8 bytes, application/json") for line in story)
+    steps = [line.partition(" ms  ")[2] for line in ended.err.splitlines()]
+    assert f"page 1: 41 bytes with 2 items, next is {upstream.url('/2?…')}" in steps
+    assert "page 2: 13 bytes with 1 item, the last one" in steps
+    assert any(line.startswith("body: 8 bytes, application/json") for line in steps)
 
 
 def test_a_failure_has_its_stage_a_sentence_and_no_body(

@@ -1,4 +1,4 @@
-"""`refresher demo`: the real service, with everything at once, against an upstream of our own."""
+"""`refresher demo`: the real service against an upstream that misbehaves, both on this machine."""
 
 import os
 import secrets
@@ -46,15 +46,15 @@ Ctrl-C ends it, and leaves nothing behind.
 """
 
 
-def run(port: int, say: Callable[[str], object]) -> int:
-    """Run the demo until a signal, `say` what to look at, and return the exit status.
+def run(port: int, echo: Callable[[str], object]) -> int:
+    """Run the demo until a signal, print what to look at, and return the exit status.
 
     Raises:
         ServiceError: the port is in use.
     """
-    for number in SIGNALS:  # the server is yet to take them, and the folder is to go away
+    for number in SIGNALS:  # so that the folder is removed; the server handles them once it runs
         signal.signal(number, exit_at_once)
-    _forget_the_caller()
+    _clear_environment()
     token = secrets.token_urlsafe()
     with TemporaryDirectory(prefix="refresher-demo-") as folder, _upstream(token) as upstream:
         directory = Path(folder)
@@ -65,7 +65,7 @@ def run(port: int, say: Callable[[str], object]) -> int:
 
         def announce(url: str) -> None:
             kept = shlex.quote(str(directory / FILE_NAME))
-            say(_GUIDE.format(url=url, config=config, token=kept))
+            echo(_GUIDE.format(url=url, config=config, token=kept))
 
         try:
             return serve(config, overrides={"server.port": port}, listening=announce)
@@ -75,7 +75,7 @@ def run(port: int, say: Callable[[str], object]) -> int:
 
 @contextmanager
 def _upstream(token: str) -> Iterator[str]:
-    """Run the upstream in a thread, with a loop of its own: only HTTP goes between the two."""
+    """Run the upstream in a thread with a loop of its own: the service reaches it by HTTP alone."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         server = uvicorn.Server(
             uvicorn.Config(
@@ -99,8 +99,8 @@ def _upstream(token: str) -> Iterator[str]:
             thread.join(timeout=2)
 
 
-def _forget_the_caller() -> None:
-    """Drop what is set for another configuration, and proxies: all of this stays on the machine."""
+def _clear_environment() -> None:
+    """Unset variables for other configurations, and proxies: all requests are to this machine."""
     for name in list(os.environ):
         if name.upper().startswith("REFRESHER_") or name.lower().endswith("_proxy"):
             del os.environ[name]
