@@ -93,6 +93,7 @@ FORCED = standing(requested=3, answered=2, forced=3, held_until=NOW + 90)
         (standing(OVERDUE, held_until=NOW + 90), {}, at(90, DueReason.RETRY_AFTER)),
         (standing(held_until=NOW + 90), {"due_now": NEW_SECRET}, at(90, DueReason.RETRY_AFTER)),
         (standing(held_until=NOW + 20), {}, SCHEDULED),
+        (standing(held_until=NOW + 50), {}, SCHEDULED),
         (standing(OVERDUE), {"upstream_held_until": NOW + 7}, at(7, DueReason.UPSTREAM_LIMIT)),
         (
             standing(OVERDUE, held_until=NOW + 90),
