@@ -11,41 +11,41 @@ def parsed(size: int) -> ParsedText:
     return ParsedText(b'"' + b"x" * size + b'"')
 
 
-def test_a_text_is_taken_away_and_put_back() -> None:
-    texts = ParsedCache(10_000)
-    assert texts.take("a") is None
+def test_a_text_is_taken_out_and_put_back() -> None:
+    cache = ParsedCache(10_000)
+    assert cache.take("a") is None
     text = parsed(10)
-    texts.put("a", text)
-    assert texts.take("a") is text
-    assert texts.take("a") is None, "it is with whoever took it"
+    cache.put("a", text)
+    assert cache.take("a") is text
+    assert cache.take("a") is None, "it was taken out"
 
 
-def test_texts_not_asked_for_longest_go_first() -> None:
-    texts = ParsedCache(10_000)
+def test_the_least_recently_used_texts_are_evicted_first() -> None:
+    cache = ParsedCache(10_000)
     for name in "abc":
-        texts.put(name, parsed(2500))
-    texts.put("a", texts.take("a") or parsed(0))
-    texts.put("d", parsed(2500))
-    assert set(texts) == {"c", "a", "d"}
+        cache.put(name, parsed(2500))
+    cache.put("a", cache.take("a") or parsed(0))
+    cache.put("d", parsed(2500))
+    assert set(cache) == {"c", "a", "d"}
 
 
-def test_a_text_larger_than_all_that_may_be_kept_is_not() -> None:
-    texts = ParsedCache(10_000)
-    texts.put("a", parsed(100))
-    texts.put("b", parsed(10_000))
-    assert set(texts) == {"a"}
+def test_a_text_larger_than_the_cache_is_not_cached() -> None:
+    cache = ParsedCache(10_000)
+    cache.put("a", parsed(100))
+    cache.put("b", parsed(10_000))
+    assert set(cache) == {"a"}
 
 
 def test_what_was_parsed_of_a_text_counts_as_well() -> None:
-    text, texts = ParsedText(b"[%s]" % b",".join([b"1"] * 100)), ParsedCache(10_000)
-    texts.put("a", text)
-    assert texts.take("a") is text
+    text, cache = ParsedText(b"[%s]" % b",".join([b"1"] * 100)), ParsedCache(10_000)
+    cache.put("a", text)
+    assert cache.take("a") is text
     assert text.find([("7",), ("x",), ("100",)]) == [b"1", NotThere(0), NotThere(0)]
-    texts.put("a", text)
-    assert texts.take("a") is None
+    cache.put("a", text)
+    assert cache.take("a") is None
 
 
-def test_each_part_of_a_text_counts_once_however_often_it_is_looked_into() -> None:
+def test_each_part_of_a_text_counts_once_however_often_it_is_found() -> None:
     text = ParsedText(b'{"a": {"b": [1, 2]}, "c": 3}')
     sizes = [text.size]
     for path in (("c",), ("a", "b", "1"), ("a", "b", "0"), ("a", "b", "9"), ("c",), ("c", "x")):
@@ -57,11 +57,11 @@ def test_each_part_of_a_text_counts_once_however_often_it_is_looked_into() -> No
 
 
 @given(st.lists(st.tuples(st.sampled_from("abcdef"), st.integers(0, 4000))))
-def test_no_more_is_kept_than_may_be(put: list[tuple[str, int]]) -> None:
-    texts = ParsedCache(10_000)
+def test_the_cache_never_exceeds_its_size(put: list[tuple[str, int]]) -> None:
+    cache = ParsedCache(10_000)
     for name, size in put:
-        texts.put(name, parsed(size))
-        kept = [texts.take(each) for each in list(texts)]
+        cache.put(name, parsed(size))
+        kept = [cache.take(each) for each in list(cache)]
         assert sum(each.size for each in kept if each) <= 10_000
         for index, each in enumerate(kept):
-            texts.put(str(index), each or parsed(0))
+            cache.put(str(index), each or parsed(0))

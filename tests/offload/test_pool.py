@@ -1,13 +1,8 @@
 import asyncio
-import contextlib
-import gc
 import os
 import signal
-import subprocess
-import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import anyio
 import anyio.to_thread
@@ -25,7 +20,7 @@ from refresher.pipeline import GuardRules, Rules
 from refresher.pipeline.pages import PageRule, read_page
 from refresher.pipeline.representation import Servable
 from tests.offload.workers import (
-    ENDLESS,
+    CROWDED,
     LARGE_BODY,
     MIDDLING_BODY,
     PLAIN,
@@ -34,12 +29,8 @@ from tests.offload.workers import (
     children,
     in_a_file,
     in_memory,
-    oom_score,
-    open_files,
-    until,
 )
 
-CROWDED = Rules(guard=GuardRules(max_items=1))
 RAW = Rules(raw=True)
 
 
@@ -47,13 +38,6 @@ def refined_here(body: bytes, rules: Rules) -> Verdict:
     return RefineTask(content_type="application/json", rules=rules, served=None, etag=None).run(
         body
     )
-
-
-@pytest.fixture
-async def pool() -> AsyncIterator[WorkerPool]:
-    async with WorkerPool() as pool:
-        yield pool
-    assert not children()
 
 
 @pytest.mark.parametrize("make", [in_memory, in_a_file])
@@ -111,7 +95,7 @@ async def test_a_large_page_that_cannot_be_read_is_refused_as_it_would_be_here(
     assert refused.value.failure.stage is Stage.SELECT
 
 
-async def test_a_body_in_memory_that_stays_as_it_is_is_not_kept_twice(pool: WorkerPool) -> None:
+async def test_a_body_in_memory_that_stays_as_it_is_is_not_copied(pool: WorkerPool) -> None:
     answer = in_memory(LARGE_BODY)
     refined = await pool.refine(answer, PLAIN, None)
     assert isinstance(refined, Servable)
@@ -203,7 +187,7 @@ async def test_a_little_of_another_format_starts_no_process(
 
 
 @pytest.mark.parametrize("body", [SMALL_BODY, LARGE_BODY])
-async def test_what_is_made_ready_later_is_what_would_have_been_at_once(
+async def test_content_prepared_later_is_what_refining_would_have_prepared(
     pool: WorkerPool, body: bytes
 ) -> None:
     refined = refined_here(body, PLAIN)
@@ -219,71 +203,6 @@ async def test_a_refusal_is_the_same_from_wherever_it_comes(pool: WorkerPool, bo
         refined_here(body, PLAIN)
     assert vars(refused.value) == vars(here.value)
     assert refused.value.failure.stage is Stage.DECODE
-
-
-async def test_what_nobody_foresaw_is_a_failure_and_the_worker_goes_on(pool: WorkerPool) -> None:
-    with pytest.raises(RefreshFailed, match="broke: ValueError: 'what'") as broken:
-        await pool.refine(in_a_file(LARGE_BODY), Rules(format="what"), None)  # type: ignore[arg-type]
-    assert broken.value.failure.stage is Stage.SOURCE
-    before = children()
-    assert await pool.refine(in_a_file(LARGE_BODY), PLAIN, None)
-    assert children() == before
-
-
-async def test_a_worker_that_dies_is_a_failed_attempt_and_replaced(pool: WorkerPool) -> None:
-    async def die() -> None:
-        os.kill(await a_busy_worker(), signal.SIGKILL)
-
-    async with anyio.create_task_group() as tasks:
-        tasks.start_soon(die)
-        with pytest.raises(RefreshFailed, match=r"worker process died .*SIGKILL") as died:
-            await pool.refine(in_a_file(LARGE_BODY), ENDLESS, None)
-    assert died.value.failure.stage is Stage.SOURCE
-    assert died.value.transient
-    assert await pool.refine(in_a_file(LARGE_BODY), PLAIN, None)
-
-
-async def test_a_worker_that_died_at_rest_is_replaced_unnoticed(pool: WorkerPool) -> None:
-    await pool.refine(in_a_file(LARGE_BODY), PLAIN, None)
-    (pid,) = children()
-    os.kill(pid, signal.SIGKILL)
-    await until(lambda: os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT))
-    assert await pool.refine(in_a_file(LARGE_BODY), PLAIN, None)
-    assert pid not in children()
-
-
-async def test_a_worker_whose_time_is_over_is_killed_and_replaced(pool: WorkerPool) -> None:
-    async def give_up(scope: anyio.CancelScope) -> None:
-        await a_busy_worker()
-        scope.cancel()
-
-    async with anyio.create_task_group() as tasks:
-        with anyio.CancelScope() as scope:
-            tasks.start_soon(give_up, scope)
-            await pool.refine(in_a_file(LARGE_BODY), ENDLESS, None)
-    assert scope.cancelled_caught
-    assert await pool.refine(in_a_file(LARGE_BODY), PLAIN, None)
-    assert len(children()) == 1
-
-
-async def test_what_is_given_up_before_it_began_takes_nobody_elses_worker(
-    pool: WorkerPool,
-) -> None:
-    tasks = [
-        asyncio.ensure_future(pool.refine(in_a_file(LARGE_BODY), rules, None))
-        for rules in [PLAIN] * 4 + [ENDLESS] * 4 + [PLAIN] * 4
-    ]
-    await asyncio.sleep(0)
-    for task in tasks[4:8]:
-        task.cancel()
-    with anyio.fail_after(60):
-        done = await asyncio.gather(*tasks, return_exceptions=True)
-    assert [isinstance(one, Servable) for one in done] == [True] * 4 + [False] * 4 + [True] * 4
-
-
-async def test_there_are_only_so_many_workers(pool: WorkerPool) -> None:
-    await asyncio.gather(*(pool.refine(in_a_file(LARGE_BODY), PLAIN, None) for _ in range(20)))
-    assert 1 <= len(children()) <= 4
 
 
 async def test_large_texts_are_compared_by_a_worker_one_pair_at_a_time(
@@ -313,45 +232,6 @@ async def test_a_worker_that_dies_over_a_comparison_is_replaced(pool: WorkerPool
     assert await pool.compare(LARGE_BODY, LARGE_BODY) == b"[]"
 
 
-async def test_workers_yield_to_the_service(pool: WorkerPool) -> None:
-    await pool.refine(in_a_file(LARGE_BODY), PLAIN, None)
-    (pid,) = children()
-    ours = os.getpriority(os.PRIO_PROCESS, 0)
-    assert os.getpriority(os.PRIO_PROCESS, pid) == min(19, ours + 10)
-    assert oom_score(pid) == 1000
-
-
-async def test_a_worker_without_work_goes_and_comes_back_when_there_is_some() -> None:
-    async with WorkerPool(idle=0.01) as pool:
-        for _ in range(3):
-            assert await pool.refine(in_a_file(LARGE_BODY), PLAIN, None)
-            await until(lambda: not children())
-
-
-async def test_no_file_is_kept_once_it_has_been_of_use() -> None:
-    before = open_files()
-    async with WorkerPool() as pool:
-        for make in (in_a_file, in_memory):
-            await pool.refine(make(LARGE_BODY), PLAIN, None)
-            with pytest.raises(RefreshFailed):
-                await pool.refine(make(LARGE_BODY), Rules(select="nothing"), None)
-            with anyio.move_on_after(0.1):
-                await pool.refine(make(LARGE_BODY), ENDLESS, None)
-    assert open_files() <= before
-
-
-@pytest.mark.parametrize("rules", [PLAIN, Rules(select="nothing"), CROWDED, ENDLESS])
-async def test_no_body_is_kept_once_it_has_been_of_use(pool: WorkerPool, rules: Rules) -> None:
-    gc.disable()
-    try:
-        before = sys.getrefcount(LARGE_BODY)
-        with contextlib.suppress(RefreshFailed), anyio.move_on_after(2):
-            await pool.refine(in_memory(LARGE_BODY), rules, None)
-        await until(lambda: sys.getrefcount(LARGE_BODY) == before)
-    finally:
-        gc.enable()
-
-
 async def test_values_are_found_in_a_large_body(pool: WorkerPool) -> None:
     body = b'{"a": [1.50, {"b": 1e400}], "c": "' + b"x" * 2**21 + b'"}'
     found = await pool.look_up("etag", body, [("a", "0"), ("a", "1"), ("a", "2"), ("c",)])
@@ -364,12 +244,12 @@ async def test_a_large_body_is_parsed_once_for_all_values_that_are_found_in_it()
         assert await pool.look_up("x", first, [("a", "b")]) == [b"1"]
         assert await pool.refine(in_a_file(LARGE_BODY), PLAIN, None), "whatever comes between"
         found = await pool.look_up("x", same_etag, [("a", "b"), ("a", "c"), ("d",)])
-        assert found == [b"1", b"3", NotThere(0)], "what was kept is looked into, and nothing sent"
+        assert found == [b"1", b"3", NotThere(0)], "found in the cached text; none is sent"
         assert await pool.look_up("y", same_etag, [("a", "b")]) == [b"2"]
-        assert await pool.look_up("x", same_etag, [("a", "b")]) == [b"1"], "both are kept"
+        assert await pool.look_up("x", same_etag, [("a", "b")]) == [b"1"], "both are cached"
 
 
-async def test_what_is_found_after_a_worker_died_is_found_in_what_is_sent_anew() -> None:
+async def test_after_a_worker_died_the_text_is_sent_again() -> None:
     body = b'{"a": 1}' + b" " * 2**20
     async with WorkerPool(workers=1) as pool:
         for _ in range(2):
@@ -380,56 +260,6 @@ async def test_what_is_found_after_a_worker_died_is_found_in_what_is_sent_anew()
                 await pool.look_up("x", body, [("a",)])
             except RefreshFailed as failure:  # where its end has not been noticed yet
                 assert "worker process died" in str(failure)  # noqa: PT017  it need not be raised
-
-
-PROGRAM = """
-import asyncio, sys
-print("imported", flush=True)
-from tests.offload.workers import ENDLESS, LARGE_BODY, in_a_file
-from refresher.errors import RefreshFailed
-from refresher.offload.pool import WorkerPool
-sys.executable = sys.argv[1]
-async def main():
-    async with WorkerPool() as pool:
-        await pool.refine(in_a_file(LARGE_BODY), ENDLESS, None)
-try:
-    asyncio.run(main())
-except RefreshFailed as error:
-    print(error.failure.stage, error)
-"""
-
-
-async def test_workers_end_with_a_service_that_is_killed(tmp_path: Path) -> None:
-    program = tmp_path / "program.py"
-    program.write_text(PROGRAM)
-    process = await anyio.to_thread.run_sync(start, program, sys.executable)
-    try:
-        pid = await a_busy_worker(process.pid)
-    finally:
-        process.kill()
-        out, _ = await anyio.to_thread.run_sync(process.communicate)
-    await until(lambda: not Path(f"/proc/{pid}").exists())
-    assert out.split() == ["imported"], "a worker imports nothing of the program that it is for"
-
-
-async def test_a_process_that_cannot_be_started_is_a_failed_attempt(tmp_path: Path) -> None:
-    program = tmp_path / "program.py"
-    program.write_text(PROGRAM)
-    process = await anyio.to_thread.run_sync(start, program, "/nowhere/python")
-    out, _ = await anyio.to_thread.run_sync(process.communicate)
-    said = "source no worker process can be started: No such file or directory"
-    assert out.splitlines() == ["imported", said]
-
-
-def start(program: Path, executable: str) -> "subprocess.Popen[str]":
-    root = Path(__file__).parents[2]
-    return subprocess.Popen(  # noqa: S603  our own words
-        [sys.executable, str(program), executable],
-        stdout=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": str(root)},
-        cwd=program.parent,
-    )
 
 
 def snapshot(refined: Servable) -> Snapshot:

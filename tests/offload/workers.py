@@ -10,15 +10,16 @@ import msgspec
 
 from refresher.offload.pool import LARGE
 from refresher.payload import Payload, Spool
-from refresher.pipeline import Rules
+from refresher.pipeline import GuardRules, Rules
 
 PLAIN = Rules()
 LARGE_BODY = msgspec.json.encode([{"id": n, "price": n / 3} for n in range(LARGE // 25)])
 MIDDLING_BODY = msgspec.json.encode([{"id": n, "price": n / 3} for n in range(LARGE // 60)])
-"""Large where it is to be parsed, and else a thread's affair."""
+"""Large where it is to be parsed, and else left to a thread."""
 SMALL_BODY = b'[{"id": 1, "price": 0.10}]'
 ENDLESS = Rules(select="|".join(["[@,@]"] * 60))
 """Makes 2^60 lists."""
+CROWDED = Rules(guard=GuardRules(max_items=1))
 
 
 def in_memory(body: bytes, content_type: str = "application/json") -> Payload:
@@ -47,7 +48,7 @@ def children(of: int | None = None) -> set[int]:
 
 
 async def until(condition: Callable[[], object]) -> None:
-    """Wait for another process to do something; how long that takes is the machine's affair."""
+    """Wait for another process to do something; which may take any time."""
     with anyio.fail_after(60):
         while not await anyio.to_thread.run_sync(condition):  # noqa: ASYNC110  no event of ours
             await anyio.sleep(0.01)
