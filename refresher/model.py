@@ -79,9 +79,8 @@ class Format(StrEnum):
 class GuardRules:
     """What content must be like to replace what is served; shares are fractions: 0.5 for 50 %.
 
-    What is configured, what a worker process is sent, and what content is measured by are this one
-    class. How its keys are written is said in `config.models`; their docstrings are what an editor
-    shows.
+    One class for what is configured, sent to worker processes and checked. `config.guard` says how
+    its keys are written; an editor shows their docstrings.
     """
 
     min_items: int | None = None

@@ -1,15 +1,10 @@
 """The configuration: from `config.toml` and the environment to what is to be run."""
 
+from refresher.config.auth import Auth, BasicAuth, BearerAuth, HeaderAuth, NoAuth, QueryAuth
 from refresher.config.loading import Config, load, load_keys, state_directory
 from refresher.config.models import (
     AdminConfig,
-    Auth,
-    BasicAuth,
-    BearerAuth,
-    HeaderAuth,
     JobConfig,
-    NoAuth,
-    QueryAuth,
     ServerConfig,
     StoreConfig,
     UpstreamConfig,

@@ -9,7 +9,8 @@ from dataclasses import asdict, fields
 from functools import lru_cache
 from hashlib import sha256
 
-from refresher.config.models import JobConfig, Paginate
+from refresher.config.models import JobConfig
+from refresher.config.paging import Paginate
 from refresher.config.references import pieces_of, unreplaced
 from refresher.config.tree import Table
 from refresher.model import Definition, GuardRules

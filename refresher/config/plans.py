@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Literal
 
 from refresher.config import url_parts
+from refresher.config.auth import NoAuth, OAuth2Auth
 from refresher.config.definition import definition, function_name
 from refresher.config.inheritance import inherited
-from refresher.config.models import JobConfig, NoAuth, OAuth2Auth, UpstreamConfig
+from refresher.config.models import JobConfig, UpstreamConfig
 from refresher.config.problems import Problems, did_you_mean
 from refresher.config.references import pieces_of
 from refresher.config.relations import ValidatedJob, resolved

@@ -4,7 +4,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from refresher.config.inheritance import Inherited
-from refresher.config.models import JobConfig, OffsetPages, Paginate
+from refresher.config.models import JobConfig
+from refresher.config.paging import OffsetPages, Paginate
 from refresher.config.problems import Problems
 from refresher.config.tree import Tree
 from refresher.config.units import Share, written_duration

@@ -12,13 +12,15 @@ from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
 from pydantic_core import core_schema
 
 from refresher import model
-from refresher.config import models
+from refresher.config import auth, guard, models, paging
 from refresher.config.names import NAME
 from refresher.config.tree import KeyPath
 
 _DIALECT = "https://json-schema.org/draft/2020-12/schema"
 _REFERENCE = {"type": "string", "pattern": r"\$\{[^}]+\}"}
-"""What may stand in place of anything: an editor cannot know what it will be."""
+"""May be written for any value: an editor cannot know what it will be replaced by."""
+_MODULES = (models, auth, paging, guard, model)
+"""Where the models of tables are, and the docstrings of their keys."""
 
 
 def json_schema() -> dict[str, object]:
@@ -86,7 +88,7 @@ def _described(schema: JsonSchemaValue) -> JsonSchemaValue:
 
     def table(name: str, written: JsonSchemaValue) -> JsonSchemaValue:
         of_keys: dict[str, str] = {}
-        for each in reversed(getattr(models, name).__mro__):
+        for each in reversed(_model(name).__mro__):
             of_keys.update(meanings.get(each.__name__, {}))
         keys = {
             key: {**value, "description": of_keys[key]} if key in of_keys else value
@@ -98,11 +100,16 @@ def _described(schema: JsonSchemaValue) -> JsonSchemaValue:
     return {**table(models.FileConfig.__name__, schema), "$defs": tables}
 
 
+def _model(name: str) -> type:
+    found: type = next(getattr(module, name) for module in _MODULES if hasattr(module, name))
+    return found
+
+
 def _meanings() -> dict[str, dict[str, str]]:
     """The docstrings below the keys of the models, by model and key."""
     return {
         table.name: dict(_keys_with_docstrings(table))
-        for module in (model, models)
+        for module in _MODULES
         for table in ast.parse(inspect.getsource(module)).body
         if isinstance(table, ast.ClassDef)
     }

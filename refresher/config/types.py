@@ -7,6 +7,7 @@ from typing import Annotated, TypeVar
 from pydantic import (
     AfterValidator,
     BeforeValidator,
+    ConfigDict,
     JsonValue,
     PlainSerializer,
     PlainValidator,
@@ -19,6 +20,9 @@ from refresher.config.units import InvalidValue, Share, duration, written_durati
 from refresher.model import Rate
 
 T = TypeVar("T")
+
+STRICT = ConfigDict(extra="forbid")
+"""Of the model of a table: a key that it has not is a problem."""
 
 
 def _parsed(parse: Callable[[str], T], unit: str) -> PlainValidator:

@@ -10,21 +10,27 @@ from typing import assert_never, cast
 import httpx
 
 from refresher.clock import Clock
-from refresher.config import (
-    Config,
-    JobConfig,
-    JobPlan,
-    UpstreamConfig,
-    models,
+from refresher.config import Config, JobConfig, JobPlan, UpstreamConfig
+from refresher.config.auth import (
+    Auth,
+    BasicAuth,
+    BearerAuth,
+    CustomAuth,
+    HeaderAuth,
+    NoAuth,
+    OAuth2Auth,
+    QueryAuth,
 )
+from refresher.config.models import TlsConfig
 from refresher.config.tls_files import apply_tls
 from refresher.config.units import InvalidValue
 from refresher.errors import ConfigError
 from refresher.fields.rate_limits import exhausted_for
 from refresher.protocols import Limits
-from refresher.upstream import auth, oauth2
+from refresher.upstream.auth import OriginAuth, OriginHeader, OriginParameter
 from refresher.upstream.client import OriginBoundTransport, open_client
 from refresher.upstream.limiter import Limiter
+from refresher.upstream.oauth2 import TokenAuth, TokenSource
 from refresher.upstream.transport import AiohttpTransport, new_tls
 from refresher.upstream.urls import Origin, origin_of
 
@@ -43,7 +49,7 @@ class Upstream:
     clock: Clock
     learn: Callable[[str], object]
     """Called with secrets that come up at run time, so that they are masked."""
-    tokens: dict[models.OAuth2Auth, oauth2.TokenSource] = field(default_factory=dict)
+    tokens: dict[OAuth2Auth, TokenSource] = field(default_factory=dict)
 
     def hold_for(self, seconds: float) -> None:
         """Start no attempt of its jobs for so many seconds."""
@@ -115,13 +121,13 @@ def reopen(upstream: Upstream, config: Config) -> Upstream:
     )
 
 
-def tls_context(tls: models.TlsConfig) -> ssl.SSLContext | None:
+def tls_context(tls: TlsConfig) -> ssl.SSLContext | None:
     """How connections are secured; None for the defaults.
 
     Raises:
         InvalidValue: a file is no longer what it was when the configuration was read.
     """
-    if tls == models.TlsConfig():
+    if tls == TlsConfig():
         return None
     context = new_tls(trusting=tls.ca is None)  # ca is trusted instead of the usual authorities
     apply_tls(context, tls)
@@ -147,7 +153,7 @@ def client_of(job: JobConfig, upstream: Upstream, config: Config) -> httpx.Async
     table = config.upstreams.get(job.upstream or "", UpstreamConfig())
     transport = upstream.transport
     if table.base_url is not None:
-        secret = {job.auth.name} if isinstance(job.auth, models.HeaderAuth) else set()
+        secret = {job.auth.name} if isinstance(job.auth, HeaderAuth) else set()
         home = origin_of(httpx.URL(table.base_url))
         transport = OriginBoundTransport(transport, home, names={*job.headers, *secret})
     client = open_client(
@@ -157,7 +163,7 @@ def client_of(job: JobConfig, upstream: Upstream, config: Config) -> httpx.Async
         transport=transport,
     )
     match job.auth:
-        case models.CustomAuth(auth=custom) if table.base_url is None:
+        case CustomAuth(auth=custom) if table.base_url is None:
             # without a base_url there is no origin to bind it to
             client.auth = cast("httpx.Auth", custom)
         case given if table.base_url is not None:
@@ -178,29 +184,29 @@ async def _hold_if_exhausted(
         upstream.hold_for(pause)
 
 
-def auth_of(given: models.Auth, origin: Origin, upstream: Upstream) -> httpx.Auth | None:
+def auth_of(given: Auth, origin: Origin, upstream: Upstream) -> httpx.Auth | None:
     """The credentials as httpx adds them to requests to `origin`; None where there are none."""
     applied: httpx.Auth | None
     match given:
-        case models.NoAuth():
+        case NoAuth():
             applied = None
-        case models.BearerAuth() | models.BasicAuth() | models.HeaderAuth():
-            applied = auth.OriginHeader(origin, given)
-        case models.QueryAuth():
-            applied = auth.OriginParameter(origin, given)
-        case models.OAuth2Auth():
-            applied = oauth2.TokenAuth(origin, _tokens(given, upstream))
-        case models.CustomAuth(auth=custom):
-            applied = auth.OriginAuth(origin, cast("httpx.Auth", custom))
+        case BearerAuth() | BasicAuth() | HeaderAuth():
+            applied = OriginHeader(origin, given)
+        case QueryAuth():
+            applied = OriginParameter(origin, given)
+        case OAuth2Auth():
+            applied = TokenAuth(origin, _tokens(given, upstream))
+        case CustomAuth(auth=custom):
+            applied = OriginAuth(origin, cast("httpx.Auth", custom))
         case _:
             assert_never(given)
     return applied
 
 
-def _tokens(given: models.OAuth2Auth, upstream: Upstream) -> oauth2.TokenSource:
+def _tokens(given: OAuth2Auth, upstream: Upstream) -> TokenSource:
     """The one token source for all jobs of the upstream that have the same credentials."""
     if given not in upstream.tokens:
-        upstream.tokens[given] = oauth2.TokenSource(
+        upstream.tokens[given] = TokenSource(
             given, client=upstream.client, now=upstream.clock.now, learn=upstream.learn
         )
     return upstream.tokens[given]

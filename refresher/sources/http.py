@@ -9,7 +9,7 @@ from typing import cast
 
 import httpx
 
-from refresher.config.models import BasicAuth
+from refresher.config.auth import BasicAuth
 from refresher.errors import RefreshFailed
 from refresher.fields.cache_control import fresh_for
 from refresher.fields.rate_limits import exhausted_for

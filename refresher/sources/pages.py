@@ -17,7 +17,7 @@ from typing import Literal, TypeAlias, assert_never
 import anyio.to_thread
 import httpx
 
-from refresher.config.models import (
+from refresher.config.paging import (
     CursorPages,
     LinkHeaderPages,
     NextUrlPages,

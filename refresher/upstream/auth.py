@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import httpx
 
-from refresher.config.models import BasicAuth, BearerAuth, HeaderAuth, QueryAuth
+from refresher.config.auth import BasicAuth, BearerAuth, HeaderAuth, QueryAuth
 from refresher.upstream.headers import utf8_fields
 from refresher.upstream.urls import Origin, origin_of, with_params
 

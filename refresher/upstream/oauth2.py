@@ -14,7 +14,7 @@ from urllib.parse import quote_plus
 
 import httpx
 
-from refresher.config.models import OAuth2Auth
+from refresher.config.auth import OAuth2Auth
 from refresher.errors import RefreshFailed
 from refresher.model import Stage
 from refresher.security.excerpts import clipped

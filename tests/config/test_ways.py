@@ -7,7 +7,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from refresher.config.models import CustomAuth, OAuth2Auth
+from refresher.config.auth import CustomAuth, OAuth2Auth
 from tests.config.configs import URL, config, job, problems, written
 from tests.config.test_problems import GOLDEN
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import httpx
 import pytest
 
-from refresher.config.models import BearerAuth, QueryAuth
+from refresher.config.auth import BearerAuth, QueryAuth
 from refresher.errors import RefreshFailed
 from refresher.model import Stage
 from refresher.sources import Exchange, HttpRequest, HttpSource

@@ -10,15 +10,14 @@ from urllib.parse import parse_qs, urlsplit
 import httpx
 import pytest
 
-from refresher.config.models import (
-    BearerAuth,
+from refresher.config.auth import BearerAuth, QueryAuth
+from refresher.config.paging import (
     CursorPages,
     LinkHeaderPages,
     NextUrlPages,
     NumberedPages,
     OffsetPages,
     Paginate,
-    QueryAuth,
 )
 from refresher.model import Stage
 from refresher.payload import NotModified, Payload

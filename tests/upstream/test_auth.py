@@ -3,7 +3,7 @@ from base64 import b64decode
 import httpx
 import pytest
 
-from refresher.config.models import BasicAuth, BearerAuth, HeaderAuth, QueryAuth
+from refresher.config.auth import BasicAuth, BearerAuth, HeaderAuth, QueryAuth
 from refresher.upstream.auth import OriginHeader, OriginParameter
 from refresher.upstream.urls import origin_of
 

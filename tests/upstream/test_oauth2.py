@@ -10,7 +10,7 @@ import anyio
 import httpx
 import pytest
 
-from refresher.config.models import OAuth2Auth
+from refresher.config.auth import OAuth2Auth
 from refresher.errors import RefreshFailed
 from refresher.model import Stage
 from refresher.upstream.client import open_client
