@@ -23,7 +23,7 @@ def test_what_is_written_is_read() -> None:
     assert Spool().read() == b""
 
 
-def test_nothing_is_left_of_it() -> None:
+def test_closing_it_frees_its_descriptor() -> None:
     before = open_files()
     spool = Spool()
     spool.write(b"x")

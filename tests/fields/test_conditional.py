@@ -117,5 +117,5 @@ def test_every_tag_of_a_well_formed_list_is_found(
 
 
 @given(st.text(st.sampled_from('",W/*ab \t')))
-def test_no_list_breaks_the_reading_of_it(field: str) -> None:
+def test_no_list_breaks_the_parser(field: str) -> None:
     assert asked(field) in {True, False}

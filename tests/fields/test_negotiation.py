@@ -40,7 +40,7 @@ OFFERED = ("br", "gzip")
         ("gzip;level=9;q=0, br;q=0.1", "br"),
     ],
 )
-def test_the_coding_liked_best_is_chosen(field: str | None, coding: str) -> None:
+def test_the_coding_of_the_greatest_weight_is_chosen(field: str | None, coding: str) -> None:
     assert choose(field, OFFERED) == coding
     assert choose(None if field is None else field.encode(), OFFERED) == coding
 
@@ -48,7 +48,7 @@ def test_the_coding_liked_best_is_chosen(field: str | None, coding: str) -> None
 @pytest.mark.parametrize(
     "broken", ["gzip;q=", "gzip;q=x", "gzip;q=2", "gzip;q=-1", "gz ip", ";q=1", "gzip;q=1.5", "é"]
 )
-def test_an_element_that_cannot_be_read_counts_as_not_there(broken: str) -> None:
+def test_a_malformed_element_is_ignored(broken: str) -> None:
     assert choose(broken, OFFERED) == "identity"
     assert choose(f"{broken}, br;q=0.2", OFFERED) == "br"
 
@@ -76,7 +76,7 @@ def test_what_a_client_takes(field: str | None, coding: str, *, expected: bool) 
     assert acceptable(field, coding) is expected
 
 
-def test_a_header_too_long_to_be_remembered_is_read_all_the_same() -> None:
+def test_a_header_too_long_to_be_cached_is_read_as_well() -> None:
     assert choose("x," * 5000 + "gzip", OFFERED) == "gzip"
 
 

@@ -43,7 +43,7 @@ def test_rows_are_told_by_their_text(
     assert (found.of, found.added, found.removed, found.changed) == ("rows", *counts)
 
 
-def test_half_of_a_surrogate_pair_is_no_obstacle() -> None:
+def test_lone_surrogates_are_compared_as_well() -> None:
     found = difference(content(rb'{"a": "\ud83d"}'), content(rb'{"a": "\ud83d", "b": 1}'))
     assert found is not None
     assert (found.added, found.changed) == (1, 0)

@@ -143,13 +143,13 @@ def test_applied_to_the_one_it_gives_the_other(before: str, after: str) -> None:
         )
     )
 )
-def test_arrays_of_rows_that_come_again_are_told_apart(both: tuple[list[int], list[int]]) -> None:
+def test_arrays_with_repeated_rows_are_compared(both: tuple[list[int], list[int]]) -> None:
     before, after = (json.dumps(rows).encode() for rows in both)
     operations(before, after)
 
 
 @given(st.data())
-def test_a_row_more_or_less_is_one_operation(data: st.DataObject) -> None:
+def test_an_added_or_removed_row_is_one_operation(data: st.DataObject) -> None:
     rows = data.draw(st.lists(st.integers(), min_size=1, unique=True))
     place = data.draw(st.integers(0, len(rows) - 1))
     fewer = rows[:place] + rows[place + 1 :]

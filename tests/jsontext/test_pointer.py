@@ -94,7 +94,7 @@ def test_a_value_that_has_no_members_has_nothing_to_point_to(text: bytes) -> Non
         (b"/empty", b"{ }"),
     ],
 )
-def test_half_of_a_surrogate_pair_hides_nothing(raw: bytes, value: bytes) -> None:
+def test_a_lone_surrogate_hides_no_value(raw: bytes, value: bytes) -> None:
     text = (
         b' { "\\ud800" : 1, "a":2 ,"twice": 0, "deep" : [1.50 , {"half": "\\uDC00", "long":'
         + b"1" * 5000
@@ -111,7 +111,7 @@ def test_a_key_that_no_text_can_be_is_named_by_no_pointer() -> None:
         assert isinstance(at(raw, text), NotThere)
 
 
-def test_what_was_looked_into_is_there_for_the_next() -> None:
+def test_what_was_parsed_is_cached_for_the_next_pointer() -> None:
     opened: dict[Path, Opened] = {}
     assert find(TEXT, ("a", "1", "", ""), opened) == b"7"
     assert set(opened) == {(), ("a",), ("a", "1"), ("a", "1", "")}
@@ -161,7 +161,7 @@ def test_every_value_of_a_document_is_found(document: object, data: st.DataObjec
         assert at(b"/1" + raw_of(path), odd) == written(value).encode()
 
 
-def test_members_of_what_is_read_leniently_are_no_copies() -> None:
+def test_members_that_are_read_leniently_are_not_copied() -> None:
     deep = b'{"a":' * 300 + b'["' + b"x" * 100_000 + b'", "\\ud83d"]' + b"}" * 300
     opened: dict[Path, Opened] = {}
     tracemalloc.start()
@@ -173,7 +173,7 @@ def test_members_of_what_is_read_leniently_are_no_copies() -> None:
     assert kept < 5_000_000, "where 300 copies take 30 MB"
 
 
-def test_what_is_yet_to_be_read_is_the_nearest_that_has_not_been() -> None:
+def test_unread_is_the_size_of_the_nearest_value_that_was_not_parsed() -> None:
     text, opened = b'{"x": 1, "a": [1, 2, 3]}', dict[Path, Opened]()
     assert unread(text, ("x",), opened) == len(text)
     find(text, ("x",), opened)

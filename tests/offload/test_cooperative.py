@@ -7,14 +7,14 @@ from refresher.offload.cooperative import cooperatively
 
 def slow(turns: list[str]) -> Iterator[int]:
     for number in range(3):
-        over = time.perf_counter() + 0.002  # longer than a turn
+        over = time.perf_counter() + 0.002  # longer than a slice
         while time.perf_counter() < over:
             pass
         turns.append(f"work {number}")
         yield number
 
 
-async def test_whoever_else_is_ready_has_a_turn_between_two_items() -> None:
+async def test_other_tasks_run_between_two_slices() -> None:
     turns: list[str] = []
 
     async def read() -> None:
@@ -28,6 +28,6 @@ async def test_whoever_else_is_ready_has_a_turn_between_two_items() -> None:
     assert turns[:6] == ["work 0", "read", "work 1", "read", "work 2", "read"]
 
 
-async def test_what_is_quickly_done_is_done_at_once() -> None:
+async def test_no_items_are_no_work() -> None:
     nothing: list[int] = []
     assert [item async for item in cooperatively(nothing)] == nothing

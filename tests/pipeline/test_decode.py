@@ -229,7 +229,7 @@ def test_the_first_snapshot_fixes_the_format(
         (Format.BYTES, "image/png", PNG),
     ],
 )
-def test_a_body_that_could_be_either_is_what_the_first_one_was(
+def test_an_ambiguous_body_has_the_format_of_the_first_one(
     kind: Format, declared: str | None, body: bytes
 ) -> None:
     assert refined(body, declared, served=serving(None, 9, kind)).format is kind
@@ -321,14 +321,14 @@ def test_json_that_is_none_is_refused_with_the_place(body: bytes, said: str) -> 
     "value",
     [rb"\ud83d", rb"\udc00", rb"\uD83D\u0041", rb"\ud83d\ud83d\ude00", rb"\udfff\\", rb"a\uDBFFz"],
 )
-def test_half_of_a_surrogate_pair_is_json_and_stays_as_it_is(value: bytes) -> None:
+def test_a_lone_surrogate_is_json_and_stays_as_it_is(value: bytes) -> None:
     for body, items in ((b'["%s"]' % value, 1), (b'{"%s": 1, "b": 2}' % value, 2)):
         for declared in (JSON, None):
             content = refined(body, declared, guard=GuardRules(duplicate_keys="reject"))
             assert (content.body, content.items, content.format) == (body, items, Format.JSON)
 
 
-def test_half_of_a_surrogate_pair_hides_nothing_else() -> None:
+def test_a_lone_surrogate_hides_no_other_error() -> None:
     half = rb'"\ud83d"'
     assert "is no number" in refusal(Stage.DECODE, b"[%s, NaN]" % half)
     assert "deeper" in refusal(Stage.DECODE, b"[" * 600 + half + b"]" * 600)
@@ -381,7 +381,7 @@ def test_512_levels_pass_and_one_more_does_not(opening: bytes, closing: bytes) -
 
 
 @pytest.mark.parametrize("levels", [1_000, 100_000, 3_000_000])
-def test_no_depth_breaks_the_check_of_it(levels: int) -> None:
+def test_no_depth_breaks_the_depth_check(levels: int) -> None:
     assert "512 levels" in refusal(Stage.DECODE, b"[" * levels + b"]" * levels)
     refusal(Stage.DECODE, b"[" * levels)
     refusal(Stage.DECODE, b'{"":' * levels, None, format="json")

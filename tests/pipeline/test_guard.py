@@ -162,7 +162,7 @@ def test_else_json_keeps_both_and_the_last_one_counts(
     assert refined(body, declared).body == served
 
 
-def test_what_select_would_hide_is_seen() -> None:
+def test_a_repeated_key_that_select_would_drop_is_found() -> None:
     guard = GuardRules(duplicate_keys="reject")
     body = b'{"a": 1, "b": {"c": 1, "c": 2}}'
     assert "'c'" in refusal(Stage.GUARD, body, select="a", guard=guard)
@@ -191,7 +191,7 @@ def test_what_python_wrote_has_no_key_twice(value: object) -> None:
 
 
 @pytest.mark.parametrize("levels", [512])
-def test_keys_are_looked_at_to_the_last_level(levels: int) -> None:
+def test_keys_are_checked_at_every_level(levels: int) -> None:
     guard = GuardRules(duplicate_keys="reject")
     body = b'{"a":' * (levels - 1) + b'{"b":1,"b":2}' + b"}" * (levels - 1)
     assert "'b'" in refusal(Stage.GUARD, body, guard=guard)

@@ -76,21 +76,21 @@ def test_items_are_the_same_whichever_way_they_are_found(values: list[object]) -
         (b'""', None),
     ],
 )
-def test_what_leads_on_is_a_text_or_the_digits_of_a_number(
+def test_the_next_page_is_named_by_a_text_or_the_digits_of_a_number(
     path: str, value: bytes, following: str | None
 ) -> None:
     assert page(b'{"next": %b, "i": []}' % value, "i", path).following == following
 
 
 @pytest.mark.parametrize("path", ["next", "meta.next", "meta.next.at", "(next)", '"@next"'])
-def test_nothing_there_leads_nowhere(path: str) -> None:
+def test_without_a_value_there_the_page_is_the_last(path: str) -> None:
     assert page(b'{"meta": null, "i": []}', "i", path).following is None
     assert page(b"[]", "@", path).following is None
 
 
 @pytest.mark.parametrize("path", ["next", "(next)"])
 @pytest.mark.parametrize("value", [b"true", b"false", b"{}", b'["a"]'])
-def test_anything_else_there_is_an_answer_that_is_not_complete(path: str, value: bytes) -> None:
+def test_any_other_value_there_is_a_failure(path: str, value: bytes) -> None:
     stage, message = refused(b'{"next": %b, "i": []}' % value, "i", path)
     assert stage is Stage.BODY
     assert f"is neither text nor a number but {value.decode()}" in message

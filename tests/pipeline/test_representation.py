@@ -123,7 +123,7 @@ def test_up_to_a_mebibyte_is_compressed_at_once_and_more_when_asked_for() -> Non
 
 
 @pytest.mark.parametrize("size", [KIB - 1, KIB, MIB + 1])
-def test_what_comes_out_of_a_store_is_as_it_was_and_compressed_when_asked_for(size: int) -> None:
+def test_a_stored_version_keeps_its_etag_and_is_compressed_when_asked_for(size: int) -> None:
     body, tag = text_of(size), '"as-it-was"'
     stored = Stored(
         body="a", size=size, etag=tag, content_type=JSON, format=Format.JSON, items=None

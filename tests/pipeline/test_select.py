@@ -87,7 +87,7 @@ def test_a_number_that_is_passed_on_keeps_its_digits(literal: str, expression: s
         ("reverse(n)", "[12345678901234567890,0.50,1.10]"),
     ],
 )
-def test_whoever_calculates_sees_doubles(expression: str, result: str) -> None:
+def test_calculations_are_those_of_doubles(expression: str, result: str) -> None:
     body = '{"n": [1.10, 0.50, 12345678901234567890], "r": [{"v": 1.10}, {"v": 0.50}]}'
     assert selected(body, expression) == result
 
@@ -119,13 +119,13 @@ def test_an_expression_that_fails_is_refused_with_a_sentence(expression: str) ->
 
 
 @pytest.mark.parametrize("literal", ["-0", "9" * 10_000, "-" + "9" * 10_000])
-def test_an_integer_that_python_has_none_for_is_a_double_to_calculate_with(literal: str) -> None:
+def test_an_integer_too_long_for_python_is_a_double_in_calculations(literal: str) -> None:
     assert selected(f'{{"a": [{literal}, 1]}}', "[a[0], a[1], length(a)]") == f"[{literal},1,2]"
     assert selected(f'{{"a": [{literal}, "-05"]}}', "a[?@ == `7`]") == "[]"
 
 
 @pytest.mark.parametrize("expression", ["@", "*", "[a, b]", "keys(@)", "sort(values(@)[:2])"])
-def test_half_of_a_surrogate_pair_is_read_as_the_character_for_what_cannot_be_read(
+def test_a_lone_surrogate_is_read_as_the_replacement_character(
     expression: str,
 ) -> None:
     body = r'{"a": "\ud83d", "\udc00": "\ud83d\ude00", "b": 1}'

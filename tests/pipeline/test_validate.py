@@ -95,7 +95,7 @@ def test_no_reference_leads_to_the_network() -> None:
             listener.accept()
 
 
-def test_half_of_a_surrogate_pair_is_a_character() -> None:
+def test_a_lone_surrogate_is_one_character() -> None:
     body, schema = rb'["\ud83d"]', '{"items": {"maxLength": 1}}'
     assert refined(body, schema=schema).body == body
 

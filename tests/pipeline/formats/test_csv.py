@@ -81,7 +81,7 @@ def test_a_field_may_be_long() -> None:
     assert rows_of(f"a\n{field}".encode()) == [{"a": field}]
 
 
-def test_long_names_over_many_rows_are_seen_before_they_fill_the_memory() -> None:
+def test_long_names_times_many_rows_are_refused_before_they_fill_the_memory() -> None:
     message = refusal(Stage.DECODE, b"x" * 10_000 + b"\n" + b"1\n" * 10_000, CSV)
     assert "30,001 bytes make more than 1,048,576 bytes" in message
 

@@ -169,7 +169,7 @@ def bomb(times: int, levels: int) -> str:
         "- &s " + "x" * 20_000 + "\n- {" + "a: *s, " * 100 + "}",
     ],
 )
-def test_aliases_that_stand_for_too_much_are_seen_before_anything_is_made(text: str) -> None:
+def test_aliases_that_multiply_are_refused_before_anything_is_made(text: str) -> None:
     assert "aliases stand for too much" in refusal(Stage.DECODE, text.encode(), YAML)
 
 
