@@ -1,5 +1,6 @@
 """A cache that runs, and a client of its endpoints: the real service, no network, time by hand."""
 
+import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
@@ -17,6 +18,7 @@ from tests.fakes import FakeClock, settled
 
 TOKEN = "adm1n-t0ken"
 ADMIN = {"authorization": f"Bearer {TOKEN}"}
+REFRESH = "/admin/refresh"
 
 
 class Upstream:
@@ -85,6 +87,12 @@ async def serving(cache: Refresher) -> AsyncIterator[httpx.AsyncClient]:
     async with cache, asking(await application(cache)) as client:
         await settled()
         yield client
+
+
+async def refresh(client: httpx.AsyncClient, body: object = None) -> httpx.Response:
+    """Ask for a refresh, with a body that may be wrong."""
+    content = None if body is None else json.dumps(body).encode()
+    return await client.post(REFRESH, content=content, headers=ADMIN)
 
 
 async def attached(client: httpx.AsyncClient) -> None:

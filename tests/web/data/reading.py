@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from refresher.freshness import Policy
 from refresher.jsontext.pointer import NotThere, Path
 from refresher.pipeline import representation
 from refresher.security.tokens import Access, Tokens
@@ -16,7 +17,7 @@ from refresher.web.data.compression import Compression
 from refresher.web.data.lookups import LookUp, Lookups
 from refresher.web.data.reads import Reads
 from refresher.web.data.versions import VersionReads
-from tests.shelf import Shelf
+from tests.shelf import BODY, PROMISE, TEXT, Shelf, snapshot
 
 RATES = "/data/rates"
 
@@ -107,3 +108,14 @@ class Reader:
         pairs = headers.items() if isinstance(headers, Mapping) else headers
         raw = [(name.lower().encode(), value.encode("latin-1")) for name, value in pairs]
         return self.reads.answer(method, path.encode("latin-1"), raw)
+
+
+def reader_of(body: bytes = BODY, policy: Policy = PROMISE) -> Reader:
+    shelf = Shelf()
+    shelf.put(snapshot(body), policy)
+    return Reader(shelf)
+
+
+GZIP = {"accept-encoding": "gzip"}
+LARGE = TEXT * 1000
+"""Beyond what is compressed at the swap."""
