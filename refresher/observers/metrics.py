@@ -132,9 +132,19 @@ def _gauges(entries: Sequence[Entry], now: float) -> Iterator[str]:
     for name, help_text, of_record in _OF_RECORDS:
         yield from head(name, "gauge", help_text)
         for entry in entries:
-            number = None if entry.record.snapshot is None else of_record(entry.record)
+            number = of_record(entry.record)
             if number is not None:
                 yield f'{name}{{job="{entry.record.job}"}} {number}'
+
+
+def _next_due(record: Record) -> float | None:
+    return None if record.snapshot is None else record.due.at
+
+
+def _failures(record: Record) -> int | None:
+    """Also while pending: a job that has never had data is the one that fails without an end."""
+    is_attempted = record.snapshot is not None or record.last_attempt is not None
+    return record.consecutive_failures if is_attempted else None
 
 
 def _stale(entry: Entry, now: float) -> int:
@@ -173,11 +183,11 @@ _OF_RECORDS: tuple[tuple[str, str, Callable[[Record], float | None]], ...] = (
     (
         "refresher_next_due_timestamp_seconds",
         "When the job is attempted next.",
-        lambda record: record.due.at,
+        _next_due,
     ),
     (
         "refresher_consecutive_failures",
         "Attempts since the last success.",
-        lambda record: record.consecutive_failures,
+        _failures,
     ),
 )

@@ -153,12 +153,20 @@ def test_gauges_tell_of_the_snapshot_that_is_served() -> None:
     }
 
 
-def test_gauges_are_absent_while_pending() -> None:
+def test_gauges_are_absent_while_pending_but_for_the_failures() -> None:
     shelf = Shelf()
     due = Due(START, DueReason.STARTUP)
     shelf.put_pending(due=due, consecutive_failures=5, last_attempt=failed())
     scrape = Scrape(Metrics({}), shelf)
-    assert {name: scrape.value(name, job="rates") for name in GAUGES} == dict.fromkeys(GAUGES)
+    found = {name: scrape.value(name, job="rates") for name in GAUGES}
+    assert found == dict.fromkeys(GAUGES) | {"refresher_consecutive_failures": 5}
+
+
+def test_no_failure_is_told_of_before_the_first_attempt() -> None:
+    shelf = Shelf()
+    shelf.put_pending(due=Due(START, DueReason.STARTUP))
+    scrape = Scrape(Metrics({}), shelf)
+    assert scrape.value("refresher_consecutive_failures", job="rates") is None
 
 
 def test_a_job_that_waits_for_a_person_is_due_at_no_time() -> None:
