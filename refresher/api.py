@@ -1,4 +1,4 @@
-"""The Python API: a cache of remote data that lives and dies with an application."""
+"""The Python API: a cache of remote data that runs while an application does."""
 
 import math
 import os
@@ -37,11 +37,11 @@ _MISSING: Any = object()
 
 
 class JobKeys(TypedDict, total=False):
-    """The keys of a job table but for its source, which is the function.
+    """What `@cache.job` takes: the keys of a job table, but for its source, which is the function.
 
-    As `@cache.job` takes them; what each means is in the configuration reference. Of those that
-    describe a request, `upstream`, `auth`, `headers` and `connect_timeout` are for the function's
-    `client`; the others are for a `url`, and refused here.
+    Each is described in `docs/configuration.md`. Of those for requests, `upstream`, `auth`,
+    `headers` and `connect_timeout` are for the function's `client`; the others are for a `url`, and
+    refused here.
     """
 
     method: str
@@ -81,7 +81,7 @@ class JobKeys(TypedDict, total=False):
 
 
 class Options(TypedDict, total=False):
-    """What a `Refresher` takes beside its configuration."""
+    """What a `Refresher` takes besides its configuration."""
 
     store: Backend | str | None
     transport: httpx.AsyncBaseTransport | None
@@ -93,19 +93,19 @@ class Options(TypedDict, total=False):
 class Refresher:
     """A cache of remote data, refreshed in the background while it is entered.
 
-    As a lifespan (`FastAPI(lifespan=cache.lifespan)`), or inside one's own (`async with cache:`).
-    Making one starts, opens and reads nothing; after leaving, it can be entered again.
+    As a lifespan (`FastAPI(lifespan=cache.lifespan)`), or in another one (`async with cache:`).
+    To make one starts, opens and reads nothing. After it is left, it can be entered again.
 
     Args:
         config: A configuration file, the same tables as a mapping, or None: jobs in code only.
             `REFRESHER__…` variables override what a file says, and nothing else.
-        store: Where snapshots are kept, instead of the store that is configured: one that is made,
-            or its URL, as `store.url` takes it.
-        transport: What carries HTTP to upstreams instead of the network, for tests.
-        clock: Where the time comes from.
-        admin_token: Opens the admin endpoints; None takes `admin.token` of the configuration, and
-            where that has none either, nothing opens them.
-        name: Under which key the lifespan yields this object.
+        store: Where snapshots are kept, instead of the configured store: a backend, or a URL as
+            `store.url` takes it.
+        transport: Carries HTTP to upstreams instead of the network, for tests.
+        clock: Gives the time, for tests.
+        admin_token: What requests to the admin endpoints need; None: `admin.token` of the
+            configuration. Where that has none either, all such requests are refused.
+        name: The key under which the lifespan yields this object.
     """
 
     def __init__(
@@ -140,12 +140,12 @@ class Refresher:
 
     @classmethod
     def from_toml(cls, path: str | PathLike[str], **options: Unpack[Options]) -> Self:
-        """One whose jobs stand in a file; it is read on entry. `options` as of the class."""
+        """A cache of the jobs in a file, read on entry; `options` are those of the class."""
         return cls(Path(path), **options)
 
     @classmethod
     def of(cls, request: HTTPConnection, name: str = "refresher") -> Self:
-        """The one that the application's lifespan entered under that name.
+        """The cache that the application's lifespan entered under that name.
 
         Raises:
             ServiceError: the lifespan yielded none.
@@ -160,11 +160,11 @@ class Refresher:
     def job(
         self, name: str | None = None, **keys: Unpack[JobKeys]
     ) -> Callable[[_Function], _Function]:
-        """Make the decorated function a job, called after it or `name`; `keys` as in a job table.
+        """Make the decorated function a job, under its own name or `name`.
 
         Raises:
-            ServiceError: another job in code has that name, the function has none to take, or the
-                cache runs already.
+            ServiceError: another job in code has that name, the function has no name, or the cache
+                runs already.
         """
         if callable(name):
             raise ServiceError("a job is declared with parentheses: @cache.job()")
@@ -231,10 +231,10 @@ class Refresher:
 
     @property
     def service(self) -> Service:
-        """What runs while this is entered.
+        """The running service.
 
         Raises:
-            ServiceError: it is not entered.
+            ServiceError: the cache is not entered.
         """
         if self._service is None:
             raise self._not_running()
@@ -242,10 +242,10 @@ class Refresher:
 
     @property
     def endpoints(self) -> Endpoints:
-        """The HTTP face of what runs while this is entered.
+        """What the running service answers over HTTP.
 
         Raises:
-            ServiceError: it is not entered.
+            ServiceError: the cache is not entered.
         """
         if self._endpoints is None:
             raise self._not_running()
@@ -311,18 +311,18 @@ class Refresher:
         return Depends(provide)
 
     def router(self, *, admin: Callable[..., object] | None = None) -> APIRouter:
-        """The HTTP endpoints, to be included in an application, under a prefix if one likes.
+        """The HTTP endpoints, to be included in an application, with or without a prefix.
 
-        `admin` is a dependency that decides who may use the admin endpoints, by raising where one
-        may not; None asks for the admin token.
+        `admin` is a dependency that raises unless a request may use the admin endpoints; None: they
+        need the admin token.
         """
         return make_router(lambda: self.endpoints, admin_guard=admin)
 
     def in_front_of(self, app: ASGIApp, *, prefix: str = "") -> ASGIApp:
-        """The application with reads answered ahead of it, at a third of what a route costs.
+        """The application with reads answered before they reach it, at a third of a route's cost.
 
-        `/data/…` below `prefix` never gets to `app`; everything else does, the lifespan included.
-        Middleware of `app` sees no reads then; what is to see them goes around the result.
+        `/data/…` below `prefix` never gets to `app`, nor to its middleware; everything else does,
+        the lifespan included. Middleware that is to see reads goes around the result.
 
         Raises:
             ServiceError: the prefix is no path such as `/cache`.
@@ -349,7 +349,7 @@ class Refresher:
         return text if self._service is None else self._service.redact(text)
 
     def close_soon(self) -> None:
-        """Say that the end is near: /readyz answers 503, and whoever waits is sent away.
+        """Announce the shutdown: /readyz answers 503, and requests that wait are answered.
 
         May be called from a signal handler.
         """
@@ -362,7 +362,7 @@ class Refresher:
             return loaded
         environ: Mapping[str, str] = os.environ
         if not isinstance(self._source, Path):
-            # `${NAME}` means the environment here too; an override is meant for somebody's file.
+            # `${NAME}` is of the environment here too, but overrides are for files.
             environ = {k: v for k, v in environ.items() if not k.upper().startswith("REFRESHER__")}
         return load(self._source, environ=environ, overrides=self._overrides, jobs=self._jobs)
 
@@ -382,7 +382,7 @@ class Refresher:
         return name
 
     def _type_of(self, name: str) -> Any:  # noqa: ANN401
-        """What a job in code says it returns; None for another, and where it says nothing."""
+        """The return annotation of a job in code; None for another job, and where it has none."""
         if name not in self._types:
             keys = self._jobs.get(name)
             self._types[name] = None if keys is None else returned_type(name, keys["python"])
@@ -416,7 +416,7 @@ def cache_to_serve(
         row: The row of this process in the counters that workers share; None: it is the only one.
     """
     cache = Refresher(path, admin_token=admin_token)
-    cache._overrides = overrides  # noqa: SLF001  no part of what embedders can say
+    cache._overrides = overrides  # noqa: SLF001  not an argument: embedders have no use for it
     cache._loaded = config  # noqa: SLF001  the same
     cache._row = row  # noqa: SLF001  the same
     return cache

@@ -1,4 +1,4 @@
-"""Snapshots as Python values: decoded and validated once per version, shared by all who ask."""
+"""Snapshots as Python values, decoded and validated once per version and type."""
 
 import contextlib
 import inspect
@@ -21,17 +21,16 @@ _Key = tuple[str, object]
 
 _MISSING: Any = object()
 _MOST_BYTES = 512 * 1024 * 1024
-"""As much as the largest body there can be."""
+"""The largest body there can be."""
 
 
 class Values:
-    """One value a job and type, replaced with the version; to be treated as read-only.
+    """One value per job and type, of the latest version; to be treated as read-only.
 
-    All together are kept for as long as the bodies they were made from do not exceed `most_bytes`;
-    then those asked for longest ago are made anew when they are asked for again.
+    An LRU cache: the bodies that the values were made from have `most_bytes` at most together.
 
-    It is made where it is asked for, in the event loop too: pydantic holds the interpreter while it
-    decodes, so that a thread would stop the loop just as long (measured: 0.9 s for 11 MiB).
+    A value is made by the caller, in the event loop too: pydantic holds the GIL while it decodes,
+    so that from a thread it would block the loop just as long (measured: 0.9 s for 11 MiB).
     """
 
     def __init__(self, *, most_bytes: int = _MOST_BYTES) -> None:
@@ -42,7 +41,7 @@ class Values:
     def of(self, snapshot: Snapshot, type_: Any) -> Any:  # noqa: ANN401  any annotation will do
         """The snapshot's value under a type annotation (None: as plain JSON, text or bytes).
 
-        That of the latest version is kept, that of an earlier one is made anew.
+        That of the latest version is cached, that of an earlier one is made at every call.
 
         Raises:
             pydantic.ValidationError: the content is not of that type.
@@ -51,7 +50,7 @@ class Values:
         made = self._kept(key)
         if made.version != snapshot.version:
             slot = self._slot(key, type_)
-            with slot.lock:  # plain functions ask from threads of their own
+            with slot.lock:  # FastAPI calls plain functions in threads
                 made = self._kept(key)
                 if made.version != snapshot.version:
                     latest = made.version
@@ -63,11 +62,11 @@ class Values:
         return made.value
 
     def _kept(self, key: _Key) -> "_Made":
-        with self._lock:  # a look-up moves the key to the young end
+        with self._lock:  # a look-up changes the order
             return self._made.get(key, _NOTHING)
 
     def _keep(self, key: _Key, made: "_Made") -> None:
-        with self._lock, contextlib.suppress(ValueError):  # larger than all that may be kept
+        with self._lock, contextlib.suppress(ValueError):  # larger than the whole cache
             self._made[key] = made
 
     def _slot(self, key: _Key, type_: Any) -> "_Slot":  # noqa: ANN401
@@ -79,7 +78,7 @@ class Values:
 
 
 class View:
-    """A job's snapshot as a program sees it; `age` and `state` are as of the moment of asking."""
+    """A job's snapshot; `age` and `state` are as of now whenever they are read."""
 
     __slots__ = ("_clock", "_snapshot", "_states", "_type", "_value", "_values")
 
@@ -100,15 +99,15 @@ class View:
         self._value = _MISSING
 
     @property
-    def value(self) -> Any:  # noqa: ANN401  what the job's data is only its author knows
-        """The decoded content, one shared object a version: treat it as read-only."""
+    def value(self) -> Any:  # noqa: ANN401  of the job's type
+        """The decoded content, one object per version that all share: treat it as read-only."""
         if self._value is _MISSING:
             self._value = self._values.of(self._snapshot, self._type)
         return self._value
 
     @property
     def body(self) -> bytes:
-        """The bytes that readers get."""
+        """The bytes that HTTP clients get."""
         return self._snapshot.content.body
 
     @property
@@ -125,7 +124,7 @@ class View:
     def age(self) -> float:
         """Seconds since the source last confirmed this content.
 
-        Of content that has been replaced since: as far as it was known when this was got.
+        Of content that has been replaced since: as of when this was got.
         """
         snapshot = self._states.known(self._snapshot.job).record.snapshot
         if snapshot is None or snapshot.version != self._snapshot.version:
@@ -142,10 +141,10 @@ class View:
 def returned_type(job: str, function: Any) -> Any:  # noqa: ANN401  any annotation will do
     """The return annotation of a function or of an object's `__call__`, resolved; None if none.
 
-    Those of its arguments need not be resolvable: `client` is often typed for a checker alone.
+    Those of its arguments need not resolve: `client` often has a type that only a checker imports.
 
     Raises:
-        ServiceError: what it says is not defined where it says it.
+        ServiceError: it names something that is not defined there.
     """
     called = inspect.unwrap(function if inspect.isroutine(function) else type(function).__call__)
     annotations = getattr(called, "__annotations__", {})
@@ -164,7 +163,7 @@ def returned_type(job: str, function: Any) -> Any:  # noqa: ANN401  any annotati
 
 @dataclass(frozen=True, slots=True)
 class _Made:
-    """What came of decoding one version."""
+    """The result of decoding one version."""
 
     version: int = 0
     value: Any = None
@@ -178,10 +177,10 @@ _NOTHING = _Made()
 
 @dataclass(frozen=True, slots=True)
 class _Slot:
-    """How the values of one job and type are made, one at a time."""
+    """Makes the values of one job and type, one at a time."""
 
     type_: Any
-    """Kept alive, for its id may be part of the key."""
+    """Referenced because its id may be part of the key."""
     adapter: TypeAdapter[Any]
     lock: threading.Lock = field(default_factory=threading.Lock)
 
