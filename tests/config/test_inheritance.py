@@ -135,7 +135,7 @@ def test_backoff_may_not_begin_above_its_end_where_both_are_written() -> None:
     assert "jobs.a.backoff_max: is shorter than backoff" in problem
 
 
-def test_one_of_the_two_pauses_alone_is_right_whatever_it_is() -> None:
+def test_backoff_or_backoff_max_alone_is_accepted_whatever_it_is() -> None:
     assert job(backoff="1h").config.backoff_max == 300
     assert job(backoff_max="10ms").config.backoff == 1
 

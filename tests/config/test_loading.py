@@ -56,7 +56,9 @@ def test_jobs_in_code_need_no_configuration() -> None:
     assert list(found.jobs) == ["names"]
 
 
-def test_a_job_both_in_a_file_and_in_code_is_told_with_both_places(tmp_path: Path) -> None:
+def test_a_job_in_a_file_and_in_code_is_a_problem_that_names_both(
+    tmp_path: Path,
+) -> None:
     path = written(tmp_path, f'\n[jobs.names]\nurl = "{URL}"')
     [problem] = problems(path, jobs={"names": {"python": names}})
     assert problem.startswith("@cache.job: jobs.names: is defined twice, first at config.toml:2")
@@ -97,7 +99,7 @@ def test_a_pattern_may_match_nothing_but_a_name_must_exist(tmp_path: Path) -> No
     assert problem.startswith('config.toml:1: include[0]: names no file, got "none.toml"')
 
 
-def test_what_two_files_define_is_told_with_both_places(tmp_path: Path) -> None:
+def test_what_two_files_define_is_a_problem_that_names_both_places(tmp_path: Path) -> None:
     path = written(
         tmp_path,
         f'include = ["jobs.d/*.toml"]\n[jobs.a]\nurl = "{URL}"\n[server]\nport = 1',
@@ -112,7 +114,7 @@ def test_what_two_files_define_is_told_with_both_places(tmp_path: Path) -> None:
     ]
 
 
-def test_a_wrong_pattern_is_told_once() -> None:
+def test_a_wrong_pattern_is_one_problem() -> None:
     [one, two, three] = sorted(problems({"include": [1, "${NONE}", ""]}))
     assert one.startswith("config: include[0]: is not a string, got 1")
     assert two.startswith("config: include[1]: needs ${NONE}")

@@ -159,7 +159,7 @@ def test_what_is_known_has_no_key_of_the_file_that_is_unknown_itself() -> None:
     ]
 
 
-def test_a_wrong_value_is_told_by_the_variable_it_came_from() -> None:
+def test_a_wrong_value_is_a_problem_that_names_its_variable() -> None:
     found = problems(
         TABLES,
         {

@@ -18,7 +18,7 @@ def problems_of(path: Path) -> str:
 
 
 @pytest.mark.parametrize("path", sorted(GOLDEN.glob("*.toml")), ids=lambda path: path.stem)
-def test_every_problem_is_told_with_its_line_its_key_its_value_and_what_to_do(path: Path) -> None:
+def test_every_problem_has_its_line_its_key_its_value_and_what_to_do(path: Path) -> None:
     assert problems_of(path) == path.with_suffix(".txt").read_text()
 
 

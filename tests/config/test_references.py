@@ -91,7 +91,7 @@ def test_a_secret_file_that_cannot_be_read_is_refused_by_its_path(tmp_path: Path
         assert wrong in caught.value.wrong
 
 
-def test_files_are_relative_to_the_one_they_are_named_in_and_are_told(tmp_path: Path) -> None:
+def test_files_are_relative_to_the_one_they_are_named_in_and_are_listed(tmp_path: Path) -> None:
     path = written(
         tmp_path,
         'include = ["jobs.d/*.toml"]\n[admin]\ntoken = "${file:token}"',
@@ -148,7 +148,7 @@ def test_keys_are_not_replaced() -> None:
     assert job({"A": "b"}, params={"${A}": "1"}).config.params == {"${A}": "1"}
 
 
-def test_an_unset_variable_is_told_once_and_nothing_else_of_its_value() -> None:
+def test_an_unset_variable_is_the_only_problem_of_its_value() -> None:
     [problem] = problems({"defaults": {"interval": "${NONE}"}, "jobs": {"a": {"url": URL}}})
     assert problem == (
         "config: defaults.interval: needs ${NONE}, and the environment has no NONE, "
@@ -156,7 +156,7 @@ def test_an_unset_variable_is_told_once_and_nothing_else_of_its_value() -> None:
     )
 
 
-def test_what_was_written_can_be_told_from_what_came_of_it() -> None:
+def test_an_interpolated_string_knows_what_was_written() -> None:
     text = filled("a $${b} ${C} ${D:-d}", C="c")
     assert text == "a ${b} c d"
     assert unreplaced(pieces_of(text)) == "a $${b} ${C} ${D:-d}"

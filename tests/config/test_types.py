@@ -247,12 +247,12 @@ def test_every_kind_of_store_is_understood(url: str) -> None:
         ("s3://h", "write memory://, sqlite:///PATH, redis://HOST or rediss://HOST"),
     ],
 )
-def test_a_wrong_kind_of_store_is_told_what_was_meant(url: str, advice: str) -> None:
+def test_a_wrong_kind_of_store_gets_advice(url: str, advice: str) -> None:
     [problem] = problems({"store": {"url": url}})
     assert problem.endswith(f'got "{url}", {advice}')
 
 
-def test_what_may_be_one_string_or_several_is_told_to_be_a_string_first() -> None:
+def test_what_may_be_one_string_or_several_is_first_said_to_be_a_string() -> None:
     [problem] = problems({"server": {"cors_origins": 1}})
     assert problem.endswith(": is not a string, got 1, write it in quotes, or several in brackets")
 

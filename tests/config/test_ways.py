@@ -59,7 +59,7 @@ def test_a_token_endpoint_is_asked_in_clear_where_nothing_is_lost(url: str, toke
     assert auth.token_url == token_url
 
 
-def test_an_inherited_token_endpoint_that_is_unfit_is_told_once_for_all_its_jobs() -> None:
+def test_an_inherited_token_endpoint_that_is_invalid_is_one_problem_for_all_its_jobs() -> None:
     upstreams = {"api": {"base_url": "https://api", "auth": {**IDP, "token_url": "http://idp/t"}}}
     jobs = {name: {"upstream": "api", "url": "/x"} for name in "abc"}
     found = problems({"upstreams": upstreams, "jobs": jobs})

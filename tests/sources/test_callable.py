@@ -197,9 +197,7 @@ class TestWhatIsRaised:
             failed = await refusal(CallableSource(call, max_bytes=9, client=client))
             assert (failed.failure.stage, failed.transient) == (Stage.CONNECT, True)
 
-    async def test_is_no_word_of_the_upstream_where_a_stranger_said_it(
-        self, upstream: FaultServer
-    ) -> None:
+    async def test_of_another_origin_holds_no_upstream(self, upstream: FaultServer) -> None:
         async def call(client: httpx.AsyncClient) -> object:
             return (await client.get(url)).raise_for_status().json()
 

@@ -77,11 +77,11 @@ class TestAnAnswer:
         self, upstream: FaultServer, client: httpx.AsyncClient
     ) -> None:
         url = upstream.script("/x", json_answer(b"[1]"), (RESET,), json_answer(b"[2]"))
-        told: list[Exchange] = []
-        source = HttpSource(HttpRequest(url=url), client=client, on_exchange=told.append)
+        seen: list[Exchange] = []
+        source = HttpSource(HttpRequest(url=url), client=client, on_exchange=seen.append)
         assert (await payload(source)).body == b"[1]"
         assert (await payload(source)).body == b"[2]"
-        assert (len(told), len(upstream.requests)) == (2, 3)
+        assert (len(seen), len(upstream.requests)) == (2, 3)
 
     async def test_at_a_url_that_httpx_does_not_take_is_no_request_and_no_crash(
         self, client: httpx.AsyncClient
@@ -359,7 +359,7 @@ class TestAStatus:
         assert "…" in str(failed)
         assert "zq7" not in str(failed)
 
-    async def test_of_a_stranger_speaks_for_no_upstream(
+    async def test_of_another_origin_is_not_upstream_wide(
         self, upstream: FaultServer, client: httpx.AsyncClient
     ) -> None:
         async with serving() as stranger:
@@ -374,7 +374,7 @@ class TestAStatus:
         request = HttpRequest(url=url, now=lambda: 784111777.0 - 20)
         assert (await refusal(HttpSource(request, client=client))).retry_after == 20.0
 
-    async def test_does_not_repeat_what_a_stranger_wrote_or_what_the_query_holds(
+    async def test_repeats_neither_the_reason_phrase_nor_the_query(
         self, upstream: FaultServer, client: httpx.AsyncClient
     ) -> None:
         url = upstream.script("/x", (b"HTTP/1.1 500 <script>\r\nContent-Length: 0\r\n\r\n",))
@@ -421,7 +421,7 @@ class TestABrokenAnswer:
             ((CHUNKED + b"3\r\n[1]xx0\r\n\r\n",), Stage.BODY),
         ],
     )  # fmt: skip
-    async def test_is_told_apart_and_tried_again(
+    async def test_has_a_stage_of_its_own_and_is_transient(
         self, steps: Answer, stage: Stage, upstream: FaultServer, client: httpx.AsyncClient
     ) -> None:
         failed = await failure(client, upstream, steps)
@@ -791,10 +791,10 @@ class TestTheStory:
     ) -> None:
         upstream.script("/y", json_answer(b"[1]", {"ETag": '"a"', "X-Other": "1"}))
         url = upstream.script("/x", redirect("/y?key=SECRET"))
-        told: list[Exchange] = []
+        seen: list[Exchange] = []
         request = HttpRequest(url=f"{url}?key=SECRET")
-        await payload(HttpSource(request, client=client, on_exchange=told.append))
-        first, second = told
+        await payload(HttpSource(request, client=client, on_exchange=seen.append))
+        first, second = seen
         assert (first.method, first.status, first.url) == ("GET", 302, f"{url}?…")
         assert first.location == upstream.url("/y?…")
         assert (second.status, second.location, second.peer) == (200, None, "127.0.0.1")

@@ -217,13 +217,13 @@ class TestAllPages:
     async def test_have_their_story(self, upstream: FaultServer, client: httpx.AsyncClient) -> None:
         first = with_items(1, 2, following="/x?key=SECRET")
         url = upstream.script("/x", first, with_items(3))
-        told: list[PageRead] = []
-        await payload(paged(client, url, NEXT, on_page=told.append))
-        assert [(page.number, page.items, page.following) for page in told] == [
+        seen: list[PageRead] = []
+        await payload(paged(client, url, NEXT, on_page=seen.append))
+        assert [(page.number, page.items, page.following) for page in seen] == [
             (1, 2, f"{url}?…"),
             (2, 1, None),
         ]
-        assert told[1].size == len(b'{"items": [3], "next": null}')
+        assert seen[1].size == len(b'{"items": [3], "next": null}')
 
 
 class TestTheNextPage:

@@ -31,7 +31,7 @@ def connected() -> tuple[ConnectionProtocol, Pipe]:
     return connection, pipe
 
 
-async def test_what_a_server_says_first_spoils_no_new_connection_but_a_kept_one() -> None:
+async def test_unrequested_bytes_make_a_kept_connection_dirty_and_no_new_one() -> None:
     connection = ConnectionProtocol(asyncio.get_running_loop())
     connection.data_received(b"SSH-2.0-OpenSSH_9\r\n")
     assert not connection.is_dirty

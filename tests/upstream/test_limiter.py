@@ -77,7 +77,7 @@ async def test_who_has_nothing_to_start_takes_nothing_from_the_rate() -> None:
     assert users.starts == [0, 60]
 
 
-async def test_who_leaves_while_waiting_keeps_nobody_back() -> None:
+async def test_a_cancelled_wait_does_not_block_those_behind_it() -> None:
     clock = FakeClock()
     users = Users(clock, make_limiter(clock, max_concurrency=1, rate=Rate(1, 60.0)))
     async with anyio.create_task_group() as tasks:
@@ -91,13 +91,13 @@ async def test_who_leaves_while_waiting_keeps_nobody_back() -> None:
     assert users.starts == [0, 60]
 
 
-async def test_a_hold_is_only_ever_prolonged_and_everyone_is_told() -> None:
-    limiter, told = make_limiter(FakeClock()), []
-    limiter.on_hold(lambda: told.append(limiter.held_until))
+async def test_a_hold_is_only_ever_prolonged_and_every_job_is_woken() -> None:
+    limiter, seen = make_limiter(FakeClock()), []
+    limiter.on_hold(lambda: seen.append(limiter.held_until))
     limiter.hold(START + 10)
     limiter.hold(START + 5)
     limiter.hold(START + 20)
-    assert told == [START + 10, START + 20]
+    assert seen == [START + 10, START + 20]
 
 
 async def test_a_clock_that_is_set_back_leaves_nothing_in_a_distant_future() -> None:

@@ -139,7 +139,7 @@ async def test_who_leaves_while_fetching_leaves_it_to_the_next(bench: Bench) -> 
     assert await tokens.get() == "t1"
 
 
-async def test_a_failure_is_told_to_all_who_waited(bench: Bench) -> None:
+async def test_a_failure_is_raised_to_all_that_waited(bench: Bench) -> None:
     tokens = bench.tokens(answer(401, b'{"error": "invalid_client"}'), issue("t1"))
     found: list[RefreshFailed] = []
 
@@ -217,7 +217,7 @@ async def test_one_that_is_dead_on_arrival_serves_once(bench: Bench) -> None:
     assert [await tokens.get(), await tokens.get()] == ["t1", "t2"]
 
 
-async def test_a_401_fetches_anew_once_and_sends_once_more(bench: Bench) -> None:
+async def test_a_401_fetches_a_new_token_once_and_resends_once(bench: Bench) -> None:
     tokens = bench.tokens(issue("t1"), issue("t2"))
     bench.upstream.script("/data", wanting("t2"))
     assert (await bench.get(tokens)).json() == [1]

@@ -59,7 +59,7 @@ async def test_a_name_for_a_link_local_address_is_not_connected_to(
     assert isinstance(caught.value.__cause__, ForbiddenAddress)
 
 
-async def test_what_a_request_may_reach_is_its_own_affair(
+async def test_an_address_rule_holds_for_its_own_request_alone(
     upstream: FaultServer, client: httpx.AsyncClient
 ) -> None:
     async def allowed() -> int:
@@ -96,7 +96,7 @@ async def test_what_comes_on_a_kept_connection_unasked_answers_nothing(
     assert upstream.connections == 2
 
 
-async def test_a_server_that_speaks_first_is_no_spoilt_connection_to_open_anew(
+async def test_a_new_connection_on_which_the_server_speaks_first_is_not_replaced(
     upstream: FaultServer, client: httpx.AsyncClient
 ) -> None:
     upstream.greeting = (b"SSH-2.0-OpenSSH_9\r\n",)
@@ -202,7 +202,7 @@ async def test_a_stream_that_has_been_read_is_not_sent_again(
     assert len(upstream.requests) == 2
 
 
-async def test_the_address_that_answered_is_told(
+async def test_the_address_that_answered_is_noted(
     upstream: FaultServer, client: httpx.AsyncClient
 ) -> None:
     for _ in range(2):
@@ -243,7 +243,7 @@ async def test_a_client_streams_a_body_up(upstream: FaultServer, client: httpx.A
     assert upstream.requests[0].body == b"onetwo"
 
 
-async def test_a_client_trusts_whom_it_is_told_to() -> None:
+async def test_a_client_trusts_the_authorities_of_its_tls_context() -> None:
     trusting = ssl.create_default_context(cafile=str(CERTIFICATE))
     async with serving(tls=True) as upstream, open_client(tls=trusting) as client:
         upstream.script("/", answer(200, b"[]"))
