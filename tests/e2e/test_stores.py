@@ -264,7 +264,7 @@ async def test_a_server_that_stops_starts_and_is_flushed_fails_no_read(
 @contextmanager
 def locked(file: Path) -> Iterator[None]:
     """Hold a database as another program may."""
-    with closing(sqlite3.connect(file, PATIENCE, isolation_level=None)) as connection:
+    with closing(sqlite3.connect(file, timeout=PATIENCE, isolation_level=None)) as connection:
         connection.execute("BEGIN IMMEDIATE")
         yield
         connection.execute("ROLLBACK")

@@ -161,7 +161,7 @@ async def listening(
     *,
     access_log: bool = False,
     limit_concurrency: int | None = None,
-    timeout_keep_alive: float = 5.0,
+    timeout_keep_alive: float = _PATIENCE,
 ) -> AsyncIterator[Listener]:
     """Run a cache as `refresher serve` does, but for the network; its first attempts are over."""
     app = await application(cache)
