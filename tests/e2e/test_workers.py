@@ -21,7 +21,9 @@ _JOB = '[jobs.a]\nfile = "a.json"\ninterval = "1h"\n'
 
 
 @asynccontextmanager
-async def crew(home: Path, config: str = _JOB, *, workers: int = 2) -> AsyncIterator[Service]:
+async def several_workers(
+    home: Path, config: str = _JOB, *, workers: int = 2
+) -> AsyncIterator[Service]:
     """A service all of whose workers answer, and that keeps what they share in `home / "run"`."""
     (home / "a.json").write_text("[1]")
     (home / "run").mkdir()
@@ -88,7 +90,7 @@ def _is_free(port: int) -> bool:
 
 
 async def test_any_worker_tells_at_once_what_all_of_them_have_counted(tmp_path: Path) -> None:
-    async with crew(tmp_path) as service:
+    async with several_workers(tmp_path) as service:
         for round_ in range(1, 4):
             await _read(service, 10)
             for _ in range(3):
@@ -104,7 +106,7 @@ async def test_any_worker_tells_at_once_what_all_of_them_have_counted(tmp_path: 
 
 @pytest.mark.parametrize("workers", [1, 2])
 async def test_every_process_speaks_http_our_way(tmp_path: Path, workers: int) -> None:
-    async with crew(tmp_path, workers=workers) as service:
+    async with several_workers(tmp_path, workers=workers) as service:
         for _ in range(4):
             refusal = await anyio.to_thread.run_sync(_refused, service.port)
             assert b"content-type: application/problem+json\r\n" in refusal
@@ -120,7 +122,7 @@ def _refused(port: int) -> bytes:
 
 
 async def test_a_worker_that_is_killed_is_replaced_and_no_counter_falls(tmp_path: Path) -> None:
-    async with crew(tmp_path) as service:
+    async with several_workers(tmp_path) as service:
         await _read(service, 20)
         before = await _metrics(service)
         victim = _workers(service)[0]
@@ -141,7 +143,7 @@ async def test_a_worker_that_is_killed_is_replaced_and_no_counter_falls(tmp_path
 async def test_a_signal_ends_all_of_it_and_leaves_nothing_but_a_hangup_does_not(
     tmp_path: Path,
 ) -> None:
-    async with crew(tmp_path, '[server]\nshutdown_grace = "1h"\n' + _JOB) as service:
+    async with several_workers(tmp_path, '[server]\nshutdown_grace = "1h"\n' + _JOB) as service:
         workers = _workers(service)
         (shared,) = _shared(tmp_path)
         assert shared.stat().st_mode & 0o777 == 0o700
@@ -180,7 +182,7 @@ async def test_a_worker_takes_no_ctrl_c_at_whatever_moment(tmp_path: Path) -> No
 
 async def test_all_workers_drain_while_they_go_on_to_accept(tmp_path: Path) -> None:
     config = '[server]\nshutdown_grace = "1h"\ndrain = "1h"\n' + _JOB
-    async with crew(tmp_path, config) as service:
+    async with several_workers(tmp_path, config) as service:
         service.send(signal.SIGTERM)
         await service.logged("closing")
 
@@ -202,7 +204,7 @@ async def _status_of_one(service: Service, path: str) -> int:
 
 
 async def test_a_service_that_is_killed_takes_its_workers_with_it(tmp_path: Path) -> None:
-    async with crew(tmp_path) as service:
+    async with several_workers(tmp_path) as service:
         workers = _workers(service)
         service.child.kill()
         await service.ended()
@@ -218,7 +220,7 @@ async def test_a_worker_is_told_the_token_where_nobody_else_can_read(tmp_path: P
         "import os\ndef path():\n    return [os.environ.get('PYTHONPATH')]\n"
     )
     config = '[jobs.a]\npython = "own:path"\ninterval = "1h"\n'
-    async with crew(tmp_path, config) as service:
+    async with several_workers(tmp_path, config) as service:
         for _ in range(6):
             answer = await service.http.post(
                 "/admin/refresh",

@@ -51,7 +51,7 @@ def test_another_process_sees_it_too(tmp_path: Path) -> None:
     assert totals(board) == [42, 0, 0]
 
 
-def test_whoever_takes_a_seat_over_goes_on_in_its_row(tmp_path: Path) -> None:
+def test_a_worker_that_replaces_another_goes_on_in_its_row(tmp_path: Path) -> None:
     seated(tmp_path, 1).own[0] += 7
     heir = seated(tmp_path, 1)
     assert heir.own[0] == 7

@@ -21,7 +21,7 @@ class Broken:
 
 @pytest.fixture
 def lines(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
-    """What arrives at an application's handler while the redaction stands."""
+    """What arrives at an application's handler while logs are redacted."""
     with redacted(hide), caplog.at_level(logging.DEBUG):
         yield caplog
 

@@ -68,7 +68,7 @@ class TestTheShortWay:
             request(PATH).replace(b"HTTP/1.1", b"HTTP/1.0"),
         ],
     )
-    async def test_is_not_for_whoever_asks_for_more(self, asked: bytes) -> None:
+    async def test_is_not_for_requests_that_ask_for_more(self, asked: bytes) -> None:
         async with listening(small()) as listener:
             connection = listener.connect()
             for _ in range(2):  # not the second time either
@@ -146,7 +146,7 @@ class TestTheShortWay:
                 assert counted(listener) == ({200: 3, 304: 1, 404: 1}, 5)
 
 
-class TestWhatIsRemembered:
+class TestWhatIsCached:
     async def test_is_the_request_and_not_the_answer(self) -> None:
         clock = FakeClock()
         upstream = Upstream(["a"], ["b"], RuntimeError("down"))

@@ -121,7 +121,7 @@ async def test_one_that_keeps_dying_quickly_is_replaced_after_a_pause(tmp_path: 
         await it.process.logged("in 2 s")
         it.process.send(signal.SIGTERM)  # in the middle of the pause
         await it.ends(0)
-        # A machine that stands still then has had it replaced once more.
+        # On a machine that was suspended meanwhile it was replaced once more.
         assert len(it.spawned()) - it.process.log.count("is replaced") in {0, 1}
 
 
@@ -159,7 +159,7 @@ async def test_a_second_signal_ends_it_at_once(tmp_path: Path) -> None:
         await it.ends(0)
 
 
-async def test_whoever_is_still_there_after_the_grace_is_killed(tmp_path: Path) -> None:
+async def test_a_worker_that_runs_after_the_grace_is_killed(tmp_path: Path) -> None:
     async with supervised(tmp_path, "frozen", grace=0.5) as it:
         await it.complete(3)
         for pid in it.spawned():
@@ -173,7 +173,7 @@ async def test_a_hangup_ends_nothing(tmp_path: Path) -> None:
         await it.complete(3)
         it.process.send(signal.SIGHUP)
         os.kill(it.spawned(0)[0], signal.SIGKILL)
-        await it.until(lambda: len(it.spawned(0)) == 2)  # whoever sees that has seen the hangup
+        await it.until(lambda: len(it.spawned(0)) == 2)  # which is after the hangup
         it.process.send(signal.SIGTERM)
         await it.ends(0)
 

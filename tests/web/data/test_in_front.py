@@ -115,7 +115,7 @@ def test_the_lifespan_and_websockets_are_the_frameworks() -> None:
         assert cache.get("one").version == 1
 
 
-async def test_who_stands_around_it_may_change_an_answers_fields() -> None:
+async def test_middleware_around_it_may_change_an_answers_fields() -> None:
     cache = cache_of(one=Upstream())
     inner = cache.in_front_of(Framework())
 

@@ -61,7 +61,7 @@ async def test_a_large_body_is_parsed_elsewhere_once_for_all_who_ask_meanwhile()
     assert len(elsewhere.asked) == 2, "and it is kept"
 
 
-async def test_who_leaves_takes_nothing_from_those_who_stay() -> None:
+async def test_a_request_that_is_cancelled_takes_nothing_from_the_others() -> None:
     elsewhere = Elsewhere()
     answers: list[bytes] = []
 

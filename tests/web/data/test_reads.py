@@ -167,10 +167,10 @@ class TestTheDetailOfCacheStatus:
         status = self.status(Policy(max_age=10.0, timeout=TIMEOUT), age=12)
         assert status == "refresher; hit; ttl=-2; detail=overdue"
 
-    def test_of_a_job_that_rests_is_why(self) -> None:
-        rests = "refresher; hit; ttl=-50; detail="
-        assert self.status(age=150, paused=True) == f"{rests}paused"
-        assert self.status(age=150, enabled=False) == f"{rests}disabled"
+    def test_of_a_paused_or_disabled_job_is_why(self) -> None:
+        overdue = "refresher; hit; ttl=-50; detail="
+        assert self.status(age=150, paused=True) == f"{overdue}paused"
+        assert self.status(age=150, enabled=False) == f"{overdue}disabled"
 
     def test_of_data_past_max_stale_is_expired_whatever_else_is_wrong(self) -> None:
         status = self.status(
