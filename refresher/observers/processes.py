@@ -1,20 +1,20 @@
-"""The usual process metrics, of all processes of an instance as if they were one."""
+"""The usual process metrics, summed over all processes of an instance."""
 
+import math
 import os
 import platform
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
+
+import psutil
 
 from refresher.observers.exposition import head
-
-_PROC = Path("/proc")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """What a process uses, as Linux tells it."""
+    """What a process uses."""
 
     parent: int
     cpu: float
@@ -27,42 +27,47 @@ class Usage:
 
 
 def usage_of(pid: int) -> Usage | None:
-    """What a process uses now; None where it is gone, or where this is no Linux."""
-    folder = _PROC / str(pid)
+    """What a process uses now; None where it has ended, or where this is not Linux."""
+    if not psutil.LINUX:
+        return None  # macOS has no limit of files, and no time of children
     try:
-        # The second field is the program's name in parentheses, and may have any of them in it.
-        fields = (folder / "stat").read_text("latin-1").rpartition(")")[2].split()
-        booted_at = _number_after("btime", _PROC / "stat")
-    except OSError:
+        process = psutil.Process(pid)
+        with process.oneshot():
+            cpu, memory = process.cpu_times(), process.memory_info()
+            open_files, most_files = 0, 0.0
+            with suppress(psutil.Error):  # a zombie has neither, another user's are not shown
+                open_files = process.num_fds()
+                limit, _ = process.rlimit(psutil.RLIMIT_NOFILE)
+                most_files = math.inf if limit == psutil.RLIM_INFINITY else float(limit)
+            return Usage(
+                parent=process.ppid(),
+                cpu=cpu.user + cpu.system + cpu.children_user + cpu.children_system,
+                started_at=process.create_time(),
+                virtual=memory.vms,
+                resident=memory.rss,
+                open_files=open_files,
+                most_files=most_files,
+            )
+    except psutil.Error:
         return None
-    ticks = os.sysconf("SC_CLK_TCK")
-    return Usage(
-        parent=int(fields[1]),
-        cpu=sum(map(int, fields[11:15])) / ticks,
-        started_at=booted_at + int(fields[19]) / ticks,
-        virtual=int(fields[20]),
-        resident=int(fields[21]) * os.sysconf("SC_PAGE_SIZE"),
-        open_files=_count(folder / "fd"),
-        most_files=_number_after("Max open files", folder / "limits"),
-    )
 
 
 def usages(workers: Iterable[int]) -> list[Usage]:
-    """What every process of this instance uses: its workers and whoever started them.
+    """What every process of this instance uses: the workers and the supervisor.
 
-    `workers` are the processes that have a row in the counters; without any, this process is all
-    there is.
+    `workers` are the processes that have a row in the counters; without any, this process is the
+    only one.
     """
     parent = os.getppid()
     found = [each for pid in workers if (each := usage_of(pid)) is not None]
-    # The number of one that died may be somebody else's by now.
+    # The id of a worker that died may be that of another process by now.
     siblings = [each for each in found if each.parent == parent]
     first = usage_of(parent if siblings else os.getpid())
     return siblings if first is None else [first, *siblings]
 
 
 def process_lines(used: list[Usage]) -> Iterator[str]:
-    """The process families, and which Python runs; only that where nothing else is known."""
+    """The lines of the process metrics, and of `python_info`."""
     if used:
         for name, kind, help_text, of_all in _FAMILIES:
             yield from head(name, kind, help_text)
@@ -73,21 +78,6 @@ def process_lines(used: list[Usage]) -> Iterator[str]:
         f'python_info{{implementation="{platform.python_implementation()}",major="{major}",'
         f'minor="{minor}",patchlevel="{patch}",version="{platform.python_version()}"}} 1'
     )
-
-
-def _count(folder: Path) -> int:
-    with suppress(OSError):  # it ended meanwhile
-        return len(os.listdir(folder))  # noqa: PTH208  they are counted, and nothing else
-    return 0
-
-
-def _number_after(words: str, file: Path) -> float:
-    """The number that follows at the beginning of a line; infinite where that is `unlimited`."""
-    with suppress(OSError):
-        for line in file.read_text("ascii").splitlines():
-            if line.startswith(words):
-                return float(line.removeprefix(words).split()[0].replace("unlimited", "inf"))
-    return 0.0
 
 
 _FAMILIES: tuple[tuple[str, str, str, Callable[[list[Usage]], float]], ...] = (
@@ -110,7 +100,7 @@ _FAMILIES: tuple[tuple[str, str, str, Callable[[list[Usage]], float]], ...] = (
         lambda used: min(each.started_at for each in used),
     ),
     (
-        # Whoever waits for the end of a process takes over its time: the sum never falls.
+        # The time of a process is added to that of the parent that waits for it: no sum ever falls.
         "process_cpu_seconds_total",
         "counter",
         "Total user and system CPU time spent in seconds.",

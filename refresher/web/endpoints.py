@@ -100,7 +100,7 @@ class Endpoints:
         lines = metrics.of_jobs(list(self.service.states), self.service.clock.now())
         async for line in cooperatively(lines):
             text.write(b"%b\n" % line.encode())
-        # In a thread: the process metrics are read from files of /proc.
+        # In a thread: the process metrics take dozens of system calls.
         of_processes = await anyio.to_thread.run_sync(metrics.of_processes)
         text.write("".join(f"{line}\n" for line in of_processes).encode())
         body = text.getvalue()

@@ -7,7 +7,7 @@ import pytest
 
 from refresher.observers.processes import Usage, process_lines, usage_of, usages
 
-_ON_LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+_ON_LINUX = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="what Linux tells")
 
 
 def usage(**known: float) -> Usage:
@@ -36,7 +36,7 @@ def test_one_that_has_ended_is_not_seen() -> None:
 
 
 @_ON_LINUX
-def test_whoever_has_another_parent_is_no_sibling() -> None:
+def test_a_process_with_another_parent_is_no_sibling() -> None:
     assert len(usages([1, os.getppid()])) == 1
 
 
