@@ -48,6 +48,13 @@ def test_equal_bytes_make_no_version_but_a_new_confirmation() -> None:
     assert known.versions[0].changed_at == 1
 
 
+def test_what_is_unchanged_has_been_confirmed_now_and_is_no_new_version() -> None:
+    known = attempted(grown("a"), Unchanged(confirmation=confirmation(7)), at=7)
+    standing = known.standings[KEY]
+    assert (standing.confirmation, standing.current) == (confirmation(7), 1)
+    assert numbers(known) == [1]
+
+
 def test_a_new_version_is_above_what_the_process_has_served() -> None:
     known = attempted(grown("a"), published("b", 2.0), at=2.0, served=41)
     assert numbers(known) == [42, 1]
