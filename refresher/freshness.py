@@ -11,7 +11,7 @@ class Policy:
     """What a job promises its readers; all in seconds."""
 
     max_age: float | None = None
-    """Cap on the freshness that readers are told, below the snapshot's lifetime."""
+    """Cap on the freshness that readers are told, from our own check on."""
     max_stale: float | None = None
     """How long past its lifetime a snapshot may be served; None: for ever."""
     timeout: float = 0.0
@@ -27,7 +27,12 @@ def state_of(record: Record, policy: Policy, now: float) -> State:
     deadline = snapshot.checked_at + snapshot.lifetime
     if policy.max_stale is not None and now > deadline + policy.max_stale:
         return State.EXPIRED
-    if record.outdated or record.failing_since is not None or now > deadline + policy.timeout:
+    if (
+        record.outdated
+        or record.failing_since is not None
+        or snapshot.confirmation.stale_since is not None
+        or now > deadline + policy.timeout
+    ):
         return State.STALE
     return State.FRESH
 
@@ -50,9 +55,9 @@ def state_since(record: Record, policy: Policy, now: float) -> float:
         case State.FRESH:
             return record.since if record.fresh_since is None else record.fresh_since
         case State.STALE if snapshot is not None:
-            since = snapshot.checked_at + snapshot.lifetime + policy.timeout
-            if record.failing_since is not None:
-                since = min(since, record.failing_since)
+            overdue_at = snapshot.checked_at + snapshot.lifetime + policy.timeout
+            reasons = (overdue_at, record.failing_since, snapshot.confirmation.stale_since)
+            since = min(each for each in reasons if each is not None)
             # When the rules were changed is not known, only that it was after they last held.
             return min(since, snapshot.checked_at) if record.outdated else since
         case _:
@@ -75,7 +80,7 @@ def is_served(state: State, policy: Policy) -> bool:
 
 
 def age_of(snapshot: Snapshot, now: float) -> float:
-    """Seconds since the source last confirmed the snapshot, never negative (RFC 9111, 5.1)."""
+    """Seconds since the snapshot was good by its source's word, never negative (RFC 9111, 5.1)."""
     return max(0.0, now - snapshot.checked_at)
 
 
@@ -83,17 +88,20 @@ def max_age_of(snapshot: Snapshot, policy: Policy) -> int:
     """The `max-age` that readers are told, in whole seconds (RFC 9111, 5.2.2.1)."""
     lifetime = snapshot.lifetime
     if policy.max_age is not None:
-        lifetime = min(lifetime, policy.max_age)
+        lifetime = min(lifetime, snapshot.confirmation.age + policy.max_age)
     return math.floor(lifetime)
 
 
 def detail_of(record: Record, state: State) -> str:
     """Why the data is not fresh, or may not be, as one word of Cache-Status (RFC 9211, 2.8).
 
-    First what a person decided, then what holds for this process alone, then what the source did.
+    First what a reader must know of the data itself, should it be a cache in its turn; then what a
+    person decided, then what holds for this process alone, then what the source did.
     """
+    snapshot = record.snapshot
     reasons = {
         "expired": state is State.EXPIRED,
+        "upstream": snapshot is not None and snapshot.confirmation.stale_since is not None,
         "disabled": not record.enabled,
         "paused": record.paused,
         "detached": record.detached,

@@ -1,6 +1,6 @@
 """The nouns: what a job has, does and has done, as immutable values."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import ClassVar, Literal, TypeAlias
 
@@ -133,10 +133,34 @@ class Confirmation:
     """What every successful attempt learns, whether the bytes changed or not."""
 
     checked_at: float
+    """The last moment at which the data was good by the source's word.
+
+    Before our check, where the answer came from a cache (RFC 9111, section 4.2.3).
+    """
     lifetime: float
     """Seconds from `checked_at` to the next scheduled due moment."""
     revision: str | None
     definition: Definition
+    age: float = 0.0
+    """How old the data was when we checked it: seconds from `checked_at` to then."""
+    stale_since: float | None = None
+    """Since when the source says of its own answers that they are stale; None: it does not."""
+
+    def of_known_bytes(self, earlier: "Confirmation") -> "Confirmation":
+        """This confirmation, if its bytes are those of an earlier one: they were good then, too.
+
+        An answer of another cache may be older than what is known. The lifetime ends when it did;
+        and where the clock has been set back, nothing was earlier.
+        """
+        gained = earlier.checked_at - self.checked_at
+        if not 0.0 < gained <= self.age:
+            return self
+        return replace(
+            self,
+            checked_at=earlier.checked_at,
+            lifetime=self.lifetime - gained,
+            age=self.age - gained,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -208,7 +232,7 @@ class Snapshot:
 
     @property
     def checked_at(self) -> float:
-        """The last moment the source confirmed the content, in seconds since the epoch."""
+        """The last moment at which the content was good by the source's word, as epoch seconds."""
         return self.confirmation.checked_at
 
     @property

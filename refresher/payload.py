@@ -23,6 +23,10 @@ class Payload:
     http_status: int | None = None
     fresh_for: float | None = None
     """Seconds that the source itself says the content stays current; None where it says nothing."""
+    as_of: float | None = None
+    """When the content was good, by the source's word; None where it is as of the answer itself."""
+    overdue: float = 0.0
+    """Seconds for which the content has been stale, by the source's own word; may be infinite."""
 
     def loaded(self) -> bytes:
         """The body in memory; where it is in a file, reading that blocks.
@@ -45,6 +49,8 @@ class NotModified:
     revision: str | None = None
     http_status: int | None = None
     fresh_for: float | None = None
+    as_of: float | None = None
+    overdue: float = 0.0
 
 
 class Spool:

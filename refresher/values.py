@@ -122,7 +122,7 @@ class View:
 
     @property
     def age(self) -> float:
-        """Seconds since the source last confirmed this content.
+        """Seconds since this content was last known to be good.
 
         Of content that has been replaced since: as of when this was got.
         """

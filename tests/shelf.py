@@ -38,6 +38,8 @@ def snapshot(
     changed_at: float = START,
     lifetime: float = LIFETIME,
     dated: bool = True,
+    age: float = 0.0,
+    stale_since: float | None = None,
 ) -> Snapshot:
     """A version as a store would have committed it."""
     return Snapshot(
@@ -53,6 +55,8 @@ def snapshot(
             lifetime=lifetime,
             revision=None,
             definition=Definition("source", "rules"),
+            age=age,
+            stale_since=stale_since,
         ),
     )
 

@@ -63,6 +63,11 @@ class TestState:
         assert freshness.state_of(outdated, POLICY, END + 60) is State.EXPIRED
         assert freshness.state_of(replace(PENDING, outdated=True), POLICY, START) is State.PENDING
 
+    def test_is_stale_while_its_source_says_so_of_its_own_answers(self) -> None:
+        served = replace(SERVED, snapshot=snapshot(stale_since=START))
+        assert freshness.state_of(served, POLICY, START) is State.STALE
+        assert freshness.state_of(served, POLICY, END + 60) is State.EXPIRED
+
     def test_of_a_detached_process_is_that_of_any_other(self) -> None:
         for now in (START, END + 20, END + 60):
             expected = freshness.state_of(SERVED, POLICY, now)
@@ -86,6 +91,17 @@ class TestStateSince:
         self, failing_since: float | None, since: float
     ) -> None:
         record = replace(SERVED, failing_since=failing_since)
+        assert freshness.state_since(record, POLICY, END + 40) == since
+
+    @pytest.mark.parametrize(
+        ("failing_since", "since"), [(None, START + 9), (START + 3, START + 3), (END, START + 9)]
+    )
+    def test_of_what_its_source_calls_stale_is_the_first_of_its_reasons(
+        self, failing_since: float | None, since: float
+    ) -> None:
+        record = replace(
+            SERVED, snapshot=snapshot(stale_since=START + 9), failing_since=failing_since
+        )
         assert freshness.state_since(record, POLICY, END + 40) == since
 
     @pytest.mark.parametrize("failing_since", [None, START + 3])
@@ -152,7 +168,19 @@ def test_max_age_never_promises_more_than_the_lifetime_or_the_cap(
     assert told <= least < told + 1
 
 
+def test_the_cap_counts_from_our_own_check() -> None:
+    from_a_cache = snapshot(checked_at=START - 3000, age=3000.0, lifetime=3100.0)
+    assert freshness.max_age_of(from_a_cache, Policy(max_age=60.0)) == 3060
+    assert freshness.max_age_of(from_a_cache, Policy(max_age=600.0)) == 3100
+
+
 class TestDetail:
+    def test_of_data_that_is_stale_by_its_source_says_so_whatever_else_there_is(self) -> None:
+        outdated = replace(SERVED, snapshot=snapshot(stale_since=START), last_attempt=failed())
+        for record in (outdated, replace(outdated, paused=True), replace(outdated, detached=True)):
+            assert freshness.detail_of(record, State.STALE) == "upstream"
+            assert freshness.detail_of(record, State.EXPIRED) == "expired"
+
     def test_prefers_what_a_person_decided_to_what_an_upstream_did(self) -> None:
         record = replace(SERVED, last_attempt=failed())
         assert freshness.detail_of(record, State.STALE) == "connect"

@@ -1,4 +1,4 @@
-"""How long an answer stays fresh by its own header fields (RFC 9111, section 4.2)."""
+"""How old an answer is, and how long it stays fresh, by its header fields (RFC 9111, 4.2)."""
 
 import re
 from collections.abc import Mapping
@@ -28,8 +28,16 @@ def fresh_for(headers: Mapping[str, str], *, now: float) -> float | None:
         lifetime = _until_expires(headers, now)
     if lifetime is None:
         return None
-    left = lifetime - (_seconds(headers.get("age", "").partition(",")[0]) or 0.0)
+    left = lifetime - age(headers)
     return left if left > 0 else None
+
+
+def age(headers: Mapping[str, str]) -> float:
+    """Seconds for which an answer has been in caches on the way (RFC 9111, section 5.1).
+
+    Of a list the first member counts; what is not a number of seconds says nothing.
+    """
+    return _seconds(headers.get("age", "").partition(",")[0]) or 0.0
 
 
 def _until_expires(headers: Mapping[str, str], now: float) -> float | None:

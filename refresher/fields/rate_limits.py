@@ -8,8 +8,7 @@ before them, as `X-RateLimit-Remaining` and `X-RateLimit-Reset`.
 import re
 from collections.abc import Iterator, Mapping
 
-import http_sf
-
+from refresher.fields import structured
 from refresher.fields.retry_after import LONGEST_WAIT
 
 _PREFIXES = ("x-ratelimit", "ratelimit", "x-rate-limit")
@@ -34,12 +33,12 @@ def exhausted_for(headers: Mapping[str, str], *, now: float) -> float | None:
 def _of_ratelimit(headers: Mapping[str, str]) -> Iterator[float]:
     """`"default";r=0;t=30`, and `limit=100, remaining=0, reset=30` as it was before."""
     written = headers.get("ratelimit", "")
-    policies = _members(headers.get("ratelimit-policy", ""))
+    policies = structured.members(headers.get("ratelimit-policy", ""))
     windows = {name: policy.get("w") for name, policy in policies}
-    for name, limit in _members(written):
+    for name, limit in structured.members(written):
         # Without a time, a whole window is what it takes at most.
         yield from _wait(limit.get("r"), limit.get("t", windows.get(name)))
-    flat = _numbers(written)
+    flat = structured.values(written)
     yield from _wait(flat.get("remaining"), flat.get("reset"))
 
 
@@ -60,31 +59,3 @@ def _wait(remaining: object, reset: object) -> Iterator[float]:
 
 def _number(text: str | None) -> float | None:
     return float(text) if text is not None and _NUMBER.fullmatch(text.strip(" \t")) else None
-
-
-def _members(text: str) -> Iterator[tuple[str, Mapping[str, object]]]:
-    """The items of a list, each with its parameters (RFC 9651, section 3.1)."""
-    members = _parsed(text, "list")
-    for member in members if isinstance(members, list) else ():
-        match member:
-            case (name, dict() as parameters):
-                yield str(name), parameters
-
-
-def _numbers(text: str) -> dict[str, object]:
-    """The values of a dictionary, without their parameters (RFC 9651, section 3.2)."""
-    members = _parsed(text, "dictionary")
-    if not isinstance(members, dict):
-        return {}
-    return {name: member[0] for name, member in members.items() if isinstance(member, tuple)}
-
-
-def _parsed(text: str, kind: str) -> object:
-    if not text:
-        return None
-    try:
-        return http_sf.parse(text.encode(), tltype=kind)
-    except (
-        http_sf.StructuredFieldError
-    ):  # a malformed field is ignored as a whole (RFC 9651, section 4.2)
-        return None

@@ -50,13 +50,16 @@ async def _answered(
 ) -> Answered:
     known = context.candidate or context.served
     answer = await source.fetch(known.confirmation.revision if known else None)
-    checked_at = environment.clock.now()
-    due = plan.due_after(context.lease.started, checked_at, answer.fresh_for)
+    now = environment.clock.now()
+    due = plan.due_after(context.lease.started, now, answer.fresh_for)
+    checked_at = now if answer.as_of is None else min(answer.as_of, now)
     confirmation = Confirmation(
         checked_at=checked_at,
         lifetime=due - checked_at,
         revision=answer.revision,
         definition=plan.definition,
+        age=now - checked_at,
+        stale_since=now if answer.overdue > plan.timeout else None,
     )
     result: Changed | Unchanged | Quarantined
     servable: Servable | None = None
@@ -70,7 +73,7 @@ async def _answered(
                 result = Changed(stored=stored, confirmation=confirmation)
             case refused:
                 result, servable = await candidate.refused(
-                    refused, confirmation, context, plan, environment
+                    refused, confirmation, context, plan, environment, now=now
                 )
     except RefreshFailed as trouble:
         trouble.http_status = answer.http_status

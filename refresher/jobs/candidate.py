@@ -25,8 +25,10 @@ async def refused(
     context: Context,
     plan: Plan,
     environment: Environment,
+    *,
+    now: float,
 ) -> tuple[Changed | Quarantined, Servable | None]:
-    """Put the content into quarantine, or publish it once it has come often enough.
+    """Put the content, which came `now`, into quarantine, or publish it once it came often enough.
 
     Raises:
         RefreshFailed: it has, but the store no longer gives it.
@@ -45,7 +47,8 @@ async def refused(
         reason,
         started=lease.started,
         on_schedule=lease.on_schedule,
-        next_moment=plan.due_after(lease.started, confirmation.checked_at),
+        next_moment=plan.due_after(lease.started, now),
+        now=now,
     )
     if not quarantine.is_accepted(counted, plan.rules.guard.accept_after):
         return Quarantined(quarantine=counted), None

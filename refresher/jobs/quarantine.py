@@ -16,8 +16,9 @@ def after_refusal(
     started: float,
     on_schedule: bool,
     next_moment: float,
+    now: float,
 ) -> Quarantine:
-    """The quarantine once the guard has refused that content, where there was `held` before.
+    """The quarantine once the guard has refused that content `now`, where there was `held` before.
 
     Between two scheduled moments an answer may be fetched more than once (by hand, or because a
     refusal is looked at again after an hour): each moment counts the candidate once.
@@ -26,9 +27,10 @@ def after_refusal(
     if held is not None and not counts:
         next_moment = held.next_moment
     if held is None or held.stored.etag != stored.etag:
-        at, seen = confirmation.checked_at, 0
+        at, seen = now, 0
     else:
         at, seen = held.at, held.seen
+        confirmation = confirmation.of_known_bytes(held.confirmation)
     return Quarantine(
         stored=stored,
         confirmation=confirmation,

@@ -154,12 +154,12 @@ def _stale(entry: Entry, now: float) -> int:
 _OF_SNAPSHOTS: tuple[tuple[str, str, Callable[[Entry, Snapshot, float], float]], ...] = (
     (
         "refresher_snapshot_checked_timestamp_seconds",
-        "When the source last confirmed the data.",
+        "When the data was last known to be good.",
         lambda _, snapshot, __: snapshot.checked_at,
     ),
     (
         "refresher_snapshot_age_seconds",
-        "How long ago the source last confirmed the data.",
+        "How long ago the data was last known to be good.",
         lambda _, snapshot, now: freshness.age_of(snapshot, now),
     ),
     (

@@ -5,13 +5,14 @@ from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callab
 from contextlib import aclosing, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import cast
+from typing import TypedDict, cast
 
 import httpx
 
 from refresher.config.auth import BasicAuth
 from refresher.errors import RefreshFailed
-from refresher.fields.cache_control import fresh_for
+from refresher.fields.cache_control import age, fresh_for
+from refresher.fields.cache_status import overdue_for
 from refresher.fields.rate_limits import exhausted_for
 from refresher.model import Stage
 from refresher.payload import NotModified, Payload
@@ -64,6 +65,14 @@ class Fetched:
     """The request that it answers, after all redirects."""
     link: str
     """The Link fields of its head (RFC 8288)."""
+
+
+class _Currency(TypedDict):
+    """How current an answer is, by a head that arrives now; as `Payload` has it."""
+
+    fresh_for: float | None
+    as_of: float
+    overdue: float
 
 
 class HttpSource:
@@ -144,7 +153,7 @@ class HttpSource:
                 if known and conditions and status == _NOT_MODIFIED:
                     fresh = known.freshened(fields, hop.url)
                     return NotModified(
-                        revision=fresh.dump(), http_status=status, fresh_for=self._fresh(fields)
+                        revision=fresh.dump(), http_status=status, **self._currency(fields)
                     )
                 if status not in REDIRECTS:
                     payload = await self._payload(response, fields, hop, taken)
@@ -157,7 +166,7 @@ class HttpSource:
         self, response: httpx.Response, fields: Mapping[str, str], hop: Hop, taken: int
     ) -> Payload:
         """The answer's body, if its status is an `ok_status`."""
-        status, fresh = response.status_code, self._fresh(fields)
+        status, currency = response.status_code, self._currency(fields)
         if status not in self._request.ok_status:
             raise status_failure(response, now=self._request.now(), of_upstream=hop.trusted)
         try:
@@ -181,11 +190,16 @@ class HttpSource:
             content_type=fields.get("content-type"),
             revision=found.dump() if found else None,
             http_status=status,
-            fresh_for=fresh,
+            **currency,
         )
 
-    def _fresh(self, fields: Mapping[str, str]) -> float | None:
-        return fresh_for(fields, now=self._request.now())
+    def _currency(self, fields: Mapping[str, str]) -> _Currency:
+        now = self._request.now()
+        return {
+            "fresh_for": fresh_for(fields, now=now),
+            "as_of": now - age(fields),
+            "overdue": overdue_for(fields),
+        }
 
     @asynccontextmanager
     async def _exchanged(

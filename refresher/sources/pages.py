@@ -119,7 +119,8 @@ class PagedSource:
         array.write(b"[")
         home = None
         taken = items = 0
-        fresh = math.inf
+        fresh = as_of = math.inf
+        overdue = 0.0
         for number in range(1, self._paginate.max_pages + 1):
             with _on_page(number):
                 answer = await self._source.send(hop, since, rule, taken=taken)
@@ -128,6 +129,8 @@ class PagedSource:
                 payload, since = answer.payload, None
                 size = len(payload.body)
                 fresh = min(fresh, payload.fresh_for or 0.0)
+                as_of = min(as_of, math.inf if payload.as_of is None else payload.as_of)
+                overdue = max(overdue, payload.overdue)
                 if number == 1 and isinstance(payload.body, bytes) and is_empty(payload.body):
                     # an empty body is no page: guard.allow_empty decides
                     return payload if self._conditional else replace(payload, revision=None)
@@ -146,8 +149,10 @@ class PagedSource:
                         # validators of one page stand for that page alone
                         revision=payload.revision if whole else None,
                         http_status=payload.http_status,
-                        # fresh for as long as every one of the pages is
+                        # fresh for as long as every one of the pages is, and as old as the oldest
                         fresh_for=fresh or None,
+                        as_of=as_of,
+                        overdue=overdue,
                     )
                 if following.url in asked:
                     raise _failed(f"the next page has come before: {shown(following.url)}, a loop")

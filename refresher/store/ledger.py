@@ -258,8 +258,7 @@ def settled(
     now = settlement.ended
     match settlement.result:
         case Changed(stored=stored, confirmation=confirmation):
-            at = confirmation.checked_at
-            ledger, version = published(ledger, standing, stored, now=at, served=served)
+            ledger, version = published(ledger, standing, stored, now=now, served=served)
             standing = renewed(standing, confirmation, version, settlement.fresh_since)
         case Unchanged(confirmation=confirmation):
             standing = renewed(standing, confirmation, standing.current, settlement.fresh_since)
@@ -375,6 +374,11 @@ def renewed(
     standing: Standing, confirmation: Confirmation, version: int | None, fresh_since: float
 ) -> Standing:
     """The source has confirmed a version: failures in a row and the quarantine end."""
+    earlier = standing.confirmation
+    if earlier is not None and version == standing.current:
+        confirmation = confirmation.of_known_bytes(earlier)
+    if earlier is not None and None not in {earlier.stale_since, confirmation.stale_since}:
+        confirmation = dataclasses.replace(confirmation, stale_since=earlier.stale_since)
     return replace(
         standing,
         current=version,

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from refresher.fields.cache_control import fresh_for
+from refresher.fields.cache_control import age, fresh_for
 from refresher.fields.dates import http_date
 
 NOW = 1_800_000_000.0
@@ -70,3 +70,26 @@ def test_no_value_breaks_the_parser(text: str) -> None:
         fields = [(b"cache-control", b"max-age=60"), (name, text.encode("latin-1"))]
         found = fresh_for(httpx.Headers(fields), now=NOW)
         assert found is None or found > 0
+
+
+@pytest.mark.parametrize(
+    ("field", "seconds"),
+    [
+        ("3000", 3000),
+        ("0", 0),
+        (" 7\t", 7),
+        ("7, 9", 7),
+        ("x, 9", 0),
+        (", 9", 0),
+        ("", 0),
+        ("-5", 0),
+        ("+5", 0),
+        ("5.5", 0),
+        ("5s", 0),
+        ("\u0665", 0),
+        ("9" * 400, 3_650 * 86_400),
+    ],
+)
+def test_age_is_the_first_member_if_it_is_a_number_of_seconds(field: str, seconds: float) -> None:
+    assert age({"age": field}) == seconds
+    assert age({}) == 0

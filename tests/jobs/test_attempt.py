@@ -1,5 +1,8 @@
 """One attempt, without a job: a source's answer in, what came of it out."""
 
+import math
+from dataclasses import replace
+
 import anyio
 import pytest
 
@@ -108,6 +111,43 @@ async def test_new_content_is_a_change_that_the_store_can_write() -> None:
     confirmed = found.result.confirmation
     assert (confirmed.checked_at, confirmed.revision) == (START, "r1")
     assert confirmed.lifetime == plan_of().due_after(START, START) - START
+
+
+@pytest.mark.parametrize("answer", [payload(NEW), payload(SERVED), NOT_MODIFIED])
+async def test_an_answer_of_a_cache_is_as_old_as_it_says_and_is_due_all_the_same(
+    answer: Payload | NotModified,
+) -> None:
+    found = await answered(Scene(), replace(answer, as_of=START - 3000), served=snapshot())
+    assert isinstance(found.result, Changed | Unchanged)
+    confirmed = found.result.confirmation
+    assert (confirmed.checked_at, confirmed.age) == (START - 3000, 3000)
+    assert confirmed.checked_at + confirmed.lifetime == plan_of().due_after(START, START)
+
+
+async def test_no_answer_is_of_the_future() -> None:
+    found = await answered(Scene(), replace(payload(NEW), as_of=START + 50))
+    assert isinstance(found.result, Changed)
+    assert (found.result.confirmation.checked_at, found.result.confirmation.age) == (START, 0)
+
+
+@pytest.mark.parametrize(
+    ("overdue", "stale_since"), [(0.0, None), (10.0, None), (11.0, START), (math.inf, START)]
+)
+async def test_an_answer_is_stale_that_says_so_for_longer_than_the_timeout(
+    overdue: float, stale_since: float | None
+) -> None:
+    found = await answered(Scene(), replace(payload(NEW), overdue=overdue))
+    assert isinstance(found.result, Changed)
+    assert found.result.confirmation.stale_since == stale_since
+
+
+async def test_a_candidate_of_a_cache_was_refused_when_it_came_and_is_due_all_the_same() -> None:
+    old = replace(payload(SMALL), as_of=START - 3000)
+    found = await answered(Scene(), old, served=snapshot())
+    assert isinstance(found.result, Quarantined)
+    held = found.result.quarantine
+    assert (held.at, held.confirmation.checked_at) == (START, START - 3000)
+    assert held.next_moment == plan_of().due_after(START, START)
 
 
 async def test_the_same_bytes_are_no_change() -> None:

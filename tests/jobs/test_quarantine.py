@@ -205,6 +205,7 @@ def refused(
         started=started,
         on_schedule=on_schedule,
         next_moment=next_moment,
+        now=started,
     )
 
 

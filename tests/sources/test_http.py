@@ -15,6 +15,7 @@ from refresher.sources import Exchange, HttpRequest, HttpSource
 from refresher.upstream.auth import OriginHeader, OriginParameter
 from refresher.upstream.client import open_client
 from refresher.upstream.urls import origin_of
+from tests.fakes import START, FakeClock
 from tests.faults import (
     CERTIFICATE,
     HANG_UP,
@@ -25,6 +26,7 @@ from tests.faults import (
     Endless,
     FaultServer,
     Request,
+    Until,
     answer,
     closed_port,
     gzip_bomb,
@@ -72,6 +74,48 @@ class TestAnAnswer:
     ) -> None:
         url = upstream.script("/x", json_answer(b"[]"))
         assert (await payload(HttpSource(HttpRequest(url=url), client=client))).revision is None
+
+    @pytest.mark.parametrize(
+        ("fields", "age", "overdue"),
+        [
+            ({}, 0, 0),
+            ({"Age": "3000"}, 3000, 0),
+            ({"Age": "3000, 5", "Cache-Status": "cdn; hit; ttl=-40"}, 3000, 40),
+            ({"Age": "soon", "Cache-Status": "refresher; hit; ttl=9"}, 0, 0),
+        ],
+    )
+    async def test_is_as_old_as_it_says_when_its_head_has_come(
+        self,
+        fields: dict[str, str],
+        age: float,
+        overdue: float,
+        upstream: FaultServer,
+        client: httpx.AsyncClient,
+    ) -> None:
+        url = upstream.script(
+            "/x", json_answer(b"[1]", {**fields, "ETag": '"a"'}), answer(304, b"", fields)
+        )
+        clock = FakeClock()
+        dated = HttpSource(HttpRequest(url=url, now=clock.now), client=client)
+        whole = await payload(dated)
+        for answered in (whole, await not_modified(dated, whole.revision)):
+            assert (answered.as_of, answered.overdue) == (START - age, overdue)
+
+    async def test_was_good_when_its_head_came_however_long_its_body_takes(
+        self, upstream: FaultServer, client: httpx.AsyncClient
+    ) -> None:
+        clock, head, rest = FakeClock(), asyncio.Event(), asyncio.Event()
+        url = upstream.script(
+            "/x", (OK_HEAD + b"Content-Length: 3\r\nAge: 7\r\n\r\n[", Until(rest), b"1]")
+        )
+        source = HttpSource(
+            HttpRequest(url=url, now=clock.now), client=client, on_exchange=lambda _: head.set()
+        )
+        fetching = asyncio.ensure_future(payload(source))
+        await head.wait()
+        await clock.advance(50)
+        rest.set()
+        assert (await fetching).as_of == START - 7
 
     async def test_is_fetched_though_the_connection_kept_for_it_has_ended(
         self, upstream: FaultServer, client: httpx.AsyncClient

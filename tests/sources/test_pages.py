@@ -2,6 +2,7 @@ import asyncio
 import gc
 import gzip
 import json
+import time
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import replace
@@ -181,6 +182,21 @@ class TestAllPages:
         url = upstream.script("/x", *pages)
         found = await payload(paged(client, url, LINKED, items="@"))
         assert found.fresh_for == fresh_for
+
+    async def test_are_as_old_and_as_stale_as_the_worst_of_them(
+        self, upstream: FaultServer, client: httpx.AsyncClient
+    ) -> None:
+        pages = [
+            json_answer(b"[1]", {"Link": '</x?2>; rel="next"', "Age": "5"}),
+            json_answer(b"[2]", {"Link": '</x?3>; rel="next"', "Age": "700"}),
+            json_answer(b"[3]", {"Cache-Status": "cdn; hit; ttl=-40"}),
+        ]
+        url = upstream.script("/x", *pages)
+        before = time.time()
+        found = await payload(paged(client, url, LINKED, items="@"))
+        assert found.as_of is not None
+        assert before - 700 <= found.as_of <= time.time() - 700
+        assert found.overdue == 40
 
     async def test_may_be_large_and_coded(
         self, upstream: FaultServer, client: httpx.AsyncClient

@@ -1,5 +1,6 @@
 import contextlib
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import msgspec
@@ -9,6 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from refresher.model import (
+    Changed,
+    Confirmation,
     Definition,
     Due,
     DueReason,
@@ -53,6 +56,69 @@ def test_what_is_unchanged_has_been_confirmed_now_and_is_no_new_version() -> Non
     standing = known.standings[KEY]
     assert (standing.confirmation, standing.current) == (confirmation(7), 1)
     assert numbers(known) == [1]
+
+
+def of_a_cache(at: float, age: float, *, stale: bool = False) -> Confirmation:
+    """A confirmation of an answer that came `at`, out of a cache, due after 100 s."""
+    return replace(
+        confirmation(at),
+        checked_at=at - age,
+        lifetime=100 + age,
+        age=age,
+        stale_since=at if stale else None,
+    )
+
+
+@pytest.mark.parametrize("same", [Unchanged, lambda **said: replace(published("a", 0), **said)])
+def test_the_same_bytes_from_an_older_cache_are_no_older_than_they_are_known_to_be(
+    same: Callable[..., Unchanged | Changed],
+) -> None:
+    known = attempted(grown("a"), same(confirmation=of_a_cache(50.0, 20.0)), at=50.0)
+    assert known.standings[KEY].confirmation == of_a_cache(50.0, 20.0)
+    known = attempted(known, same(confirmation=of_a_cache(60.0, 45.0)), at=60.0)
+    assert known.standings[KEY].confirmation == of_a_cache(60.0, 30.0)
+    known = attempted(known, same(confirmation=of_a_cache(70.0, 0.0)), at=70.0)
+    assert known.standings[KEY].confirmation == of_a_cache(70.0, 0.0)
+
+
+def test_other_bytes_are_as_old_as_their_cache_says() -> None:
+    known = attempted(grown("a"), Unchanged(confirmation=confirmation(50.0)), at=50.0)
+    older = replace(published("b", 60.0), confirmation=of_a_cache(60.0, 45.0))
+    known = attempted(known, older, at=60.0)
+    assert known.standings[KEY].confirmation == of_a_cache(60.0, 45.0)
+
+
+def test_bytes_changed_when_they_came_whatever_their_age() -> None:
+    known = attempted(
+        grown("a"), replace(published("b", 5.0), confirmation=of_a_cache(5.0, 900.0)), at=5.0
+    )
+    assert [each.changed_at for each in known.versions] == [5.0, 1.0]
+    assert known.versions[0].dated
+
+
+def test_after_the_clock_was_set_back_nothing_was_known_before() -> None:
+    known = attempted(grown("a"), Unchanged(confirmation=confirmation(9000.0)), at=9000.0)
+    known = attempted(known, Unchanged(confirmation=of_a_cache(50.0, 20.0)), at=50.0)
+    assert known.standings[KEY].confirmation == of_a_cache(50.0, 20.0)
+
+
+def test_a_source_is_stale_since_its_first_answer_that_said_so_until_one_that_does_not() -> None:
+    known = grown("a")
+    for at in (10.0, 20.0):
+        stale = Unchanged(confirmation=of_a_cache(at, 0.0, stale=True))
+        known = attempted(known, stale, at=at)
+        assert known.standings[KEY].confirmation == replace(stale.confirmation, stale_since=10.0)
+    known = attempted(known, Unchanged(confirmation=of_a_cache(30.0, 0.0)), at=30.0)
+    assert known.standings[KEY].confirmation == confirmation(30.0)
+    known = attempted(known, Unchanged(confirmation=of_a_cache(40.0, 0.0, stale=True)), at=40.0)
+    assert known.standings[KEY].confirmation == of_a_cache(40.0, 0.0, stale=True)
+
+
+def test_a_document_of_an_earlier_release_says_nothing_of_caches() -> None:
+    written = msgspec.msgpack.decode(ledger.encoded(grown("a")))
+    for standing in written["standings"].values():
+        del standing["confirmation"]["age"], standing["confirmation"]["stale_since"]
+    assert ledger.decoded(msgspec.msgpack.encode(written)) == grown("a")
 
 
 def test_a_new_version_is_above_what_the_process_has_served() -> None:
