@@ -9,8 +9,12 @@ GATES = (
     ("format", ["ruff", "format", "--check", "."]),
     ("lint", ["ruff", "check", "."]),
     ("types", ["mypy"]),
-    ("floors", ["lint-imports"]),
-    ("tests", ["pytest", "-n", "auto", "--cov", "--cov-report=term:skip-covered", *sys.argv[1:]]),
+    ("layers", ["lint-imports"]),
+    # `auto` would be half of them where a core runs two threads, now that psutil is installed
+    (
+        "tests",
+        ["pytest", "-n", "logical", "--cov", "--cov-report=term:skip-covered", *sys.argv[1:]],
+    ),
 )
 
 
