@@ -19,6 +19,7 @@ from pydantic import JsonValue
 from refresher.config import url_parts
 from refresher.config.references import pieces_of
 from refresher.config.units import InvalidValue
+from refresher.fields.charsets import codec_of
 
 _FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _FIELD_VALUE = re.compile(r"[!-~]+([ \t]+[!-~]+)*|")
@@ -182,6 +183,20 @@ def timezone(name: str) -> str:
         advice = f'did you mean "{near[0]}"?' if near else 'write it as "Europe/Berlin"'
         raise InvalidValue("is not a time zone", advice) from None
     return name
+
+
+def charset(name: str) -> str:
+    """The name of a charset that can be read, in lower case."""
+    if codec_of(name) is None:
+        raise InvalidValue("is not a charset that can be read", 'write it as "windows-1252"')
+    return name.lower()
+
+
+def delimiter(text: str) -> str:
+    """A character that can stand between the fields of CSV."""
+    if len(text) != 1 or text in '"\r\n\0':
+        raise InvalidValue("is not a character between fields", 'write one, as ";" or "\\t"')
+    return text
 
 
 @lru_cache(maxsize=1024)

@@ -36,6 +36,8 @@ def definition(
             config.guard,
             schema,
             config.paginate,
+            charset=config.charset,
+            delimiter=config.delimiter,
             raw=config.raw,
         ),
     )
@@ -78,10 +80,14 @@ def _rules(
     schema: str | None,
     paginate: Paginate | None,
     *,
+    charset: str | None,
+    delimiter: str | None,
     raw: bool,
 ) -> str:
     rules = {
         "format": format_,
+        "charset": charset,
+        "delimiter": delimiter,
         "raw": raw or None,
         "select": select,
         # A schema counts as a JSON value: white space makes no other rules.

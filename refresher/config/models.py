@@ -175,6 +175,10 @@ class JobConfig:
         "auto"
     )
     """What the content is; auto: as the Content-Type says."""
+    charset: v.Charset | None = None
+    """The charset of the content, whatever is declared; none: what is declared, or UTF-8."""
+    delimiter: v.Delimiter | None = None
+    """The character between the fields of csv; none: a comma, or what a first line sep=; names."""
     raw: v.Flag = False
     """Whether ndjson, csv, xml, yaml and toml are served as they came, and not as JSON."""
     paginate: Paginate | None = None

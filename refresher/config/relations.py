@@ -30,7 +30,8 @@ _OF_CLIENTS = ("headers", "auth", "connect_timeout")
 _TIMES = {"interval", "cron", "jitter", "timeout", "connect_timeout"}
 _WAITS = {"backoff", "backoff_max", "max_interval"}
 _REQUEST = {"method", "conditional", "json", "body"}
-_RELATED = frozenset({*_TIMES, *_WAITS, *_REQUEST, "format", "raw", "select", "schema", "paginate"})
+_RULES = {"format", "charset", "delimiter", "raw", "select", "schema", "paginate"}
+_RELATED = frozenset({*_TIMES, *_WAITS, *_REQUEST, *_RULES})
 """Keys that are related to each other: while one is invalid by itself, they are not compared."""
 
 
@@ -149,6 +150,13 @@ def _check_rules(job: ValidatedJob) -> None:
         if getattr(config, key) is not None and config.format in ("text", "bytes"):
             wrong = f'needs JSON, and the format of jobs.{job.name} is "{config.format}"'
             job.note(key, wrong, 'take it out or write format = "json"')
+    if config.charset is not None and config.format == "bytes" and job.written.own("charset"):
+        wrong = f'is for text, and the format of jobs.{job.name} is "bytes"'
+        job.note("charset", wrong, "take it out")
+    is_csv = config.format in ("auto", "csv")
+    if config.delimiter is not None and not is_csv and job.written.own("delimiter"):
+        wrong = f'is for csv, and the format of jobs.{job.name} is "{config.format}"'
+        job.note("delimiter", wrong, 'take it out or write format = "csv"')
     if config.raw and config.select is not None:
         wrong = "serves the answer's own bytes, and select makes others"
         job.note("raw", wrong, "take out the one or the other")

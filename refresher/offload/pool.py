@@ -91,7 +91,7 @@ class WorkerPool:
         guard = rules.guard
         looks_inside = guard.required or guard.duplicate_keys == "reject"
         parses = bool(looks_inside) or rules.select is not None or rules.schema is not None
-        large = _large_from(payload.content_type, rules.format, parses=parses)
+        large = _large_from(payload.content_type, rules.reading.format, parses=parses)
         return await self._run(task, payload.body, large)
 
     async def read_page(self, payload: Payload, rule: PageRule) -> Page:
@@ -101,7 +101,7 @@ class WorkerPool:
             RefreshFailed: the page was refused, or a worker process died over it (`source`).
         """
         task = PageTask(content_type=payload.content_type, rule=rule)
-        large = _large_from(payload.content_type, rule.format, parses=rule.builds_values)
+        large = _large_from(payload.content_type, rule.reading.format, parses=rule.builds_values)
         return await self._run(task, payload.body, large)
 
     async def compare(self, before: bytes, after: bytes) -> bytes:

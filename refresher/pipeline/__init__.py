@@ -4,8 +4,8 @@ Every step is a pure function of values that can be pickled: a worker process ca
 """
 
 from refresher.model import GuardRules
-from refresher.pipeline.decode import FormatRule
+from refresher.pipeline.decode import FormatRule, Reading
 from refresher.pipeline.guard import Served
 from refresher.pipeline.steps import Rules, refine, refine_telling
 
-__all__ = ["FormatRule", "GuardRules", "Rules", "Served", "refine", "refine_telling"]
+__all__ = ["FormatRule", "GuardRules", "Reading", "Rules", "Served", "refine", "refine_telling"]

@@ -5,19 +5,15 @@ import json
 import re
 
 from refresher.errors import refuse
+from refresher.fields.charsets import codec_of
 from refresher.pipeline.media import Declared
 from refresher.security.excerpts import clipped
 
 _MARKS = {codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE}
 _MARKS |= {codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE}
 
-# An IANA name (RFC 2978, section 2.3), before it is handed to a registry that imports modules.
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.:+-]{0,39}")
-# Python counts these among its text encodings, but they are escapes and not charsets of a body; two
-# take quadratic time.
-_NOT_CHARSETS = frozenset(
-    {"charmap", "idna", "punycode", "raw-unicode-escape", "undefined", "unicode-escape", "utf-7"}
-)
+# Codecs of charsets that write all characters with the bytes of ASCII.
+_OF_ASCII_BYTES = re.compile(r"iso2022.*|hz")
 
 _XML_DECLARATION = re.compile(
     rb"<\?xml[ \t\r\n][^>]{0,200}?[ \t\r\n]encoding[ \t\r\n]*=[ \t\r\n]*[\"']([A-Za-z0-9._-]+)"
@@ -30,28 +26,66 @@ def is_empty(body: bytes) -> bool:
 
 
 def of_data(body: bytes, declared: Declared) -> str:
-    """The charset of JSON and YAML, which begin with ASCII.
+    """The charset of JSON, YAML and TOML, which begin with ASCII and are UTF-8 by their standards.
 
     Where the zeros fall tells UTF-16 and UTF-32 even without a mark (RFC 4627, section 3; YAML 1.2,
-    section 5.2).
+    section 5.2). Else it is what the job says; then UTF-8 where the body is that (RFC 8259, section
+    8.1), for many servers name a charset that they do not send; then what is declared.
     """
     found = json.detect_encoding(body)
-    return found if found != "utf-8" else declared.charset or "utf-8"
+    if found != "utf-8":
+        return found
+    if declared.configured is not None or declared.charset is None:
+        return declared.configured or "utf-8"
+    return "utf-8" if _is_utf8(body, declared.charset) else declared.charset
+
+
+def _is_utf8(body: bytes, charset: str) -> bool:
+    """Whether a body that was declared to be in `charset` is UTF-8."""
+    if body.isascii():
+        return not _OF_ASCII_BYTES.fullmatch(codec_of(charset) or "")
+    try:
+        body.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def of_text(body: bytes, declared: Declared) -> str:
     """The charset of text; a mark comes before what is declared (WHATWG Encoding, section 6)."""
     found = json.detect_encoding(body)
-    return found if found in {"utf-8-sig", "utf-16", "utf-32"} else declared.charset or "utf-8"
+    if found in {"utf-8-sig", "utf-16", "utf-32"}:
+        return found
+    return declared.configured or declared.charset or "utf-8"
 
 
 def of_xml(body: bytes, declared: Declared) -> str:
-    """The charset of XML: its mark, then what is declared, then what it says (RFC 7303, 3.2)."""
+    """The charset of XML: its mark, then what is declared, then what it says (RFC 7303, 3.2).
+
+    What the job says stands for what is declared.
+    """
     found = json.detect_encoding(body)
-    if found != "utf-8" or declared.charset:
-        return found if found != "utf-8" else declared.charset or found
+    if found != "utf-8":
+        return found
+    if said := declared.configured or declared.charset:
+        return said
     own = _XML_DECLARATION.match(body)
     return own[1].decode() if own else "utf-8"
+
+
+def label_of(body: bytes, declared: Declared, charset: str) -> str | None:
+    """The charset to declare of a body that was read as `charset`; None where none need be.
+
+    What was declared stays where it says the same of this body.
+    """
+    own = "utf-8" if charset == "utf-8-sig" else charset
+    label = codec_of(declared.charset) if declared.charset else None
+    if label is None:
+        return declared.configured and own
+    try:
+        return declared.charset if body.decode(label) == body.decode(charset) else own
+    except UnicodeError:
+        return own
 
 
 def as_utf8(body: bytes, charset: str) -> bytes:
@@ -60,19 +94,17 @@ def as_utf8(body: bytes, charset: str) -> bytes:
     Raises:
         RefreshFailed: at stage `decode`; there is no such charset, or the body is not in it.
     """
-    unknown = f"the declared charset {clipped(charset, 40)!r} is not one that can be read here"
-    if not _NAME.fullmatch(charset):
-        refuse(unknown)
+    name = codec_of(charset)
+    if name is None:
+        refuse(
+            f"the declared charset {clipped(charset, 40)!r} is not one that can be read here; "
+            "charset = would say in its place what the body is in"
+        )
     try:
-        name = codecs.lookup(charset).name
-        if name in _NOT_CHARSETS:
-            refuse(unknown)
         text = body.decode(name)
         return body if name == "utf-8" else text.removeprefix("\ufeff").encode()
-    except LookupError:  # base64, zlib and the like too: bytes.decode takes text encodings only
-        refuse(unknown)
     except UnicodeError as error:
         refuse(
-            f'the body is not {charset} as it should be: {error}; format = "bytes" would serve it '
-            "as it is"
+            f"the body is not {charset} as it should be: {error}; charset = would say what it is "
+            'in, and format = "bytes" serve it as it is'
         )

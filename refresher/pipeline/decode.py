@@ -4,7 +4,7 @@ A body that is UTF-8 JSON or text already is checked, and kept byte for byte.
 """
 
 import re
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 import msgspec
@@ -24,6 +24,16 @@ _AS_IT_CAME = frozenset({Format.JSON, Format.TEXT, Format.BYTES})
 """The formats that are served as they are in any case."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reading:
+    """What a job says of its bodies, in place of what an upstream should have declared."""
+
+    format: FormatRule = "auto"
+    charset: str | None = None
+    delimiter: str | None = None
+    """The character between the fields of CSV; None for a comma, or what the body itself names."""
+
+
 def pass_empty(content_type: str | None, rule: FormatRule, fixed: Format | None) -> Content:
     """Content of zero bytes, for an answer with an empty body that the guard allows."""
     declared = media.read(content_type)
@@ -34,7 +44,7 @@ def pass_empty(content_type: str | None, rule: FormatRule, fixed: Format | None)
 
 
 def decode(
-    body: bytes, content_type: str | None, rule: FormatRule, fixed: Format | None
+    body: bytes, content_type: str | None, reading: Reading, fixed: Format | None
 ) -> tuple[Content, str | None]:
     """Decode a body; under `auto`, `fixed` is the format that is served so far.
 
@@ -46,7 +56,7 @@ def decode(
     """
     if charsets.is_empty(body):
         refuse("the body is empty; guard.allow_empty = true would publish it as zero bytes")
-    declared = media.read(content_type)
+    rule, declared = reading.format, media.read(content_type, reading.charset)
     _refuse_html(declared, rule, fixed)
     kind = _format_of(body, declared, fixed) if rule == "auto" else Format(rule)
     if rule == "auto" and fixed is not None and kind is not fixed:
@@ -54,22 +64,30 @@ def decode(
             f"the answer is {kind} ({declared.type or 'no media type'}), but the first one was "
             f'{fixed}; if this is the right one, say so: format = "{kind}"'
         )
-    found = _converted(kind, body, declared)
+    found = _converted(kind, body, declared, reading.delimiter)
     served_as = _served_type(kind, declared)
     content = Content(body=found.text, content_type=served_as, format=kind, items=found.items)
     return content, found.repeated_key
 
 
-def as_it_came(content: Content, body: bytes, content_type: str | None) -> Content:
-    """The same with the bytes and the media type of the answer, where they were made JSON."""
-    if content.format in _AS_IT_CAME:
+def as_it_came(
+    content: Content, body: bytes, content_type: str | None, charset: str | None
+) -> Content:
+    """The same with the bytes and the media type of the answer, where they were made JSON.
+
+    `charset` is that of the `Reading`; the media type names the one in which the body was read.
+    """
+    kind = content.format
+    if kind in _AS_IT_CAME:
         return content
-    served_as = media.of_own_bytes(media.read(content_type), content.format)
+    declared = media.read(content_type, charset)
+    label = charsets.label_of(body, declared, _CHARSETS[kind](body, declared))
+    served_as = media.of_own_bytes(declared, kind, label)
     return replace(content, body=body, content_type=served_as, raw=True)
 
 
 def _refuse_html(declared: media.Declared, rule: FormatRule, fixed: Format | None) -> None:
-    if not declared.is_html:
+    if not declared.is_html or rule == "json":  # no page can pass for it, and some servers err
         return
     expected = fixed if rule == "auto" else Format(rule)
     if expected not in {None, Format.TEXT, Format.BYTES}:
@@ -92,7 +110,9 @@ def _served_type(kind: Format, declared: media.Declared) -> str:
             return media.JSON
 
 
-def _converted(kind: Format, body: bytes, declared: media.Declared) -> Converted:
+def _converted(
+    kind: Format, body: bytes, declared: media.Declared, delimiter: str | None
+) -> Converted:
     """The body in UTF-8, and as JSON where it holds data."""
     if kind is Format.BYTES:
         return Converted(body, None)
@@ -100,7 +120,7 @@ def _converted(kind: Format, body: bytes, declared: media.Declared) -> Converted
     if kind is Format.TEXT:
         return Converted(text, None)
     _check_first_bytes(text, kind)
-    return _CONVERTERS[kind](text)
+    return csv.convert(text, delimiter) if kind is Format.CSV else _CONVERTERS[kind](text)
 
 
 # What a browser takes for a page by its first bytes (WHATWG MIME Sniffing, section 7.1). In XML
@@ -182,13 +202,12 @@ _CHARSETS = {
     Format.CSV: charsets.of_text,
     Format.XML: charsets.of_xml,
     Format.YAML: charsets.of_data,
-    Format.TOML: charsets.of_text,
+    Format.TOML: charsets.of_data,
     Format.TEXT: charsets.of_text,
 }
 _CONVERTERS = {
     Format.JSON: _keep,
     Format.NDJSON: ndjson.convert,
-    Format.CSV: csv.convert,
     Format.XML: xml.convert,
     Format.YAML: yaml.convert,
     Format.TOML: toml.convert,

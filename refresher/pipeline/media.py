@@ -53,6 +53,8 @@ class Declared:
     """`type/subtype` in lower case; None where nothing usable was declared."""
     charset: str | None
     raw: str
+    configured: str | None = None
+    """The charset that the job says the body is in, whatever is declared."""
 
     @property
     def is_html(self) -> bool:
@@ -76,15 +78,19 @@ class Declared:
         return (self.type or "").startswith("text/")
 
 
-def read(content_type: str | None) -> Declared:
-    """Read a Content-Type leniently; of several in one field, the first counts."""
+def read(content_type: str | None, charset: str | None = None) -> Declared:
+    """Read a Content-Type leniently; of several in one field, the first counts.
+
+    `charset` is what the job says that the body is in.
+    """
     raw = content_type or ""
     found = _TYPE.match(raw)
-    charset = _CHARSET.search(raw)
+    found_charset = _CHARSET.search(raw)
     return Declared(
         type=found[1].lower() if found else None,
-        charset=(charset[1] or None) if charset else None,
+        charset=(found_charset[1] or None) if found_charset else None,
         raw=raw,
+        configured=charset,
     )
 
 
@@ -106,13 +112,14 @@ def of_bytes(declared: Declared) -> str:
     return value if _WELL_FORMED.fullmatch(value) else BYTES
 
 
-def of_own_bytes(declared: Declared, kind: Format) -> str:
+def of_own_bytes(declared: Declared, kind: Format, charset: str | None) -> str:
     """The type a body of a format is served under as it came: what it was declared as, if as that.
 
-    A charset that came with another type still is the body's.
+    A `charset` that it is in is part of it in any case; None: the one of the format's standard.
     """
-    if declared.format is kind and (own := of_bytes(declared)) != BYTES:
+    is_own = declared.format is kind
+    if is_own and charset == declared.charset and (own := of_bytes(declared)) != BYTES:
         return own
-    named = _NAMED[kind][0]
-    with_charset = f"{named}; charset={declared.charset}"
-    return with_charset if declared.charset and _WELL_FORMED.fullmatch(with_charset) else named
+    named = declared.type if is_own and declared.type else _NAMED[kind][0]
+    with_charset = f"{named}; charset={charset}"
+    return with_charset if charset and _WELL_FORMED.fullmatch(with_charset) else named

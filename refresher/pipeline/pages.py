@@ -5,7 +5,7 @@ way, and the value is kept byte for byte. Any other expression is evaluated as b
 """
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import msgspec
@@ -14,7 +14,7 @@ from refresher.errors import RefreshFailed
 from refresher.jsontext import text as jsontext
 from refresher.model import Content, Format, Stage
 from refresher.pipeline import media
-from refresher.pipeline.decode import FormatRule, decode
+from refresher.pipeline.decode import Reading, decode
 from refresher.pipeline.guard import guard_keys
 from refresher.pipeline.select import select
 from refresher.security.excerpts import clipped
@@ -22,6 +22,7 @@ from refresher.security.excerpts import clipped
 _WHOLE = "@"
 _NAME = r"[A-Za-z_][A-Za-z0-9_]*"
 _PLAIN_PATH = re.compile(rf"{_NAME}(\.{_NAME})*")
+_IN_A_PAGE = Reading(format="json")
 _SPACE = b" \t\r\n"
 _SHOWN = 60
 
@@ -30,7 +31,7 @@ _SHOWN = 60
 class PageRule:
     """What to find in a page."""
 
-    format: FormatRule = "auto"
+    reading: Reading = field(default=Reading())
     items: str = _WHOLE
     """The JMESPath expression of the array of items."""
     path: str | None = None
@@ -67,7 +68,7 @@ def read_page(body: bytes, content_type: str | None, rule: PageRule) -> Page:
             array of items, `body` for one that does not tell whether another follows, and `guard`
             for a repeated key that its items do not have any more.
     """
-    page, _ = decode(body, content_type, rule.format, None)
+    page, _ = decode(body, content_type, rule.reading, None)
     if page.format is not Format.JSON:
         message = f"paginate looks into JSON, but the page is {page.format} ({page.content_type})"
         raise RefreshFailed(Stage.DECODE, message)
@@ -86,7 +87,7 @@ def _array(page: Content, expression: str) -> Content:
         if expression == _WHOLE:
             found = page
         elif value := _at(page.body, expression):
-            found, _ = decode(value, media.JSON, "json", None)
+            found, _ = decode(value, media.JSON, _IN_A_PAGE, None)
         else:
             found = select(page, expression)
     except RefreshFailed as error:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from refresher.errors import GuardRefused, RefreshFailed
 from refresher.model import Content, Format, GuardRules
 from refresher.pipeline.charsets import is_empty
-from refresher.pipeline.decode import FormatRule, as_it_came, decode, pass_empty
+from refresher.pipeline.decode import Reading, as_it_came, decode, pass_empty
 from refresher.pipeline.guard import Served, guard, guard_keys
 from refresher.pipeline.select import select
 from refresher.pipeline.validate import validate
@@ -16,7 +16,7 @@ from refresher.pipeline.validate import validate
 class Rules:
     """What a job requires of its content, and what it makes of it."""
 
-    format: FormatRule = "auto"
+    reading: Reading = field(default=Reading())
     raw: bool = False
     """Whether what is not JSON is served as it came; the rules see it as JSON in any case."""
     select: str | None = None
@@ -50,16 +50,17 @@ def refine_telling(
         GuardRefused: it was refused at stage `guard`.
     """
     fixed = served.format if served is not None else None
+    charset = rules.reading.charset
     if rules.guard.allow_empty and is_empty(body):
-        content = pass_empty(content_type, rules.format, fixed)
+        content = pass_empty(content_type, rules.reading.format, fixed)
         if rules.raw:
-            content = as_it_came(content, b"", content_type)
+            content = as_it_came(content, b"", content_type, charset)
         tell(f"decode: empty, as guard.allow_empty allows ({content.content_type})")
         return content
     # An empty answer under `auto` says nothing of the format, so it fixes none.
     if served is not None and served.format is Format.BYTES and served.size == 0:
         fixed = None
-    decoded, repeated_key = decode(body, content_type, rules.format, fixed)
+    decoded, repeated_key = decode(body, content_type, rules.reading, fixed)
     tell(f"decode: {_shown(decoded)}")
     data = decoded
     if rules.select is not None:
@@ -68,7 +69,7 @@ def refine_telling(
     if rules.schema is not None:
         validate(data, rules.schema)
         tell("schema: satisfied")
-    content = as_it_came(data, body, content_type) if rules.raw else data
+    content = as_it_came(data, body, content_type, charset) if rules.raw else data
     try:
         guard(data, rules.guard, served, size=len(content.body))
         if rules.guard.duplicate_keys == "reject":

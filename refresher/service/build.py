@@ -20,7 +20,7 @@ from refresher.config.tree import KeyPath, dotted
 from refresher.errors import ConfigError
 from refresher.jobs import schedule
 from refresher.jobs.plan import Plan
-from refresher.pipeline import Rules
+from refresher.pipeline import Reading, Rules
 from refresher.protocols import Source
 from refresher.security.redaction import Redactor
 from refresher.service.upstreams import Upstream, auth_of, client_of, site_of
@@ -136,12 +136,19 @@ def rules_of(plan: JobPlan) -> Rules:
     """What the job asks of its content."""
     config = plan.config
     return Rules(
-        format=config.format,
+        reading=reading_of(config),
         raw=config.raw,
         select=config.select,
         schema=plan.schema,
         guard=config.guard,
     )
+
+
+def reading_of(config: JobConfig) -> Reading:
+    """What the job says of its bodies."""
+    said = Reading(format=config.format, charset=config.charset, delimiter=config.delimiter)
+    reading: Reading = _interned(said)
+    return reading
 
 
 def source_of(
@@ -190,7 +197,7 @@ def source_of(
         return PagedSource(
             source,
             job.paginate,
-            format_rule=job.format,
+            reading=reading_of(job),
             duplicate_keys=job.guard.duplicate_keys,
             read=read_page,
             on_page=on_page,

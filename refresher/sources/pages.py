@@ -29,7 +29,7 @@ from refresher.errors import RefreshFailed
 from refresher.fields.links import next_link
 from refresher.model import Failure, Stage
 from refresher.payload import BodyBuffer, NotModified, Payload
-from refresher.pipeline import FormatRule
+from refresher.pipeline import Reading
 from refresher.pipeline.charsets import is_empty
 from refresher.pipeline.pages import Page, PageRule, read_page
 from refresher.sources.http import Fetched, HttpSource
@@ -70,7 +70,7 @@ async def read_here(payload: Payload, rule: PageRule) -> Page:
 class PagedSource:
     """Fetches page after page, and makes one JSON array of their items, in order.
 
-    Pages are read by `format_rule` and `duplicate_keys`, as of the job and its guard. An array of
+    Pages are read by `reading` and `duplicate_keys`, as of the job and its guard. An array of
     `spool_from` bytes and more is put into a file.
     """
 
@@ -79,7 +79,7 @@ class PagedSource:
         source: HttpSource,
         paginate: Paginate,
         *,
-        format_rule: FormatRule = "auto",
+        reading: Reading = Reading(),  # noqa: B008  it is immutable
         duplicate_keys: Literal["accept", "reject"] = "accept",
         read: PageReader = read_here,
         on_page: Callable[[PageRead], None] | None = None,
@@ -91,7 +91,7 @@ class PagedSource:
         self._on_page = on_page
         self._spool_from = spool_from
         self._rule = PageRule(
-            format=format_rule,
+            reading=reading,
             items=paginate.items,
             path=paginate.path if isinstance(paginate, NextUrlPages | CursorPages) else None,
             duplicate_keys=duplicate_keys,

@@ -121,6 +121,8 @@ def test_files_and_callables_are_known_by_what_is_written(tmp_path: Path) -> Non
         {"guard": {"min_items": 1}},
         {"guard": {"required": ["x"]}},
         {"raw": True},
+        {"charset": "windows-1252"},
+        {"delimiter": ";"},
         {"guard": {"max_items": 1}},
         {"guard": {"accept_after": 3}},
         {"guard": {"max_growth": "300%"}},

@@ -16,7 +16,7 @@ from refresher.model import Confirmation, Content, Definition, Format, Snapshot,
 from refresher.offload.pool import WorkerPool
 from refresher.offload.tasks import RefineTask, RefusedByGuard, SameAsServed, Verdict
 from refresher.payload import Payload
-from refresher.pipeline import GuardRules, Rules
+from refresher.pipeline import GuardRules, Reading, Rules
 from refresher.pipeline.pages import PageRule, read_page
 from refresher.pipeline.representation import Servable
 from tests.offload.workers import (
@@ -166,9 +166,11 @@ async def test_a_format_that_is_configured_counts_whatever_the_media_type_says(
     pool: WorkerPool,
 ) -> None:
     body = b"- 1.50\n" * 1280
-    await pool.refine(in_memory(body), Rules(format="yaml"), None)
+    await pool.refine(in_memory(body), Rules(reading=Reading(format="yaml")), None)
     assert len(children()) == 1
-    await pool.refine(in_memory(body, "application/yaml"), Rules(format="text"), None)
+    await pool.refine(
+        in_memory(body, "application/yaml"), Rules(reading=Reading(format="text")), None
+    )
     assert len(children()) == 1
 
 

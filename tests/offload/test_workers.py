@@ -14,7 +14,7 @@ import pytest
 from refresher.errors import RefreshFailed
 from refresher.model import Stage
 from refresher.offload.pool import WorkerPool
-from refresher.pipeline import Rules
+from refresher.pipeline import Reading, Rules
 from refresher.pipeline.representation import Servable
 from tests.offload.workers import (
     CROWDED,
@@ -34,8 +34,9 @@ from tests.offload.workers import (
 async def test_an_unexpected_error_is_a_failed_attempt_and_the_worker_goes_on(
     pool: WorkerPool,
 ) -> None:
+    unknown = Reading(format="what")  # type: ignore[arg-type]
     with pytest.raises(RefreshFailed, match="broke: ValueError: 'what'") as broken:
-        await pool.refine(in_a_file(LARGE_BODY), Rules(format="what"), None)  # type: ignore[arg-type]
+        await pool.refine(in_a_file(LARGE_BODY), Rules(reading=unknown), None)
     assert broken.value.failure.stage is Stage.SOURCE
     before = children()
     assert await pool.refine(in_a_file(LARGE_BODY), PLAIN, None)

@@ -30,10 +30,13 @@ def refined(
     schema: str | None = None,
     guard: GuardRules | None = None,
     raw: bool = False,
+    charset: str | None = None,
+    delimiter: str | None = None,
 ) -> Content:
     """What the pipeline makes of an answer."""
+    reading = pipeline.Reading(format=format, charset=charset, delimiter=delimiter)
     rules = pipeline.Rules(
-        format=format, raw=raw, select=select, schema=schema, guard=guard or GuardRules()
+        reading=reading, raw=raw, select=select, schema=schema, guard=guard or GuardRules()
     )
     return pipeline.refine(body, content_type, rules, served)
 
@@ -49,6 +52,8 @@ def refusal(
     schema: str | None = None,
     guard: GuardRules | None = None,
     raw: bool = False,
+    charset: str | None = None,
+    delimiter: str | None = None,
 ) -> str:
     """Why the pipeline refuses an answer, which it must do at `stage`, for good."""
     with pytest.raises(RefreshFailed) as caught:
@@ -61,6 +66,8 @@ def refusal(
             schema=schema,
             guard=guard,
             raw=raw,
+            charset=charset,
+            delimiter=delimiter,
         )
     assert caught.value.failure.stage is stage
     assert not caught.value.transient

@@ -86,12 +86,22 @@ def test_a_format_written_down_is_the_format(
     assert (content.format, content.content_type) == (Format(rule), served_as)
 
 
+AS_HTML = ["text/html", "Text/HTML; charset=utf-8", "application/xhtml+xml", "text/html, x"]
+
+
 @pytest.mark.parametrize("rule", ["auto", *Format])
-@pytest.mark.parametrize(
-    "declared", ["text/html", "Text/HTML; charset=utf-8", "application/xhtml+xml", "text/html, x"]
-)
+@pytest.mark.parametrize("declared", AS_HTML)
 def test_html_is_never_accepted(rule: FormatRule, declared: str) -> None:
-    assert "HTML" in refusal(Stage.DECODE, b"{}", declared, format=rule)
+    body = b"<html>" if rule == "json" else b"{}"
+    assert "HTML" in refusal(Stage.DECODE, body, declared, format=rule)
+
+
+@pytest.mark.parametrize("declared", AS_HTML)
+def test_json_that_is_asked_for_may_be_labelled_as_html(declared: str) -> None:
+    content = refined(b'{"a": 1}', declared, format="json")
+    assert (content.body, content.content_type) == (b'{"a": 1}', JSON)
+    refusal(Stage.DECODE, b"Please log in", declared, format="json")
+    assert "HTML" in refusal(Stage.DECODE, b"{}", declared, served=serving(1))
 
 
 @pytest.mark.parametrize(
@@ -494,6 +504,96 @@ def test_json_in_a_declared_legacy_charset_becomes_utf8() -> None:
     assert refined(body, f"{JSON}; charset=iso-8859-1").body == '{"é": 1.10}'.encode()
 
 
+# Each of these formats with a body that says Zürich.
+OF_UTF8 = [
+    (JSON, '{"city":"Zürich"}', Format.JSON),
+    ("text/json", '{"city":"Zürich"}', Format.JSON),
+    ("application/geo+json", '{"city":"Zürich"}', Format.JSON),
+    ("text/plain", '{"city":"Zürich"}', Format.JSON),
+    ("application/x-ndjson", '{"city":"Zürich"}', Format.NDJSON),
+    ("application/yaml", "city: Zürich", Format.YAML),
+    ("application/toml", 'city = "Zürich"', Format.TOML),
+]
+
+
+@pytest.mark.parametrize(("kind", "text", "format_"), OF_UTF8)
+@pytest.mark.parametrize(
+    "label", ["ISO-8859-1", "windows-1252", "us-ascii", "utf-16", "shift_jis", "nonsense", "utf-8"]
+)
+def test_what_is_utf8_is_read_as_utf8_whatever_it_is_labelled(
+    kind: str, text: str, format_: Format, label: str
+) -> None:
+    for body in (text.encode(), text.encode("utf-8-sig")):
+        content = refined(body, f"{kind}; charset={label}")
+        assert "Zürich" in content.body.decode()
+        assert content.format is format_
+
+
+@pytest.mark.parametrize(("kind", "text", "format_"), OF_UTF8)
+@pytest.mark.parametrize(
+    ("label", "encoding"),
+    [
+        ("ISO-8859-1", "latin-1"),
+        ("Windows-1252", "cp1252"),
+        ("macintosh", "mac_roman"),
+        ("utf-16le", "utf-16-le"),
+        ("utf-16", "utf-16"),
+        ("latin-1", "utf-16-be"),
+        ("cp500", "cp500"),
+    ],
+)
+def test_what_is_not_utf8_is_read_as_it_is_labelled(
+    kind: str, text: str, format_: Format, label: str, encoding: str
+) -> None:
+    content = refined(text.encode(encoding), f"{kind}; charset={label}")
+    assert "Zürich" in content.body.decode()
+    assert content.format is format_
+
+
+@pytest.mark.parametrize("label", ["iso-2022-jp", "hz-gb-2312"])
+def test_a_charset_that_writes_everything_in_ascii_is_taken_at_its_word(label: str) -> None:
+    body = '{"city":"北京"}'.encode(label)
+    assert refined(body, f"{JSON}; charset={label}").body == '{"city":"北京"}'.encode()
+
+
+@pytest.mark.parametrize("label", ["us-ascii", "utf-8", "shift_jis"])
+def test_what_is_neither_utf8_nor_what_its_label_says_is_refused(label: str) -> None:
+    message = refusal(Stage.DECODE, b'{"city":"Z\xfcrich!"}', f"{JSON}; charset={label}")
+    assert f"not {label} as it should be" in message
+    assert "charset = would say" in message
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        (JSON, '["Zürich"]'),
+        ("application/yaml", "- Zürich"),
+        ("text/csv", "city\nZürich"),
+        ("text/plain", "Zürich"),
+        ("text/xml", "<a>Zürich</a>"),
+        ("text/xml", '<?xml version="1.0" encoding="utf-16"?><a>Zürich</a>'),
+    ],
+)
+@pytest.mark.parametrize(
+    ("configured", "encoding"),
+    [("utf-8", "utf-8"), ("windows-1252", "cp1252"), ("cp437", "cp437"), ("cp437", "utf-8-sig")],
+)
+@pytest.mark.parametrize("label", ["", "; charset=koi8-r", "; charset=utf-8", "; charset=what"])
+def test_a_charset_that_is_configured_decides(
+    kind: str, text: str, configured: str, encoding: str, label: str
+) -> None:
+    content = refined(text.encode(encoding), kind + label, charset=configured)
+    assert "Zürich" in content.body.decode()
+
+
+def test_a_charset_that_is_configured_decides_over_utf8_too() -> None:
+    body = '["Ã¼"]'.encode("latin-1")
+    assert refined(body, JSON, charset="latin-1").body == '["Ã¼"]'.encode()
+    assert "not utf-8" in refusal(
+        Stage.DECODE, b'["\xfc"]', f"{JSON}; charset=latin-1", charset="utf-8"
+    )
+
+
 @pytest.mark.parametrize(
     "charset",
     ["nonsense", "hex", "base64", "zlib", "rot13", "idna", "punycode", "charmap", "utf-7",
@@ -501,10 +601,11 @@ def test_json_in_a_declared_legacy_charset_becomes_utf8() -> None:
      "aliases", "a\x00b"],
 )  # fmt: skip
 def test_what_is_no_charset_is_refused(charset: str) -> None:
-    for declared in (f"{JSON}; charset={charset}", f"text/plain; charset={charset}"):
+    for kind, body in ((JSON, b'["\xe9"]'), ("text/markdown", b"68656c6c6f")):
         assert repr(charset if len(charset) <= 40 else "…") in refusal(
-            Stage.DECODE, b"68656c6c6f", declared
+            Stage.DECODE, body, f"{kind}; charset={charset}"
         )
+    assert refined(b"[1]", f"{JSON}; charset={charset}").body == b"[1]"
 
 
 def test_text_that_is_not_in_its_declared_charset_is_refused() -> None:

@@ -12,7 +12,7 @@ import pytest
 from refresher.config import load
 from refresher.errors import ConfigError, RefreshFailed
 from refresher.payload import Payload
-from refresher.pipeline import GuardRules, Rules
+from refresher.pipeline import GuardRules, Reading, Rules
 from refresher.service import build
 from refresher.service.build import rules_of
 from refresher.sources import PageRead
@@ -100,8 +100,10 @@ def test_every_rule_of_a_job_reaches_the_pipeline() -> None:
         "duplicate_keys": "reject",
         "accept_after": 3,
     }
-    assert rules_of(configured(format="csv", raw=True, guard=guard)) == Rules(
-        format="csv",
+    assert rules_of(
+        configured(format="csv", charset="Latin-1", delimiter=";", raw=True, guard=guard)
+    ) == Rules(
+        reading=Reading(format="csv", charset="latin-1", delimiter=";"),
         raw=True,
         guard=GuardRules(
             min_items=1,

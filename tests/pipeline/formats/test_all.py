@@ -103,6 +103,26 @@ def test_raw_keeps_the_parameters_of_its_own_media_type() -> None:
     assert content.content_type == "text/csv; charset=latin-1; header=present"
 
 
+@pytest.mark.parametrize(
+    ("body", "declared", "charset", "served_as"),
+    [
+        ("a: é".encode(), "application/yaml; charset=latin-1; v=1", None, "utf-8"),
+        ("a: é".encode("latin-1"), "application/yaml; charset=latin-1", None, "latin-1"),
+        ("a: é".encode(), "application/yaml; charset=nonsense", None, None),
+        ("a: é".encode("utf-8-sig"), "application/yaml; charset=latin-1", None, "utf-8"),
+        ("a: é".encode("cp1252"), "application/yaml", "cp1252", "cp1252"),
+        ("a: é".encode("cp1252"), "application/yaml; charset=utf-8", "cp1252", "cp1252"),
+        ("a: é".encode("cp1252"), "application/yaml; charset=latin-1", "cp1252", "latin-1"),
+    ],
+)
+def test_raw_names_the_charset_that_it_was_read_in(
+    body: bytes, declared: str, charset: str | None, served_as: str | None
+) -> None:
+    content = refined(body, declared, raw=True, charset=charset)
+    expected = f"application/yaml; charset={served_as}" if served_as else "application/yaml"
+    assert (content.body, content.content_type) == (body, expected)
+
+
 @pytest.mark.parametrize("declared", ["text/csv; charset=\x00", "text/csv; x"])
 def test_raw_has_a_media_type_that_is_fit_for_a_header(declared: str) -> None:
     assert refined(b"\xef\xbb\xbfa\n1", declared, raw=True).content_type == "text/csv"

@@ -36,7 +36,14 @@ def test_the_header_row_names_the_members_of_every_row() -> None:
         (b'a\n""\n', [{"a": ""}]),
         (b",a\n1,2", [{"": "1", "a": "2"}]),
         (b"a,b", []),
-        (b"a;b\n1;2", [{"a;b": "1;2"}]),
+        (b"a\n1;2", [{"a": "1;2"}]),
+        (b"a;b,c|d\n1;2,3", [{"a;b": "1;2", "c|d": "3"}]),
+        (b"sep=;\r\na;b\r\n1;2,3\r\n", [{"a": "1", "b": "2,3"}]),
+        (b"\xef\xbb\xbfSEP=;\na;b\n1;2", [{"a": "1", "b": "2"}]),
+        (b'"sep=|"\ra|b\r1|2', [{"a": "1", "b": "2"}]),
+        (b"sep=\t\na\tb\n1\t2", [{"a": "1", "b": "2"}]),
+        (b"sep=,\na;b\n1;2", [{"a;b": "1;2"}]),
+        (b"sep=x\n1", [{"sep=x": "1"}]),
         (b"\xef\xbb\xbfa\n1", [{"a": "1"}]),
         ("a\né".encode("utf-16"), [{"a": "é"}]),
     ],
@@ -70,10 +77,48 @@ def test_what_was_written_is_read(data: st.DataObject, names: list[str], quoted:
         (b'a\n"x', "line 2: unexpected end of data"),
         (b'a\n"x"y', "line 2"),
         (b"a\n\xff", "not utf-8"),
+        (b"sep=;\na;b\n1", "line 3 of the body has 1 fields"),
+        (b'sep=;\na;b\n"', "line 3: unexpected end"),
+        (b"sep=;", "no header row"),
     ],
 )
 def test_what_has_no_such_rows_is_refused(body: bytes, said: str) -> None:
     assert said in refusal(Stage.DECODE, body, CSV)
+
+
+@pytest.mark.parametrize(
+    ("body", "advice"),
+    [
+        (b"id;name\n1;Ada", 'delimiter = ";"'),
+        (b"id\tname\n1\tAda", r'delimiter = "\t"'),
+        (b"id|name\n1|Ada", 'delimiter = "|"'),
+        (b'"id";"name"\n1;"Ada"', 'delimiter = ";"'),
+        (b"id;name", 'delimiter = ";"'),
+        (b"\n\nid;name\n1;2,5\n", 'delimiter = ";"'),
+        ("id;größe\n1;2".encode("utf-16"), 'delimiter = ";"'),
+    ],
+)
+def test_a_header_without_commas_that_holds_another_delimiter_is_refused_with_advice(
+    body: bytes, advice: str
+) -> None:
+    assert advice in refusal(Stage.DECODE, body, CSV)
+
+
+@pytest.mark.parametrize(
+    ("delimiter", "body", "rows"),
+    [
+        (";", b"a;b\n1;2,5", [{"a": "1", "b": "2,5"}]),
+        ("\t", b"a\tb\n1\t2", [{"a": "1", "b": "2"}]),
+        (";", b"a|b\n1|2", [{"a|b": "1|2"}]),
+        (",", b"a;b\n1;2", [{"a;b": "1;2"}]),
+        (";", b"sep=,\na;b\n1;2", [{"a": "1", "b": "2"}]),
+        ("§", "a§b\n1§2".encode(), [{"a": "1", "b": "2"}]),
+        ("\x01", b"a\x01b\n1\x012", [{"a": "1", "b": "2"}]),
+    ],
+)
+def test_a_delimiter_that_is_configured_decides(delimiter: str, body: bytes, rows: object) -> None:
+    content = refined(body, CSV, delimiter=delimiter)
+    assert json.loads(content.body) == rows
 
 
 def test_a_field_may_be_long() -> None:
