@@ -38,7 +38,6 @@ class Endpoints:
                 service.jobs.get,
                 access=service.access,
                 lookups=lookups,
-                lasting=service.store.persistent,
             ),
             clock=service.clock,
             codes=service.metrics.reads,

@@ -27,8 +27,6 @@ from refresher.web.data.lookups import LookupFailed, Lookups, resolve
 from refresher.web.data.variants import is_not_modified
 from refresher.web.problems import no_lookup, no_value, no_version, problem, unknown_job
 
-_IMMUTABLE = "max-age=31536000, immutable"
-"""A year, and no revalidation (RFC 8246)."""
 _CONCURRENT_COMPRESSIONS = 2
 _NUMBER = re.compile(r"0*([1-9][0-9]*)")
 _MOST_DIGITS = 18
@@ -43,8 +41,6 @@ class VersionReads:
         find: Gives a job by its name.
         access: Says whether caches may share the answers.
         lookups: Finds the values.
-        lasting: Whether a version keeps its number for ever. Of a store in memory, which counts
-            anew after a restart, it does not, and no cache may rely on it.
     """
 
     def __init__(
@@ -53,12 +49,10 @@ class VersionReads:
         *,
         access: Access,
         lookups: Lookups,
-        lasting: bool,
     ) -> None:
         self._find = find
         self._access = access
         self._lookups = lookups
-        self._lasting = lasting
         self._compressing = anyio.CapacityLimiter(_CONCURRENT_COMPRESSIONS)
 
     async def read(
@@ -135,10 +129,9 @@ class VersionReads:
         return Answer(200, headers + content_fields(ready, coding), ready.body(coding))
 
     def _cache_control(self) -> str:
-        is_open = self._access.reading_is_open
-        if not self._lasting:
-            return "no-cache" if is_open else "private, no-cache"
-        return f"{'public' if is_open else 'private'}, {_IMMUTABLE}"
+        # A store that was lost counts from 1 again: the ETag is the identity of the bytes, and the
+        # number is not.
+        return "no-cache" if self._access.reading_is_open else "private, no-cache"
 
 
 def requested_version(query: bytes) -> str | None:

@@ -75,7 +75,7 @@ class Reader:
             self.shelf.states,
             access=access,
             cors=Cors(origins),
-            versions=VersionReads(lambda _: None, access=access, lookups=lookups, lasting=True),
+            versions=VersionReads(lambda _: None, access=access, lookups=lookups),
             clock=self.shelf.clock,
             codes=self.codes,
             lookups=lookups,

@@ -18,7 +18,6 @@ from tests.fakes import START, FakeClock, settled
 from tests.store.backends.failing import FailingStore
 from tests.web.serving import ADMIN, PATIENT, Upstream, asking, cache_of, kept_versions, serving
 
-FOR_EVER = "public, max-age=31536000, immutable"
 TEXT = ["value, " * 400]
 """Large enough to be compressed."""
 
@@ -53,7 +52,7 @@ async def test_a_version_is_read_by_its_number_with_all_its_fields_and_no_others
             "content-length": "3",
             "etag": etag(b"[2]"),
             "last-modified": answer.headers["last-modified"],
-            "cache-control": FOR_EVER,
+            "cache-control": "no-cache",
             "vary": "Accept-Encoding",
             "refresher-version": "2",
             "x-content-type-options": "nosniff",
@@ -88,10 +87,29 @@ async def test_the_current_version_is_read_by_its_number_too() -> None:
         assert "age" not in by_number.headers
 
 
-async def test_numbers_of_a_store_in_memory_hold_until_the_next_start_only() -> None:
-    async with serving(cache_of(one=Upstream())) as client:
+@pytest.mark.parametrize("store", ["memory", "file"])
+async def test_caches_ask_with_its_etag_before_each_use_whatever_the_store(
+    store: str, tmp_path: Path
+) -> None:
+    backend = SqliteStore(tmp_path / "store.db") if store == "file" else None
+    async with serving(cache_of(None, {}, backend, one=Upstream([1]))) as client:
         answer = await client.get("/data/one?version=1")
         assert answer.headers["cache-control"] == "no-cache"
+        again = {"if-none-match": answer.headers["etag"]}
+        current = await client.get("/data/one?version=1", headers=again)
+        assert (current.status_code, current.headers["cache-control"]) == (304, "no-cache")
+
+
+async def test_a_number_that_names_other_bytes_since_its_store_was_lost_is_not_a_304(
+    tmp_path: Path,
+) -> None:
+    answers: list[httpx.Response] = []
+    for value in ([1], [2]):
+        file = tmp_path / f"{value}.db"  # the second one is new
+        async with serving(cache_of(None, {}, SqliteStore(file), one=Upstream(value))) as client:
+            headers = {"if-none-match": answers[-1].headers["etag"]} if answers else {}
+            answers.append(await client.get("/data/one?version=1", headers=headers))
+    assert [(each.status_code, each.content) for each in answers] == [(200, b"[1]"), (200, b"[2]")]
 
 
 async def test_head_says_what_get_says() -> None:
@@ -300,7 +318,7 @@ class TestNumbers:
     async def test_are_found_however_the_query_is_written(self, query: str) -> None:
         async with serving(three(FakeClock())) as client:
             answer = await client.get(f"/data/%6fne?{query}")
-            assert (answer.content, answer.headers["cache-control"]) == (b"[1]", FOR_EVER)
+            assert (answer.content, answer.headers["cache-control"]) == (b"[1]", "no-cache")
 
     @pytest.mark.parametrize("query", ["", "x=1", "versions=7", "Version=7", "=", "&&", "%"])
     async def test_are_asked_for_by_nothing_else(self, query: str) -> None:
@@ -356,7 +374,7 @@ class TestTheStore:
                 numbers.append((await kept_versions(client, "one"))[0])
                 answer = await client.get(f"/data/one?version={numbers[0]}")
                 assert (answer.content, answer.headers["etag"]) == (b"[1]", etag(b"[1]"))
-                assert answer.headers["cache-control"] == FOR_EVER
+                assert answer.headers["cache-control"] == "no-cache"
         assert numbers[0] < numbers[1]
 
 
@@ -368,7 +386,7 @@ class TestWhoMay:
             assert (await client.get("/data/one?version=x")).status_code == 401
             headers = {"authorization": "Bearer r3ad"}
             answer = await client.get("/data/one?version=1", headers=headers)
-            assert answer.headers["cache-control"] == FOR_EVER.replace("public", "private")
+            assert answer.headers["cache-control"] == "private, no-cache"
 
     async def test_pages_of_named_origins_may_read_it(self) -> None:
         config = {"server": {"cors_origins": ["https://app.example"]}}
@@ -407,7 +425,7 @@ async def test_a_router_in_somebodys_application_answers_the_same() -> None:
     async with cache, asking(app) as client:
         await settled()
         answer = await client.get("/cache/data/one?version=1")
-        assert (answer.content, answer.headers["cache-control"]) == (b"[1]", FOR_EVER)
+        assert (answer.content, answer.headers["cache-control"]) == (b"[1]", "no-cache")
         assert (await client.get("/cache/data/one?version=2")).status_code == 404
         assert (await client.get("/cache/data/one")).headers["age"] == "0"
 
