@@ -19,6 +19,8 @@ from refresher.upstream.urls import Origin, origin_of, shown, shown_origin
 _TRANSIENT_STATUSES = frozenset({408, 425, 429})
 _LIMITED = frozenset({403, 429})
 _SERVER_ERRORS = 500
+_UNREADABLE_WAIT = 30.0
+"""Seconds to wait after a 429 whose Retry-After cannot be read: it does ask for a wait."""
 
 
 def status_failure(
@@ -39,9 +41,17 @@ def status_failure(
         f"{shown(response.request.url)} answered {_named(status)}{advice}",
         transient=status in _TRANSIENT_STATUSES or status >= _SERVER_ERRORS,
         http_status=status,
-        retry_after=retry_after(response.headers.get("retry-after"), now=now),
+        retry_after=_wait_asked_by(response, now),
         upstream_wide=of_upstream and status == HTTPStatus.TOO_MANY_REQUESTS,
     )
+
+
+def _wait_asked_by(response: httpx.Response, now: float) -> float | None:
+    asked = response.headers.get("retry-after")
+    wait = retry_after(asked, now=now)
+    if wait is None and asked is not None and response.status_code == HTTPStatus.TOO_MANY_REQUESTS:
+        return _UNREADABLE_WAIT
+    return wait
 
 
 def no_answer(error: httpx.TransportError | httpx.InvalidURL, where: str) -> RefreshFailed:

@@ -384,6 +384,32 @@ class TestAStatus:
         failed = await failure(client, upstream, answer(status, headers={"Retry-After": "17"}))
         assert (failed.retry_after, failed.upstream_wide) == (17.0, wide)
 
+    @pytest.mark.parametrize(
+        ("status", "fields", "seconds"),
+        [
+            (429, {"Retry-After": "40.5"}, 40.5),
+            (503, {"Retry-After": "40s"}, 40.0),
+            (503, {"Retry-After": "20", "retry-after": "40"}, 40.0),
+            (503, {"Retry-After": "Sun, 6 Nov 1994 08:49:57 UTC"}, 20.0),
+            (429, {"Retry-After": "1994-11-06T08:49:57Z"}, 20.0),
+            (429, {"Retry-After": "when the moon is full"}, 30.0),
+            (429, {"Retry-After": ""}, 30.0),
+            (429, {}, None),
+            (503, {"Retry-After": "when the moon is full"}, None),
+        ],
+    )
+    async def test_is_waited_after_in_each_form_and_30_s_after_an_unreadable_429(
+        self,
+        status: int,
+        fields: dict[str, str],
+        seconds: float | None,
+        upstream: FaultServer,
+        client: httpx.AsyncClient,
+    ) -> None:
+        url = upstream.script("/x", answer(status, headers=fields))
+        request = HttpRequest(url=url, now=lambda: 784111777.0)
+        assert (await refusal(HttpSource(request, client=client))).retry_after == seconds
+
     async def test_may_have_32_interim_ones_before_it_and_no_more(
         self, upstream: FaultServer, client: httpx.AsyncClient
     ) -> None:
