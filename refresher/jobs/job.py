@@ -104,12 +104,12 @@ class Job:
     @property
     def ledger(self) -> Ledger:
         """What all processes have made of the job, as far as this one has heard."""
-        return self._projection.ledger
+        return self._store.ledger(self.name)
 
     @property
     def standing(self) -> Standing:
         """How the job stands under the definition that it has here."""
-        return self._projection.standing
+        return self._store.standing(self.name)
 
     @property
     def served(self) -> int:
@@ -287,10 +287,11 @@ class Job:
         self._wake.set()
 
     def _due(self) -> Due:
+        known, standing = self._store.known(self.name)
         return due.due(
-            self.standing,
+            standing,
             self.plan,
-            paused=self.ledger.paused,
+            paused=known.paused,
             due_now=self._due_now,
             upstream_held_until=self.limiter.held_until,
             now=self._clock.now(),

@@ -20,16 +20,6 @@ class Projection:
     environment: Environment
 
     @property
-    def ledger(self) -> Ledger:
-        """What all processes have made of the job, as far as this one has heard."""
-        return self.environment.store.ledger(self.job)
-
-    @property
-    def standing(self) -> Standing:
-        """How the job stands under the definition that it has here."""
-        return self.environment.store.standing(self.job)
-
-    @property
     def record(self) -> Record:
         """All that readers may know of the job."""
         return self.environment.states.known(self.job).record
@@ -43,18 +33,16 @@ class Projection:
     @property
     def awaited(self) -> Version | None:
         """The version that is current in the store and yet to be served here."""
-        standing, served = self.standing, self.record.snapshot
-        if standing.current is None or (served and served.version >= standing.current):
-            return None
-        return self.ledger.version(standing.current)
+        return _awaited(*self.environment.store.known(self.job), self.record.snapshot)
 
     @property
     def confirmable(self) -> Snapshot | None:
         """What is served, if it is what is current, and made by the present rules."""
-        snapshot = self.record.snapshot
-        if snapshot is None or self.record.outdated or snapshot.version != self.standing.current:
+        record = self.record
+        if record.snapshot is None or record.outdated:
             return None
-        return snapshot
+        current = self.environment.store.standing(self.job).current
+        return record.snapshot if record.snapshot.version == current else None
 
     async def content(self, stored: Stored) -> Content | None:
         """The content that the store keeps under that description; None where it is gone.
@@ -93,10 +81,11 @@ class Projection:
 
     def show(self, due: Due, servable: Servable | None = None) -> None:
         """Let readers see what the ledger says; `servable` is of a version yet to be served."""
-        standing, version = self.standing, self.awaited
+        known, standing = self.environment.store.known(self.job)
+        version = _awaited(known, standing, self.record.snapshot)
         projected = partial(
             _projected,
-            ledger=self.ledger,
+            ledger=known,
             standing=standing,
             definition=self.definition,
             due=due,
@@ -127,6 +116,13 @@ class Projection:
     def update(self, change: Callable[[Record], Record]) -> None:
         """Change what readers see, but for the snapshot."""
         self.environment.states.update(self.job, change)
+
+
+def _awaited(known: Ledger, standing: Standing, served: Snapshot | None) -> Version | None:
+    """The version that is current and newer than the one that is served."""
+    if standing.current is None or (served and served.version >= standing.current):
+        return None
+    return known.version(standing.current)
 
 
 def _projected(

@@ -140,15 +140,18 @@ class Store:
         self._keys[job] = ledger.key_of(definition)
         return job in self._jobs
 
+    def known(self, job: str) -> tuple[Ledger, Standing]:
+        """All that is known of a job, and its standing under the definition that it has here."""
+        known = self._with_definition(job, self._jobs.get(job).document)
+        return known, known.standings[self._keys[job]]
+
     def ledger(self, job: str) -> Ledger:
         """All that is known of a job."""
-        return self._with_definition(job, self._jobs.get(job).document)
+        return self.known(job)[0]
 
     def standing(self, job: str) -> Standing:
         """The job's standing under the definition that it has here."""
-        key = self._keys[job]
-        standing = self._jobs.get(job).document.standings.get(key)
-        return self.ledger(job).standings[key] if standing is None else standing
+        return self.known(job)[1]
 
     def published(self, job: str) -> int:
         """The store's number of the change that made the job's newest version."""
@@ -307,7 +310,8 @@ class Store:
         pending = self._pending.of(job).get(body)
         if pending is not None or job not in self._definitions:
             return pending
-        current = self.ledger(job).version(self.standing(job).current)
+        known, standing = self.known(job)
+        current = known.version(standing.current)
         if current is None or current.stored.body != body:
             return None
         return self._served_body(job, current.stored.etag)
@@ -321,8 +325,8 @@ class Store:
         if not self._availability.detached:
             self._pending.keep_only(job)
             return
-        standing = self.standing(job)
-        current = self.ledger(job).version(standing.current)
+        known, standing = self.known(job)
+        current = known.version(standing.current)
         wanted = {each.stored.body for each in (current, standing.quarantine) if each}
         self._pending.keep_only(job, wanted)
 

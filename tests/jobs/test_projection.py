@@ -163,7 +163,7 @@ async def test_a_body_that_is_gone_or_another_is_not_read_and_the_version_is_for
     assert await scene.projection.read(awaited) is None
     assert await scene.projection.forget(awaited)
     assert scene.projection.awaited is None
-    assert scene.projection.standing.due == Due(scene.clock.now(), DueReason.STARTUP)
+    assert scene.store.standing("rates").due == Due(scene.clock.now(), DueReason.STARTUP)
     assert not await scene.projection.forget(awaited), "it has been, and may have been replaced"
 
 
