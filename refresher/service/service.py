@@ -2,8 +2,8 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import replace
 from functools import partial
 from types import MappingProxyType, TracebackType
@@ -32,6 +32,7 @@ from refresher.security.redaction import Redactor
 from refresher.security.tokens import Access, Tokens
 from refresher.service import build, frozen, secrets
 from refresher.service.following import follow_others, restore
+from refresher.service.own_task import OwnTask
 from refresher.service.upstreams import (
     Upstream,
     open_upstream,
@@ -88,6 +89,22 @@ class Service:
         self._was_ready = False
 
     async def __aenter__(self) -> Self:
+        self._task = OwnTask(self._running(), name="refresher")
+        await self._task.enter()
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.closing.set()
+        # What went wrong inside is the embedder's: the task group would wrap it in a group.
+        await self._task.leave()
+
+    @asynccontextmanager
+    async def _running(self) -> AsyncIterator[None]:
         async with AsyncExitStack() as stack:
             self._stack = stack
             self.closing = asyncio.Event()
@@ -112,18 +129,7 @@ class Service:
             tasks = await stack.enter_async_context(anyio.create_task_group())
             stack.callback(tasks.cancel_scope.cancel)
             self._start(jobs, tasks)
-            self._stack = stack.pop_all()
-        return self
-
-    async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.closing.set()
-        # What went wrong inside is the embedder's: the task group would wrap it in a group.
-        await self._stack.aclose()
+            yield
 
     def close_soon(self) -> None:
         """Set `closing`, from wherever: a signal handler runs between two steps of the loop."""
