@@ -8,7 +8,6 @@ from pathlib import Path
 import anyio
 import httpx
 import pytest
-from asgi_lifespan import LifespanManager
 from fastapi import FastAPI
 
 from refresher import Refresher, ServiceError
@@ -99,16 +98,6 @@ async def test_errors_inside_a_task_group_are_wrapped_by_that_one_alone() -> Non
     assert [type(each) for each in wrapped.value.exceptions] == [ZeroDivisionError]
 
 
-async def test_asgi_lifespan_runs_it() -> None:
-    cache = names_cache()
-    app = app_of(cache)
-    async with LifespanManager(app) as manager:
-        await cache.refresh("names")
-        transport = httpx.ASGITransport(manager.app)
-        async with httpx.AsyncClient(transport=transport, base_url="http://testserver") as client:
-            assert (await client.get("/data/names")).json() == NAMES
-
-
 def test_the_test_client_runs_it_and_calls_from_its_own_tasks() -> None:
     cache = names_cache()
     with client_of(app_of(cache)) as client:
@@ -196,7 +185,7 @@ async def running(anyio_backend):
     )
 
 
-def test_a_fixture_of_pytest_asyncio_enters_it_as_a_lifespan(tmp_path: Path) -> None:
+def test_asgi_lifespan_enters_and_leaves_it(tmp_path: Path) -> None:
     passes(
         tmp_path,
         "asyncio",
