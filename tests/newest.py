@@ -38,7 +38,7 @@ def main() -> int:
             _run(python, "-m", "pip", "install", "-qq", *sorted(missing))
         _run(python, "-m", "pip", "check")
         print("== kept back by an upper bound, ours or another's:", flush=True)  # noqa: T201  a command's output
-        _run(python, "-m", "pip", "list", "--outdated")
+        _run(python, "-m", "pip", "list", "--outdated", "--exclude", "pip")
         versions = _versions(folder)
         failed = subprocess.run(  # noqa: S603  our own words
             [python, "-m", "tests", "--deselect", _COMPARES_WITH_LOCKED], check=False
