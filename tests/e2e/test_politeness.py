@@ -198,6 +198,7 @@ class Limited:
     [
         {"RateLimit": '"a";r=0;t=10'},
         {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "10"},
+        {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "0m10s"},
         {"X-RateLimit-Remaining": "0", "X-RateLimit-Reset": f"{START + 10:.0f}"},
     ],
 )
