@@ -9,6 +9,7 @@ from collections.abc import AsyncIterable, Iterator, Sequence
 from typing import overload
 
 from refresher.errors import RefreshFailed
+from refresher.fields.charsets import codec_of
 from refresher.model import Stage
 from refresher.payload import BodyBuffer, Spool
 from refresher.security.excerpts import clipped
@@ -19,6 +20,13 @@ _PAUSE = 256 * 1024
 _PIECE_COST = 1024
 """What a piece counts for however short it is, so that empty gzip members add up too."""
 _MOST_CODINGS = 4
+_NO_CODINGS = frozenset(
+    {"identity", "none", "null", "aws-chunked", "chunked", "binary", "7bit", "8bit"}
+)
+"""What servers write there that is no coding of a body's bytes; charsets are more of it.
+
+S3 keeps `aws-chunked` of how a body was uploaded; others belong into Transfer-Encoding or MIME.
+"""
 _SHOWN = 40
 _TOGETHER = " together with the pages before it"
 _GZIP = 16 + zlib.MAX_WBITS
@@ -134,6 +142,10 @@ class _Decoder:
     def feed(self, data: bytes) -> Iterator[bytes]:
         """Decode some more, at most a piece at a time."""
         while data:
+            if self._members and self._stream is not None and self._stream.eof:
+                data = data.lstrip(b"\0")  # padding, which gzip skips as well
+                if not data:
+                    return
             if self._stream is None or self._stream.eof:
                 self._stream = self._open(data[0])
             piece = self._decode(self._stream, data)
@@ -168,9 +180,14 @@ class _Decoder:
             raise _failure(f"the body is not valid {self._coding}: {error}") from error
 
 
+def _is_identity(coding: str) -> bool:
+    """Whether what is called a coding stands for the bytes as they are."""
+    return coding in _NO_CODINGS or codec_of(coding) is not None
+
+
 def _decoders(codings: str) -> list[_Decoder]:
     names = [name for part in codings.split(",") if (name := part.strip().lower())]
-    names = [name for name in names if name != "identity"]
+    names = [name for name in names if not _is_identity(name)]
     if len(names) > _MOST_CODINGS:
         raise _failure(f"the body has {len(names)} content codings on top of each other")
     decoders = []

@@ -107,7 +107,7 @@ async def test_data_that_breaks_off_inside_its_coding_is_refused_and_may_be_trie
 
 
 @pytest.mark.parametrize("coding", ["gzip", "deflate"])
-@pytest.mark.parametrize("tail", [b"x", b"trailing", b"\0" * 20])
+@pytest.mark.parametrize("tail", [b"x", b"trailing", b"\0" * 20 + b"x"])
 async def test_bytes_after_the_end_of_the_coded_data_are_refused(coding: str, tail: bytes) -> None:
     packed = PACKERS[coding](b"data")
     assert "follow the end" in str(await refused(packed + tail + bytes(20), codings=coding))
@@ -121,8 +121,30 @@ async def test_data_that_is_not_of_its_coding_is_refused(coding: str) -> None:
     assert not failure.transient
 
 
-async def test_a_coding_that_was_not_asked_for_is_refused_by_name() -> None:
-    assert "'br'" in str(await refused(b"x", codings="gzip, br"))
+async def test_zeros_are_padding_after_gzip_and_nothing_after_deflate() -> None:
+    packed = gzip.compress(b"data")
+    for codings in ("gzip", "x-gzip"):
+        for size in (1, 7, 1000):
+            assert await read(*cut(packed + bytes(999), size), codings=codings) == b"data"
+    two = packed + bytes(9) + packed + bytes(1)
+    assert await read(*cut(two, 5), codings="gzip") == b"datadata"
+    assert "follow" in str(await refused(zlib.compress(b"data") + bytes(9), codings="deflate"))
+    assert "not valid" in str(await refused(bytes(9) + packed, codings="gzip"))
+
+
+@pytest.mark.parametrize("coding", ["br", "zstd", "compress", "base64", "zip", "bz2", "hex", "x"])
+async def test_a_coding_that_was_not_asked_for_is_refused_by_name(coding: str) -> None:
+    assert repr(coding) in str(await refused(b"x", codings=f"gzip, {coding}"))
+
+
+@pytest.mark.parametrize(
+    "coding",
+    ["utf-8", "UTF8", "ISO-8859-1", "windows-1252", "none", "aws-chunked", "Identity", "binary"],
+)
+async def test_what_is_no_coding_changes_no_bytes(coding: str) -> None:
+    assert await read(b"\xff1", codings=coding, length=2) == b"\xff1"
+    assert await read(gzip.compress(b"1"), codings=f"{coding},gzip") == b"1"
+    assert "has 2 bytes" in str(await refused(b"12", codings=coding, length=2, max_bytes=1))
 
 
 async def test_a_tower_of_codings_is_refused() -> None:
