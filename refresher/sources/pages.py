@@ -243,9 +243,20 @@ def _limit(offset: OffsetPages) -> dict[str, str | int]:
 
 def _linked(answer: Fetched) -> str | None:
     try:
-        return next_link(answer.link)
+        return next_link(answer.link, lambda reference: _is_url_of(answer.hop, reference))
     except ValueError as error:
         raise _failed(str(error)) from error
+
+
+def _is_url_of(hop: Hop, reference: str) -> bool:
+    """Whether a reference in the answer to `hop` leads to its own URL, or one that led there."""
+    if reference.partition("#")[2]:  # a part of it
+        return False
+    url = resolved(hop.url, reference)
+    return any(
+        (origin_of(each), each.raw_path) == (origin_of(url), url.raw_path)
+        for each in (hop.url, *(passed for _, passed in hop.passed))
+    )
 
 
 def _onward(hop: Hop, reference: str | None) -> Hop | None:
