@@ -185,6 +185,13 @@ def timezone(name: str) -> str:
     return name
 
 
+def end_status(status: int) -> int:
+    """A status that can mean that there is no such page."""
+    if status in _OF_THE_ASKER:
+        raise InvalidValue("is a status of who asks, not of what there is", "leave it out")
+    return status
+
+
 def charset(name: str) -> str:
     """The name of a charset that can be read, in lower case."""
     if codec_of(name) is None:
@@ -346,6 +353,8 @@ def store_prefix(text: str) -> str:
     return text
 
 
+_OF_THE_ASKER = frozenset({401, 403, 407, 408, 425, 429})
+"""Refused, too slow or too often: with these, more pages may well follow."""
 _STORES = {
     "memory": '"memory://"',
     "sqlite": '"sqlite:///PATH"',

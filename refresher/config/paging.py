@@ -18,6 +18,8 @@ class _Pages:
     """The array of items in a page, as a JMESPath expression."""
     max_pages: Annotated[v.Number, Field(ge=1, le=10_000)] = 100
     """The most pages to ask for; if more follow, the attempt fails."""
+    end_status: tuple[v.EndStatus, ...] = ()
+    """The statuses that are answered past the last page, beside 204."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,6 +8,7 @@ from pydantic import (
     AfterValidator,
     BeforeValidator,
     ConfigDict,
+    Field,
     JsonValue,
     PlainSerializer,
     PlainValidator,
@@ -142,6 +143,7 @@ Parameter = Annotated[
 Json = Annotated[JsonValue, PlainValidator(checks.json_value), WithJsonSchema({})]
 Method = Annotated[Text, AfterValidator(checks.method)]
 Cron = Annotated[Text, AfterValidator(checks.cron)]
+EndStatus = Annotated[Number, Field(ge=400, le=499), AfterValidator(checks.end_status)]
 Charset = Annotated[Text, AfterValidator(checks.charset)]
 Delimiter = Annotated[Text, AfterValidator(checks.delimiter)]
 Timezone = Annotated[Text, AfterValidator(checks.timezone)]

@@ -5,7 +5,7 @@ way, and the value is kept byte for byte. Any other expression is evaluated as b
 """
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import msgspec
@@ -16,7 +16,7 @@ from refresher.model import Content, Format, Stage
 from refresher.pipeline import media
 from refresher.pipeline.decode import Reading, decode
 from refresher.pipeline.guard import guard_keys
-from refresher.pipeline.select import select
+from refresher.pipeline.select import find, select
 from refresher.security.excerpts import clipped
 
 _WHOLE = "@"
@@ -24,6 +24,11 @@ _NAME = r"[A-Za-z_][A-Za-z0-9_]*"
 _PLAIN_PATH = re.compile(rf"{_NAME}(\.{_NAME})*")
 _IN_A_PAGE = Reading(format="json")
 _SPACE = b" \t\r\n"
+# What is false in JMESPath, as `a && b` gives it.
+_FALSE = re.compile(rb'\s*(?:null|false|"\s*"|\[\s*\]|\{\s*\})\s*')
+_ERRORS = frozenset({"error", "errors", "exception", "fault"})
+"""Members of a root object that tell, in lower case, why there are no items."""
+_LINKS = "links"
 _SHOWN = 60
 
 
@@ -83,19 +88,45 @@ def read_page(body: bytes, content_type: str | None, rule: PageRule) -> Page:
 
 
 def _array(page: Content, expression: str) -> Content:
+    """The items of a page: none where they are absent or null, and the page tells of no failure."""
+    found: Content | None
     try:
         if expression == _WHOLE:
             found = page
+        elif not _PLAIN_PATH.fullmatch(expression):
+            found = find(page, expression)
         elif value := _at(page.body, expression):
             found, _ = decode(value, media.JSON, _IN_A_PAGE, None)
         else:
-            found = select(page, expression)
+            found = None
+        if found is None or found.body.strip(_SPACE) == b"null":
+            if not _may_have_no_items(page, expression):
+                select(page, expression)  # refuses it, and says what there is
+            return replace(page, body=b"[]", items=0)
     except RefreshFailed as error:
         raise RefreshFailed(Stage.SELECT, f"paginate.items: {error}") from error
     if not found.body.lstrip(_SPACE).startswith(b"["):
         message = f"paginate.items: {expression} is no array here but {_excerpt(found.body)}"
         raise RefreshFailed(Stage.SELECT, message)
     return found
+
+
+def _may_have_no_items(page: Content, expression: str) -> bool:
+    """Whether a page whose array of items is absent or null can be taken for an empty one.
+
+    It cannot where it tells of an error, or has an array that is not empty in the place of that.
+    """
+    if (root := _object(page.body)) is None:
+        return _FALSE.fullmatch(page.body) is not None
+    if any(name.lower() in _ERRORS and not _FALSE.fullmatch(root[name]) for name in root):
+        return False
+    holder = root
+    for name in expression.split(".") if _PLAIN_PATH.fullmatch(expression) else ():
+        holder = _object(holder.get(name, b"null")) or holder
+    return not any(
+        bytes(value).startswith(b"[") and name != _LINKS and not _FALSE.fullmatch(value)
+        for name, value in holder.items()
+    )
 
 
 def _guard_keys(page: Content, array: Content) -> None:
@@ -116,11 +147,11 @@ def _following(page: Content, path: str) -> str | None:
         found = _at(page.body, path)
     else:
         try:
-            # `select` refuses null, which is an answer here.
-            found = select(page, f"not_null({path}, '')").body
+            selected = find(page, path)
+            found = None if selected is None else selected.body
         except RefreshFailed as error:
             raise RefreshFailed(Stage.BODY, f"paginate.path: {error}") from error
-    if found in {None, b"null", b'""'}:
+    if found is None or _FALSE.fullmatch(found):
         return None
     if found.startswith(b'"'):
         return jsontext.read(found, _text)
@@ -139,14 +170,19 @@ def _at(body: bytes, path: str) -> bytes | None:
         return None
     value: bytes | msgspec.Raw = body
     for name in path.split("."):
-        try:
-            members = jsontext.read(value, _members)
-        except msgspec.ValidationError:  # no object
-            return None
-        if name not in members:
+        members = _object(value)
+        if members is None or name not in members:
             return None
         value = members[name]
     return bytes(value)
+
+
+def _object(value: bytes | msgspec.Raw) -> dict[str, msgspec.Raw] | None:
+    """The members of an object, as they came; None of anything else."""
+    try:
+        return jsontext.read(value, _members)
+    except msgspec.ValidationError:
+        return None
 
 
 _text = msgspec.json.Decoder(str).decode

@@ -47,6 +47,19 @@ def select(content: Content, expression: str) -> Content:
     Raises:
         RefreshFailed: at stage `select`; there is no JSON to look into, or nothing was found.
     """
+    found = find(content, expression)
+    if found is None:
+        hint = _hint(jsontext.read(content.body, _read))
+        raise RefreshFailed(Stage.SELECT, f"select found nothing: {expression} is null{hint}")
+    return found
+
+
+def find(content: Content, expression: str) -> Content | None:
+    """Evaluate a JMESPath expression as `select` does; None where its result is null.
+
+    Raises:
+        RefreshFailed: at stage `select`; there is no JSON to look into.
+    """
     if not content.is_json:
         message = f"select looks into JSON, but the answer is {content.format}"
         raise RefreshFailed(Stage.SELECT, f"{message} ({content.content_type})")
@@ -54,8 +67,7 @@ def select(content: Content, expression: str) -> Content:
         value = jsontext.read(content.body, _read)
         found = _compiled(expression).search(value)
         if found is None:
-            message = f"select found nothing: {expression} is null{_hint(value)}"
-            raise RefreshFailed(Stage.SELECT, message)
+            return None
         if not _is_finite(found):
             message = f"select gives a number that JSON cannot hold: {expression}"
             raise RefreshFailed(Stage.SELECT, message)

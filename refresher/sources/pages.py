@@ -33,10 +33,13 @@ from refresher.pipeline import Reading
 from refresher.pipeline.charsets import is_empty
 from refresher.pipeline.pages import Page, PageRule, read_page
 from refresher.sources.http import Fetched, HttpSource
+from refresher.upstream.addresses import AddressRule
 from refresher.upstream.redirects import Hop
 from refresher.upstream.urls import Origin, origin_of, resolved, shown, shown_origin, with_param
 
 _JSON = "application/json"
+_NO_CONTENT = 204
+_NO_PAGE = Page(b"", 0, None)
 _SMALL = 64 * 1024
 """Bytes of a page that are read, or copied, in the event loop: a thread would take longer."""
 
@@ -90,6 +93,7 @@ class PagedSource:
         self._read = read
         self._on_page = on_page
         self._spool_from = spool_from
+        self._end = frozenset({_NO_CONTENT, *paginate.end_status})
         self._rule = PageRule(
             reading=reading,
             items=paginate.items,
@@ -118,14 +122,18 @@ class PagedSource:
         since = since if self._conditional else None
         array.write(b"[")
         home = None
+        was_empty = False
         taken = items = 0
         fresh = as_of = math.inf
         overdue = 0.0
         for number in range(1, self._paginate.max_pages + 1):
             with _on_page(number):
-                answer = await self._source.send(hop, since, rule, taken=taken)
+                answer = await self._sent(number, hop, since, rule, taken=taken)
                 if isinstance(answer, NotModified):
                     return answer
+                if answer is None:
+                    self._report(number, 0, _NO_PAGE, None)
+                    break
                 payload, since = answer.payload, None
                 size = len(payload.body)
                 fresh = min(fresh, payload.fresh_for or 0.0)
@@ -139,29 +147,53 @@ class PagedSource:
                 await _join(array, page, first=not items)
                 taken, items = taken + size, items + page.count
                 following = self._following(answer, page, number, items)
+                if following and not page.count and self._is_named:
+                    itself = following.url in {hop.url, answer.hop.url}
+                    following = None if was_empty or itself else following
+                was_empty = not page.count
                 self._report(number, size, page, following)
                 if following is None:
-                    array.write(b"]")
-                    whole = self._conditional and number == 1
-                    return Payload(
-                        body=array.body(),
-                        content_type=_JSON,
-                        # validators of one page stand for that page alone
-                        revision=payload.revision if whole else None,
-                        http_status=payload.http_status,
-                        # fresh for as long as every one of the pages is, and as old as the oldest
-                        fresh_for=fresh or None,
-                        as_of=as_of,
-                        overdue=overdue,
-                    )
+                    break
                 if following.url in asked:
                     raise _failed(f"the next page has come before: {shown(following.url)}, a loop")
             hop = following
             asked.add(hop.url)
-        raise _failed(
-            f"more follow after {number} pages, and max_pages = {number}; raise it, and count the "
-            "empty page in where only that is the end"
+        else:
+            raise _failed(
+                f"more follow after {number} pages, and max_pages = {number}; raise it, and count "
+                "the empty page in where only that is the end"
+            )
+        array.write(b"]")
+        return Payload(
+            body=array.body(),
+            content_type=_JSON,
+            # validators of one page stand for that page alone
+            revision=payload.revision if self._conditional and number == 1 else None,
+            http_status=payload.http_status,
+            # fresh for as long as every one of the pages is, and as old as the oldest
+            fresh_for=fresh or None,
+            as_of=as_of,
+            overdue=overdue,
         )
+
+    async def _sent(
+        self, number: int, hop: Hop, since: str | None, rule: AddressRule, *, taken: int
+    ) -> Fetched | NotModified | None:
+        """Ask for a page; None where the answer's status says that the one before was the last.
+
+        On the first page it says no such thing: what was there is gone.
+        """
+        try:
+            answer = await self._source.send(hop, since, rule, taken=taken)
+        except RefreshFailed as failure:
+            is_end = failure.failure.stage is Stage.STATUS and failure.http_status in self._end
+            if number > 1 and is_end:
+                return None
+            raise
+        if number > 1 and isinstance(answer, Fetched) and answer.payload.http_status in self._end:
+            answer.payload.close()
+            return None
+        return answer
 
     async def _page(self, answer: Fetched, home: Origin | None) -> Page:
         """The items of a page; `home` is the origin of those before it."""
@@ -173,6 +205,11 @@ class PagedSource:
             return await self._read(payload, self._rule)
         finally:
             payload.close()
+
+    @property
+    def _is_named(self) -> bool:
+        """Whether a page names the next one in its body, which some do without an end."""
+        return isinstance(self._paginate, NextUrlPages | CursorPages)
 
     @property
     def _conditional(self) -> bool:

@@ -143,6 +143,7 @@ def test_the_rules_make_other_rules_of_the_same_source(change: dict[str, object]
         {"param": "from"},
         {"items": "data"},
         {"max_pages": 7},
+        {"end_status": [404]},
     ],
 )
 def test_every_key_of_the_pages_makes_other_rules(change: dict[str, object]) -> None:

@@ -54,6 +54,28 @@ def test_an_empty_page_has_no_items(body: bytes) -> None:
     assert page(body) == Page(b"", 0, None)
 
 
+@pytest.mark.parametrize(
+    ("body", "items"),
+    [
+        (b"null", "@"),
+        (b'{"data": null}', "data"),
+        (b"{}", "data"),
+        (b"{}", "a.data"),
+        (b'{"a": null}', "a.data"),
+        (b'{"a": {}, "total": 0}', "a.data"),
+        (b'{"a": {}, "total": 0}', "a.data[].x"),
+        (b'{"kind": "list", "links": [{"rel": "self"}], "warnings": []}', "data"),
+        (b'{"error": null, "errors": [], "exception": "", "data": null}', "data"),
+        (b"[]", "data"),
+        (b"null", "data"),
+    ],
+)
+def test_items_that_are_null_or_absent_are_an_empty_page(body: bytes, items: str) -> None:
+    for rule in ("accept", "reject"):
+        found = read_page(body, JSON, PageRule(items=items, duplicate_keys=rule))
+        assert found == Page(b"", 0, None)
+
+
 @given(st.lists(json_values, max_size=5))
 def test_items_are_the_same_whichever_way_they_are_found(values: list[object]) -> None:
     body = json.dumps({"a": {"b": values}}).encode()
@@ -73,7 +95,11 @@ def test_items_are_the_same_whichever_way_they_are_found(values: list[object]) -
         (b"1.50", "1.50"),
         (b"0", "0"),
         (b"null", None),
+        (b"false", None),
         (b'""', None),
+        (b'" "', None),
+        (b"[ ]", None),
+        (b"{}", None),
     ],
 )
 def test_the_next_page_is_named_by_a_text_or_the_digits_of_a_number(
@@ -88,8 +114,29 @@ def test_without_a_value_there_the_page_is_the_last(path: str) -> None:
     assert page(b"[]", "@", path).following is None
 
 
+@pytest.mark.parametrize(
+    "meta",
+    [
+        b"null",
+        b"{}",
+        b'{"more": false, "next": "x"}',
+        b'{"more": true, "next": null}',
+        b'{"more": true, "next": ""}',
+        b'{"more": [], "next": "x"}',
+    ],
+)
+@pytest.mark.parametrize("path", ["meta.more && meta.next", "meta && meta.more && meta.next"])
+def test_the_page_is_the_last_where_the_one_or_the_other_says_so(meta: bytes, path: str) -> None:
+    assert page(b'{"meta": %b, "i": []}' % meta, "i", path).following is None
+
+
+def test_a_condition_leads_on_where_all_of_it_holds() -> None:
+    body = b'{"meta": {"more": true, "next": "x"}, "i": []}'
+    assert page(body, "i", "meta.more && meta.next").following == "x"
+
+
 @pytest.mark.parametrize("path", ["next", "(next)"])
-@pytest.mark.parametrize("value", [b"true", b"false", b"{}", b'["a"]'])
+@pytest.mark.parametrize("value", [b"true", b'{"a":1}', b'["a"]'])
 def test_any_other_value_there_is_a_failure(path: str, value: bytes) -> None:
     stage, message = refused(b'{"next": %b, "i": []}' % value, "i", path)
     assert stage is Stage.BODY
@@ -100,14 +147,24 @@ def test_any_other_value_there_is_a_failure(path: str, value: bytes) -> None:
     ("body", "items", "says"),
     [
         (b'{"error": "no"}', "data", "found nothing: data is null; the root is an object with er"),
-        (b'{"data": null}', "data", "data is no array here but null"),
+        (b'{"error": "no", "data": null}', "data", "found nothing: data is null"),
+        (b'{"Errors": [{"message": "no"}], "data": null}', "data[].a", "found nothing"),
+        (b'{"error": {"code": 429}, "a": {}}', "a.data", "found nothing: a.data is null"),
+        (b'{"results": [1]}', "data", "found nothing: data is null; the root is an object with re"),
+        (b'{"a": {"results": [1]}}', "a.data", "found nothing"),
+        (b"[1]", "data", "found nothing: data is null; the root is an array of 1"),
+        (b'"busy"', "data", "found nothing"),
+        (b'{"data": false}', "data", "data is no array here but false"),
+        (b'{"data": {}}', "data", "data is no array here but {}"),
         (b'{"data": {"a": 1}}', "data", 'data is no array here but {"a": 1}'),
         (b'{"data": 1}', "@", '@ is no array here but {"data": 1}'),
         (b'{"data": "x"}', "sum(data)", "select failed"),
         (b"1", "@", "@ is no array here but 1"),
     ],
 )
-def test_a_page_without_an_array_of_items_is_refused(body: bytes, items: str, says: str) -> None:
+def test_a_page_without_an_array_of_items_that_says_why_or_has_another_is_refused(
+    body: bytes, items: str, says: str
+) -> None:
     stage, message = refused(body, items)
     assert stage is Stage.SELECT
     assert message.startswith("paginate.items: ")

@@ -523,6 +523,138 @@ class TestAPageThatFails:
         assert (failed.http_status, failed.retry_after, failed.upstream_wide) == (429, 17.0, True)
 
 
+class TestTheEnd:
+    @pytest.mark.parametrize("following", [None, False, "", [], {}])
+    @pytest.mark.parametrize("style", [NEXT, CURSOR])
+    async def test_is_where_no_next_page_is_named(
+        self, style: Paginate, following: object, upstream: FaultServer, client: httpx.AsyncClient
+    ) -> None:
+        last = with_items(2, following=following)
+        url = upstream.script("/x", with_items(1, following="/x?2"), last, answer(500))
+        assert (await payload(paged(client, url, style))).body == b"[1,2]"
+
+    @pytest.mark.parametrize("style", [OFFSET, PAGE])
+    @pytest.mark.parametrize("last", [b'{"items": null}', b"{}", b"null"])
+    async def test_is_a_page_whose_items_are_null_or_absent(
+        self, style: Paginate, last: bytes, upstream: FaultServer, client: httpx.AsyncClient
+    ) -> None:
+        url = upstream.script("/x", with_items(1), json_answer(last), answer(500))
+        assert (await payload(paged(client, url, style))).body == b"[1]"
+
+    @pytest.mark.parametrize("style", [NEXT, CURSOR, OFFSET, PAGE, LINKED])
+    @pytest.mark.parametrize("ok_status", [{200}, {200, 204}])
+    async def test_is_a_204(
+        self,
+        style: Paginate,
+        ok_status: set[int],
+        upstream: FaultServer,
+        client: httpx.AsyncClient,
+    ) -> None:
+        first = json_answer(b'{"items": [1], "next": "/x?2"}', {"Link": "</x?2>; rel=next"})
+        url = upstream.script("/x", first, answer(204), answer(500))
+        request = HttpRequest(url=url, ok_status=frozenset(ok_status))
+        found = await payload(paged(client, request, style))
+        assert (found.body, found.http_status, found.revision) == (b"[1]", 200, None)
+
+    @pytest.mark.parametrize("style", [NEXT, CURSOR, OFFSET, PAGE, LINKED])
+    @pytest.mark.parametrize("status", [400, 404, 416])
+    async def test_is_a_status_that_is_configured_as_one(
+        self, style: Paginate, status: int, upstream: FaultServer, client: httpx.AsyncClient
+    ) -> None:
+        first = json_answer(
+            b'{"items": [1], "next": "/x?2"}',
+            {"Link": "</x?2>; rel=next", "Cache-Control": "max-age=9"},
+        )
+        past = answer(status, b'{"error": "no such page"}', {"Age": "99"})
+        url = upstream.script("/x", first, past, answer(500))
+        configured = replace(style, end_status=(404, 400, 416))
+        seen: list[PageRead] = []
+        found = await payload(paged(client, url, configured, on_page=seen.append))
+        assert (found.body, found.http_status, found.fresh_for) == (b"[1]", 200, 9)
+        assert [page.items for page in seen] == [1, 0]
+        assert seen[-1].following is None
+
+    @pytest.mark.parametrize("bad", [answer(404), answer(429), answer(500), answer(403)])
+    async def test_is_no_other_status(
+        self, bad: Answer, upstream: FaultServer, client: httpx.AsyncClient
+    ) -> None:
+        url = upstream.script("/x", with_items(1), bad)
+        failed = await refusal(paged(client, url, replace(PAGE, end_status=(416,))))
+        assert failed.failure.stage is Stage.STATUS
+
+    @pytest.mark.parametrize("status", [204, 404])
+    async def test_is_not_before_the_first_page(
+        self, status: int, upstream: FaultServer, client: httpx.AsyncClient
+    ) -> None:
+        url = upstream.script("/x", answer(status))
+        failed = await refusal(paged(client, url, replace(PAGE, end_status=(404,))))
+        assert (failed.failure.stage, failed.http_status) == (Stage.STATUS, status)
+
+    @pytest.mark.parametrize("style", [NEXT, CURSOR])
+    async def test_is_a_second_empty_page_in_a_row(
+        self, style: Paginate, upstream: FaultServer, client: httpx.AsyncClient
+    ) -> None:
+        pages = [
+            with_items(1, following="/x?1"),
+            with_items(following="/x?2"),
+            with_items(2, following="/x?3"),
+            with_items(following="/x?4"),
+            with_items(following="/x?5"),
+        ]
+        url = upstream.script("/x", *pages, answer(500))
+        assert (await payload(paged(client, url, style))).body == b"[1,2]"
+        assert len(upstream.requests) == 5
+
+    @pytest.mark.parametrize("style", [NEXT, CURSOR])
+    async def test_is_an_empty_page_that_leads_to_itself(
+        self, style: Paginate, upstream: FaultServer, client: httpx.AsyncClient
+    ) -> None:
+        first, last = with_items(1, following="/x?1"), with_items(following="/x?1")
+        url = upstream.script("/x", first, last, answer(500))
+        assert (await payload(paged(client, url, style))).body == b"[1]"
+
+    async def test_is_no_empty_page_that_leads_back_to_another(
+        self, upstream: FaultServer, client: httpx.AsyncClient
+    ) -> None:
+        pages = [with_items(1, following="/x?1"), with_items(following="/x")]
+        failed = await refusal(paged(client, upstream.script("/x", *pages), NEXT))
+        assert "a loop" in str(failed)
+
+    @pytest.mark.parametrize(
+        "link",
+        [
+            "</x?2>; rel='next'",
+            "</x?2>; rel=`next`",
+            "</x?2>; rel=\u201cnext\u201d",
+            '</x?2>; rel="next"; anchor="{url}"',
+            '</x?2>; rel="next"; anchor="/x"',
+            '</x?2>; rel="next"; anchor=""',
+        ],
+    )
+    async def test_is_not_where_the_next_page_is_named_in_an_unusual_way(
+        self, link: str, upstream: FaultServer, client: httpx.AsyncClient
+    ) -> None:
+        sent = link.format(url=upstream.url("/x")).encode().decode("latin-1")
+        first = linked(b"[1]", sent)
+        url = upstream.script("/x", first, linked(b"[2]", "</x>; rel='prev'"))
+        assert (await payload(paged(client, url, LINKED, items="@"))).body == b"[1,2]"
+
+    @pytest.mark.parametrize("anchor", ["/y", "#part", "/x?3"])
+    async def test_is_where_the_link_is_of_another_resource(
+        self, anchor: str, upstream: FaultServer, client: httpx.AsyncClient
+    ) -> None:
+        url = upstream.script("/x", linked(b"[1]", f'</x?2>; rel="next"; anchor="{anchor}"'))
+        assert (await payload(paged(client, url, LINKED, items="@"))).body == b"[1]"
+
+    async def test_is_not_where_the_relation_cannot_be_read(
+        self, upstream: FaultServer, client: httpx.AsyncClient
+    ) -> None:
+        url = upstream.script("/x", linked(b"[1]", "</x?2>; rel=(next)"))
+        failed = await refusal(paged(client, url, LINKED, items="@"))
+        assert failed.failure.stage is Stage.BODY
+        assert "a rel that cannot be read" in str(failed)
+
+
 class TestAnEmptyAnswer:
     async def test_is_left_to_the_rules_for_those(
         self, upstream: FaultServer, client: httpx.AsyncClient
