@@ -62,6 +62,7 @@ class JobKeys(TypedDict, total=False):
     max_bytes: str
     ok_status: Sequence[int]
     conditional: bool
+    full_refresh: str
     max_redirects: int
     respect_cache_control: bool
     max_interval: str

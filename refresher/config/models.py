@@ -165,6 +165,11 @@ class JobConfig:
     """The statuses of an answer that is data."""
     conditional: v.Flag = True
     """Whether to ask for changes only (RFC 9110, section 13); for GET only."""
+    full_refresh: v.DurationOrNever | None = None
+    """The longest time that only changes are asked for, until all is fetched once more; or never.
+
+    None: a day, or ten intervals where that is longer.
+    """
     max_redirects: Annotated[v.Number, Field(ge=0, le=100)] = 5
     """How many redirects to follow."""
     respect_cache_control: v.Flag = False

@@ -1,7 +1,12 @@
 """Relations between a job's settings: contradictions are noted, relative values made absolute."""
 
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import lru_cache
+from itertools import islice
 from pathlib import Path
+
+from cronsim import CronSim
 
 from refresher.config.inheritance import Inherited
 from refresher.config.models import JobConfig
@@ -11,6 +16,9 @@ from refresher.config.tree import Tree
 from refresher.config.units import Share, written_duration
 
 _MOST_JITTER = 0.5
+_DAY = 86_400.0
+_MANY = 10
+"""Intervals in which only changes are asked for, by default."""
 
 _OF_REQUESTS = (
     "method",
@@ -19,6 +27,7 @@ _OF_REQUESTS = (
     "body",
     "ok_status",
     "conditional",
+    "full_refresh",
     "max_redirects",
     "respect_cache_control",
     "max_interval",
@@ -73,6 +82,7 @@ def resolved(job: ValidatedJob) -> JobConfig:
         connect_timeout=_within_interval(job, "connect_timeout", config.connect_timeout),
         method=method,
         conditional=_conditional(job, method),
+        full_refresh=_full_refresh(config),
         paginate=_paginate(job),
     )
 
@@ -198,6 +208,20 @@ def _conditional(job: ValidatedJob, method: str) -> bool:
     if job.config.url and job.config.conditional and job.written.own("conditional"):
         job.note("conditional", f"is for GET, and the method is {method}", "leave it out")
     return False
+
+
+def _full_refresh(config: JobConfig) -> float:
+    if config.full_refresh is not None:
+        return config.full_refresh
+    many = _MANY * config.interval if config.cron is None else _many_matches(config.cron)
+    return max(_DAY, many)
+
+
+@lru_cache(maxsize=256)
+def _many_matches(cron: str) -> float:
+    """How long as many of its intervals are, from 2026 on; time zones do not matter."""
+    matches = list(islice(CronSim(cron, datetime(2026, 1, 1, tzinfo=UTC)), _MANY + 1))
+    return (matches[-1] - matches[0]).total_seconds()
 
 
 def _absolute(job: ValidatedJob, key: str, path: Path | None) -> Path | None:

@@ -1,5 +1,6 @@
 """The types of single values: what a key accepts, and its JSON Schema."""
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, TypeVar
@@ -21,6 +22,8 @@ from refresher.config.units import InvalidValue, Share, duration, written_durati
 from refresher.model import Rate
 
 T = TypeVar("T")
+
+_NEVER = "never"
 
 STRICT = ConfigDict(extra="forbid")
 """Of the model of a table: a key that it has not is a problem."""
@@ -81,6 +84,19 @@ def _jitter(text: str) -> float:
     return Share.of(text) if text.endswith("%") else duration(text)
 
 
+def _duration_or_never(text: str) -> float:
+    if text == _NEVER:
+        return math.inf
+    try:
+        return duration(text)
+    except InvalidValue as error:
+        raise InvalidValue(error.wrong, f'{error.advice}, or "{_NEVER}"') from None
+
+
+def _written_or_never(seconds: float) -> str:
+    return _NEVER if math.isinf(seconds) else written_duration(seconds)
+
+
 def _string(pattern: str) -> WithJsonSchema:
     return WithJsonSchema({"type": "string", "pattern": f"^({pattern})$"})
 
@@ -103,6 +119,13 @@ Duration = Annotated[
     _string(_DURATION),
     PlainSerializer(written_duration, when_used="unless-none"),
 ]
+DurationOrNever = Annotated[
+    float,
+    _parsed(_duration_or_never, "s"),
+    _string(f"never|{_DURATION}"),
+    PlainSerializer(_written_or_never, when_used="unless-none"),
+]
+"""Infinite: never."""
 Size = Annotated[
     int,
     _parsed(units.size, "B"),

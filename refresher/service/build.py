@@ -1,6 +1,7 @@
 """The composition root: the only module that knows every kind of source, auth and schedule."""
 
 import json
+import math
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -180,6 +181,7 @@ def source_of(
             auth=auth_of(job.auth, origin_of(site_of(plan.url)), upstream),
             ok_status=_interned(frozenset(job.ok_status)),
             conditional=job.conditional,
+            full_refresh=math.inf if job.full_refresh is None else job.full_refresh,
             max_redirects=job.max_redirects,
             max_bytes=job.max_bytes,
             connect_timeout=job.connect_timeout,

@@ -1,5 +1,6 @@
 """The HTTP source: sends the configured request, and returns a complete answer or fails."""
 
+import math
 import time
 from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
@@ -47,6 +48,8 @@ class HttpRequest:
     ok_status: frozenset[int] = frozenset({200})
     conditional: bool = True
     """Whether validators are sent; for GET only."""
+    full_refresh: float = math.inf
+    """Seconds after an answer with a body until one is asked for again, changed or not."""
     max_redirects: int = 5
     max_bytes: int = 32 * 1024 * 1024
     """After decompression."""
@@ -147,14 +150,17 @@ class HttpSource:
         """
         known = Validators.parse(since) if self._conditional else None
         while True:
-            conditions = known.conditions(hop.url) if known else {}
+            conditions = self._conditions(known, hop)
             async with self._exchanged(hop, conditions, rule) as (response, fields):
                 status = response.status_code
                 if known and conditions and status == _NOT_MODIFIED:
-                    fresh = known.freshened(fields, hop.url)
-                    return NotModified(
-                        revision=fresh.dump(), http_status=status, **self._currency(fields)
-                    )
+                    if known.are_confirmed_by(fields):
+                        # The validators stay those of the answer that brought the bytes.
+                        return NotModified(
+                            revision=since, http_status=status, **self._currency(fields)
+                        )
+                    known = None  # it is about another answer than ours: ask for that one
+                    continue
                 if status not in REDIRECTS:
                     payload = await self._payload(response, fields, hop, taken)
                     return Fetched(payload=payload, hop=hop, link=fields.get("link", ""))
@@ -162,11 +168,19 @@ class HttpSource:
                 hop = follow(hop, status, location, max_redirects=self._request.max_redirects)
             rule.redirected()
 
+    def _conditions(self, known: Validators | None, hop: Hop) -> dict[str, str]:
+        """The conditional fields of a request, by what is known of the answer before."""
+        if known is None:
+            return {}
+        request = self._request
+        return known.conditions(hop.url, now=request.now(), full_refresh=request.full_refresh)
+
     async def _payload(
         self, response: httpx.Response, fields: Mapping[str, str], hop: Hop, taken: int
     ) -> Payload:
         """The answer's body, if its status is an `ok_status`."""
         status, currency = response.status_code, self._currency(fields)
+        arrived = self._request.now()
         if status not in self._request.ok_status:
             raise status_failure(response, now=self._request.now(), of_upstream=hop.trusted)
         try:
@@ -184,7 +198,9 @@ class HttpSource:
         except RefreshFailed as error:
             error.http_status = status
             raise
-        found = Validators.of(fields, hop.url) if self._conditional else None
+        found = None
+        if self._conditional:
+            found = Validators.of(fields, hop.url, at=arrived)
         return Payload(
             body=body,
             content_type=fields.get("content-type"),

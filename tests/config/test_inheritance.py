@@ -1,9 +1,12 @@
+import math
 from pathlib import Path
 
 import pytest
 
 from refresher.config import BearerAuth, JobConfig, NoAuth
 from tests.config.configs import URL, config, job, job_problems, problems, written
+
+DAY = 86_400.0
 
 
 def inheriting(defaults: dict[str, object], **keys: object) -> JobConfig:
@@ -120,6 +123,26 @@ def test_a_body_makes_the_request_a_post_unless_a_method_is_given() -> None:
     assert job(body="").config.method == "POST"
     assert job(json={"a": 1}, method="PUT").config.method == "PUT"
     assert inheriting({"method": "QUERY"}, body="x").method == "QUERY"
+
+
+@pytest.mark.parametrize(
+    ("keys", "seconds"),
+    [
+        ({}, DAY),
+        ({"interval": "1s"}, DAY),
+        ({"interval": "2h24m"}, DAY),
+        ({"interval": "3h"}, 30 * 3600),
+        ({"cron": "* * * * *"}, DAY),
+        ({"cron": "0 6 * * *"}, 10 * DAY),
+        ({"cron": "0 6 * * 1"}, 70 * DAY),
+        ({"full_refresh": "1h"}, 3600),
+        ({"full_refresh": "never"}, math.inf),
+    ],
+)
+def test_all_is_fetched_once_a_day_or_in_ten_intervals_unless_said_otherwise(
+    keys: dict[str, str], seconds: float
+) -> None:
+    assert job(**keys).config.full_refresh == seconds
 
 
 def test_only_a_get_is_conditional() -> None:

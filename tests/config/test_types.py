@@ -32,6 +32,7 @@ WRONG: dict[str, list[object]] = {
     "ok_status": [[], [199], [300], [True], ["200"], [200.0], 200],
     "max_redirects": [-1, 101, 1.0, "1", True],
     "conditional": ["true", 1, 0],
+    "full_refresh": ["Never", "sometimes", 1, True, "1w"],
     "select": ["[", "a.", "foo(", "", "lenght(@)", "a[?map(&foo(x), y)]", "!" * 5000 + "a"],
     "python": ["a", "a.b", ":b", "a:", "a b:c", "1:a", "a:b:c", 1],
     "guard": [

@@ -267,26 +267,79 @@ class TestAConditionalRequest:
         assert (second.revision, second.http_status) == (first.revision, 304)
         assert upstream.requests[0].header("if-none-match") is None
         assert upstream.requests[1].header("if-none-match") == '"a"'
-        assert upstream.requests[1].header("if-modified-since") == LONG_AGO
+        assert upstream.requests[1].header("if-modified-since") is None
 
-    async def test_takes_over_the_validators_that_a_304_brings(
+    async def test_sends_the_date_where_there_is_no_etag(
         self, upstream: FaultServer, client: httpx.AsyncClient
     ) -> None:
-        source = HttpSource(
-            HttpRequest(
-                url=upstream.script(
-                    "/x",
-                    json_answer(b"[]", {"ETag": 'W/"a"'}),
-                    answer(304, headers={"ETag": 'W/"b"'}),
-                    answer(304),
-                )
-            ),
-            client=client,
+        url = upstream.script("/x", json_answer(b"[1]", {"Last-Modified": LONG_AGO}), answer(304))
+        source = HttpSource(HttpRequest(url=url), client=client)
+        await not_modified(source, (await payload(source)).revision)
+        assert upstream.requests[1].header("if-modified-since") == LONG_AGO
+
+    @pytest.mark.parametrize("tag", [None, '"a"', 'W/"a"', '"a-gzip"', '"b"'])
+    async def test_goes_on_with_the_validators_of_the_answer_that_brought_the_bytes(
+        self, tag: str | None, upstream: FaultServer, client: httpx.AsyncClient
+    ) -> None:
+        url = upstream.script(
+            "/x",
+            json_answer(b"[1]", {"ETag": '"a"'}),
+            answer(304, headers={"ETag": tag} if tag else {}),
+            json_answer(b"[2]", {"ETag": '"c"'}),
+            answer(304),
         )
+        source = HttpSource(HttpRequest(url=url), client=client)
         first = await payload(source)
-        second = await not_modified(source, first.revision)
+        if tag == '"b"':  # it confirms nothing, and is followed by a request without conditions
+            second = await payload(source, first.revision)
+            assert (second.body, len(upstream.requests)) == (b"[2]", 3)
+            assert upstream.requests[2].header("if-none-match") is None
+            await not_modified(source, second.revision)
+            assert upstream.requests[3].header("if-none-match") == '"c"'
+        else:
+            confirmed = await not_modified(source, first.revision)
+            assert (confirmed.revision, len(upstream.requests)) == (first.revision, 2)
+
+    async def test_that_has_to_be_asked_again_is_not_answered_by_another_304(
+        self, upstream: FaultServer, client: httpx.AsyncClient
+    ) -> None:
+        url = upstream.script(
+            "/x", json_answer(b"[1]", {"ETag": '"a"'}), answer(304, headers={"ETag": '"b"'})
+        )
+        source = HttpSource(HttpRequest(url=url), client=client)
+        failed = await refusal(source, (await payload(source)).revision)
+        assert (failed.failure.stage, failed.http_status) == (Stage.STATUS, 304)
+        assert len(upstream.requests) == 3
+
+    async def test_is_asked_again_where_a_redirect_led_it(
+        self, upstream: FaultServer, client: httpx.AsyncClient
+    ) -> None:
+        upstream.script(
+            "/y",
+            json_answer(b"[1]", {"ETag": '"a"'}),
+            answer(304, headers={"ETag": '"b"'}),
+            json_answer(b"[2]"),
+        )
+        source = HttpSource(HttpRequest(url=upstream.script("/x", redirect("/y"))), client=client)
+        again = await payload(source, (await payload(source)).revision)
+        assert again.body == b"[2]"
+        assert [each.target for each in upstream.requests] == ["/x", "/y", "/x", "/y", "/y"]
+
+    async def test_is_none_once_the_answer_is_as_old_as_a_full_refresh_allows(
+        self, upstream: FaultServer, client: httpx.AsyncClient
+    ) -> None:
+        clock = FakeClock()
+        request = HttpRequest(
+            url=upstream.script("/x", conditional), full_refresh=100.0, now=clock.now
+        )
+        source = HttpSource(request, client=client)
+        first = await payload(source)
+        await clock.advance(90)
+        await not_modified(source, first.revision)
+        await clock.advance(10)
+        second = await payload(source, first.revision)
+        await clock.advance(90)
         await not_modified(source, second.revision)
-        assert upstream.requests[2].header("if-none-match") == 'W/"b"'
 
     async def test_replaces_a_condition_in_the_configured_headers(
         self, upstream: FaultServer, client: httpx.AsyncClient
