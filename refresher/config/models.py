@@ -36,6 +36,8 @@ class ServerConfig:
     """The path prefix that a proxy in front strips, such as /cache."""
     forwarded_allow_ips: v.Text = ""
     """The addresses whose X-Forwarded fields are believed, separated by commas; * for all."""
+    keep_alive: Annotated[v.Duration, v.at_least("1ms")] = 75.0
+    """How long a connection is kept on which nothing is asked."""
     shutdown_grace: v.Duration = 10.0
     """One deadline for everything that is to end after SIGTERM."""
     drain: v.Duration = 0.0

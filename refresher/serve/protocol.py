@@ -199,11 +199,6 @@ class WireProtocol(StrictProtocol):
         if self.timeout_keep_alive_task is None:
             self._set_keep_alive_timer(self.timeout_keep_alive)
 
-    def _set_keep_alive_timer(self, seconds: float) -> None:
-        self.timeout_keep_alive_task = self.loop.call_later(
-            seconds, self.timeout_keep_alive_handler
-        )
-
 
 def _reads_of(app_state: Mapping[str, object]) -> Reads | None:
     """The `Reads` of the cache that the lifespan entered."""

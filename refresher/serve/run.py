@@ -31,6 +31,7 @@ def make_server(kind: type[S], cache: Refresher, config: Config) -> S:
             access_log=settings.access_log,
             server_header=False,
             root_path=settings.root_path,
+            timeout_keep_alive=settings.keep_alive,  # type: ignore[arg-type]  # any number will do
             # Empty, not None: uvicorn would look into $FORWARDED_ALLOW_IPS.
             proxy_headers=bool(settings.forwarded_allow_ips),
             forwarded_allow_ips=settings.forwarded_allow_ips,

@@ -51,8 +51,9 @@ class StrictProtocol(HttpToolsProtocol):
         """The request that the application was given last; `cycle` is the last that has come."""
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]  # as there
-        """Begin."""
+        """Begin; a connection on which nothing is ever asked is idle too."""
         super().connection_made(transport)
+        self._set_keep_alive_timer(self.timeout_keep_alive)
         self.flow = _PipelineFlow(transport, self.pipeline)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -147,6 +148,11 @@ class StrictProtocol(HttpToolsProtocol):
         """Whether an answer may be written at once: none is being sent, and the client reads."""
         cycle = self.cycle
         return (cycle is None or cycle.response_complete) and not self.flow.write_paused
+
+    def _set_keep_alive_timer(self, seconds: float) -> None:
+        self.timeout_keep_alive_task = self.loop.call_later(
+            seconds, self.timeout_keep_alive_handler
+        )
 
     def _refuse(self, status: HTTPStatus, detail: str) -> None:
         refusal = problem(status, None, detail, headers={"connection": "close"})

@@ -4,10 +4,14 @@ from collections.abc import Sequence
 
 from refresher.web.answer import Answer, RawHeaders
 
-_EXPOSED = b"Age, ETag, Last-Modified, Cache-Status, Refresher-Version"
+_EXPOSED = b"Age, ETag, Last-Modified, Cache-Status, Refresher-Version, Retry-After"
 _GRANTED: RawHeaders = [
     (b"access-control-allow-methods", b"GET, HEAD"),
-    (b"access-control-allow-headers", b"Authorization, If-None-Match, If-Modified-Since, Prefer"),
+    (
+        b"access-control-allow-headers",
+        # The last two are Trace Context's: scripts that trace their requests add them.
+        b"Authorization, If-None-Match, If-Modified-Since, Prefer, traceparent, tracestate",
+    ),
     (b"access-control-max-age", b"600"),
 ]
 

@@ -14,6 +14,7 @@ def test_an_empty_configuration_has_the_documented_defaults(tmp_path: Path) -> N
     found = config(written(tmp_path, ""))
     assert (found.server.host, found.server.port, found.server.workers) == ("127.0.0.1", 8000, 1)
     assert (found.server.shutdown_grace, found.server.drain) == (10.0, 0.0)
+    assert found.server.keep_alive == 75.0
     assert (found.server.read_tokens, found.server.cors_origins) == ((), ())
     assert found.admin.token == ()
     assert found.store.url is None

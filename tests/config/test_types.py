@@ -103,6 +103,8 @@ def test_a_key_of_a_later_release_is_unknown(key: str) -> None:
         ("server", "host", ""),
         ("server", "access_log", "false"),
         ("server", "shutdown_grace", 10),
+        ("server", "keep_alive", 75),
+        ("server", "keep_alive", "0s"),
         ("server", "read_tokens", [""]),
         ("server", "read_tokens", "token"),
         ("server", "cors_origins", ["https://h/"]),

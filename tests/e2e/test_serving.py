@@ -1,5 +1,6 @@
 """The first hour, the schedule, and the limits, seen from both ends."""
 
+import asyncio
 import socket
 import time
 from collections.abc import Callable
@@ -7,8 +8,11 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import anyio
+import pytest
+
 from refresher.jobs.schedule import Interval, due_from
-from tests.e2e.process import Service, eventually, instant, serving
+from tests.e2e.process import PATIENCE, Service, eventually, instant, serving
 from tests.e2e.upstream import Reply, after, numbered, upstream
 
 _SHOWN = 0.001
@@ -242,3 +246,24 @@ async def test_forwarding_fields_are_ignored_and_the_access_log_is_on_demand(
             assert (await service.get("/openapi.json")).json()["servers"] == [{"url": "/cache"}]
             assert (await service.get("/jobs/a")).status_code == 200
             assert (await service.get("/data/none")).status_code == 404
+
+
+@pytest.mark.parametrize("access_log", ["false", "true"])
+@pytest.mark.parametrize("path", ["/data/one", "/livez"])
+async def test_a_connection_that_is_idle_ends_after_keep_alive(
+    tmp_path: Path, path: str, access_log: str
+) -> None:
+    server = f'[server]\nkeep_alive = "50ms"\naccess_log = {access_log}\n'
+    async with upstream() as up:
+        config = server + f'[jobs.one]\nurl = "{up.route("/one", Reply(b"[1]"))}"\n'
+        async with serving(tmp_path, config) as service:
+            await service.until("/data/one", 200)
+            reader, writer = await asyncio.open_connection("127.0.0.1", service.port)
+            try:
+                writer.write(f"GET {path} HTTP/1.1\r\nHost: h\r\n\r\n".encode())
+                with anyio.fail_after(PATIENCE):  # less than what it is unless configured
+                    answer = await reader.read()
+                assert answer.startswith(b"HTTP/1.1 200 OK\r\n")
+                assert b"connection: close" not in answer.lower()
+            finally:
+                writer.transport.abort()

@@ -234,6 +234,11 @@ class TestWhatIsCached:
 
 
 class TestTheConnection:
+    async def test_is_closed_when_nothing_is_ever_asked(self) -> None:
+        async with listening(small(), timeout_keep_alive=0.01) as listener:
+            connection = listener.connect()
+            await eventually(lambda: connection.transport.is_closed, "its end")
+
     async def test_is_closed_when_nothing_has_been_asked_for_long_enough(self) -> None:
         async with listening(small(), timeout_keep_alive=0.01) as listener:
             connection = listener.connect()

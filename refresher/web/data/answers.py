@@ -54,7 +54,7 @@ class PreparedAnswers:
         self.since = self._until = math.inf
         """The span of time for which what has been made is right."""
         self.age_fields: RawHeaders = []
-        """Age and Cache-Status in that span."""
+        """The fields that tell the age in that span."""
         self._answers: dict[Variant, Answer] = {}
         self._wire: dict[Variant, WireAnswer] = {}
 

@@ -28,6 +28,8 @@ class Rendering:
     representation: Representation
     policy: Policy
     max_age: int
+    private: bool
+    """Whether no cache may share it: reading needs a token."""
     etags: Mapping[str, str]
     """By coding."""
     shared: Mapping[str, RawHeaders]
@@ -71,6 +73,7 @@ def render(
         representation,
         policy,
         max_age,
+        private,
         etags,
         {coding: [(b"etag", etags[coding].encode()), *common] for coding in offered},
         {coding: content_fields(representation, coding) for coding in made},
@@ -78,13 +81,21 @@ def render(
 
 
 def age_fields(rendering: Rendering, record: Record, state: State, now: float) -> RawHeaders:
-    """How old the snapshot is now: Age (RFC 9111, 5.1) and Cache-Status (RFC 9211)."""
+    """How old the snapshot is now: Age (RFC 9111, 5.1) and Cache-Status (RFC 9211).
+
+    nginx takes no notice of Age, and keeps an answer for X-Accel-Expires from when it came. It
+    heeds that before `Cache-Control: private`, so that is 0 there: keep nothing.
+    """
     age = math.floor(freshness.age_of(rendering.snapshot, now))
     left = rendering.max_age - age
     status = f"refresher; hit; ttl={left}"
     if left < 0 or state is not State.FRESH or record.detached:
         status += f"; detail={freshness.detail_of(record, state)}"
-    return [(b"age", b"%d" % age), (b"cache-status", status.encode())]
+    return [
+        (b"age", b"%d" % age),
+        (b"cache-status", status.encode()),
+        (b"x-accel-expires", b"0" if rendering.private else b"%d" % max(0, left)),
+    ]
 
 
 def content_fields(representation: Representation, coding: str) -> RawHeaders:

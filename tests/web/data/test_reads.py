@@ -32,6 +32,7 @@ class TestASnapshot:
             "cache-control": "public, max-age=100",
             "age": "0",
             "cache-status": "refresher; hit; ttl=100",
+            "x-accel-expires": "100",
             "vary": "Accept-Encoding",
             "refresher-version": "1",
             "x-content-type-options": "nosniff",
@@ -47,6 +48,7 @@ class TestASnapshot:
         reply = Reader(shelf).get()
         assert reply.headers["age"] == str(age)
         assert reply.headers["cache-status"] == f"refresher; hit; ttl={ttl}"
+        assert reply.headers["x-accel-expires"] == str(ttl)
         assert reply.headers["cache-control"] == "public, max-age=100", "that never moves"
 
     def test_of_a_clock_that_was_set_back_is_of_age_zero(self) -> None:
@@ -131,6 +133,7 @@ class TestCacheControl:
         reader = Reader(shelf, read_tokens=["r"])
         reply = reader.get(headers={"authorization": "Bearer r"})
         assert reply.headers["cache-control"] == "private, max-age=100"
+        assert reply.headers["x-accel-expires"] == "0", "nginx heeds it before `private`"
 
 
 class TestTheDetailOfCacheStatus:
@@ -397,6 +400,7 @@ class TestOtherOrigins:
             "Last-Modified",
             "Cache-Status",
             "Refresher-Version",
+            "Retry-After",
         }
         assert reply.headers["vary"] == "Accept-Encoding, Origin"
         assert "access-control-allow-credentials" not in reply.headers
@@ -436,7 +440,7 @@ class TestOtherOrigins:
         assert reply.headers["access-control-allow-origin"] == self.APP
         assert "GET" in reply.headers["access-control-allow-methods"]
         allowed = reply.headers["access-control-allow-headers"].lower().split(", ")
-        assert {"authorization", "if-none-match"} <= set(allowed)
+        assert {"authorization", "if-none-match", "traceparent", "tracestate"} <= set(allowed)
         assert {"Accept-Encoding", "Origin"} <= set(reply.headers["vary"].split(", "))
         assert reader.codes == {204: 1}
 

@@ -25,7 +25,7 @@ class TestNotModified:
         assert (reply.status, reply.body) == (304, b"")
         without = {"content-type", "content-encoding", "content-length"}
         assert reply.headers == {k: v for k, v in full.headers.items() if k not in without}
-        assert len(reply.headers) == 11, "Vary, CORS and what hinders scripts among them"
+        assert len(reply.headers) == 12, "Vary, CORS and what hinders scripts among them"
 
     def test_says_how_old_the_snapshot_is_now(self) -> None:
         shelf = Shelf()
@@ -34,6 +34,7 @@ class TestNotModified:
         assert reply.status == 304
         assert reply.headers["age"] == "130"
         assert reply.headers["cache-status"] == "refresher; hit; ttl=-30; detail=connect"
+        assert reply.headers["x-accel-expires"] == "0"
 
     @pytest.mark.parametrize("template", ["{}", "W/{}", '"x", {}', '"x",W/{} , "y"', "*", ",{},"])
     def test_answers_lists_stars_and_weak_tags(self, template: str) -> None:
