@@ -68,6 +68,8 @@ class JobKeys(TypedDict, total=False):
     max_interval: str
     format: Literal["auto", "json", "ndjson", "csv", "xml", "yaml", "toml", "text", "bytes"]
     raw: bool
+    charset: str
+    delimiter: str
     paginate: Mapping[str, object]
     select: str
     schema: str | PathLike[str]
