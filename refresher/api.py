@@ -268,7 +268,7 @@ class Refresher:
             self._type_of(name),
             states=self.service.states,
             values=self._values,
-            clock=self._clock,
+            clock=self.service.clock,
         )
 
     async def refresh(self, job: str | Callable[..., object], *, force: bool = False) -> Attempt:
@@ -392,7 +392,7 @@ class Refresher:
         return self._types[name]
 
     def _served(self, name: str) -> Snapshot:
-        entry, now = self.service.states.known(name), self._clock.now()
+        entry, now = self.service.states.known(name), self.service.clock.now()
         snapshot = entry.record.snapshot
         state = freshness.state_of(entry.record, entry.policy, now)
         if snapshot is not None and freshness.is_served(state, entry.policy):

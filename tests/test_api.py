@@ -35,8 +35,10 @@ from refresher import (
 from refresher.api import JobKeys, cache_to_serve
 from refresher.config import JobConfig, load
 from refresher.errors import ConfigError
+from refresher.store.backends.memory import MemoryStore
+from refresher.store.protocols import Beat
 from refresher.testing import freeze
-from tests.fakes import FakeClock, settled
+from tests.fakes import START, FakeClock, settled
 from tests.patient import client_of
 from tests.web.serving import ADMIN, TOKEN, Upstream, cache_of, down
 
@@ -340,6 +342,25 @@ async def test_a_store_may_be_given_by_its_url(tmp_path: Path) -> None:
             return cache.get("names").value
 
     assert await once(NAMES) == await once(None) == NAMES
+
+
+class AnotherTime(MemoryStore):
+    """A store on a machine whose clock is a hundred seconds behind the one of the tests."""
+
+    async def beat(self, process: str) -> Beat:
+        return dataclasses.replace(await super().beat(process), now=START - 100)
+
+
+async def test_python_tells_ages_by_the_time_of_the_store_as_http_does() -> None:
+    cache = Refresher(store=AnotherTime(), clock=FakeClock(), admin_token=TOKEN)
+
+    @cache.job(interval="20s", max_stale="30s", on_expired="fail")
+    async def names() -> list[str]:
+        return NAMES
+
+    async with cache:
+        await settled()
+        assert (cache.get(names).age, cache.get(names).state) == (0.0, State.FRESH)
 
 
 class TestGet:
