@@ -22,7 +22,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from refresher.security.excerpts import clipped
 from refresher.upstream.addresses import EXTENSION, AddressRule
 from refresher.upstream.connector import ForbiddenConnection, Sending, open_connector, sending
-from refresher.upstream.proxies import proxy_for
+from refresher.upstream.proxies import Proxy, proxy_for
 from refresher.upstream.urls import sendable
 
 _MAX_HEADERS = 256
@@ -97,21 +97,26 @@ class AiohttpTransport(httpx.AsyncBaseTransport):
             return await self._send(request, proxy, Sending(rule, on_new_connection=True))
 
     async def _send(
-        self, request: httpx.Request, proxy: str | None, ours: Sending
+        self, request: httpx.Request, proxy: Proxy | None, ours: Sending
     ) -> aiohttp.ClientResponse:
         if self._session is None:
             self._session = _open_session(self._tls or _usual_tls())
         timeout = request.extensions.get("timeout", {})
+        headers = [(name.decode("ascii"), _text(value)) for name, value in _headers(request)]
+        login = {} if proxy is None else proxy.headers
+        if login and request.url.scheme == "http":  # the proxy gets the request itself
+            headers = [pair for pair in headers if pair[0].title() not in login] + [*login.items()]
         sending.set(ours)
         return await self._session.request(
             request.method,
             yarl.URL(str(sendable(request.url)), encoded=True),
-            headers=[(name.decode("ascii"), _text(value)) for name, value in _headers(request)],
+            headers=headers,
             data=_content(request),
             allow_redirects=False,
             timeout=_timeout(timeout.get("connect"), timeout.get("read")),
             server_hostname=request.extensions.get("sni_hostname"),
-            proxy=proxy,
+            proxy=None if proxy is None else proxy.url,
+            proxy_headers=login if request.url.scheme == "https" else None,
         )
 
     async def aclose(self) -> None:
