@@ -114,7 +114,7 @@ def _exemption(entry: str) -> _Exemption:
 
 def _network(text: str) -> _Network | None:
     with suppress(ValueError):
-        return ipaddress.ip_network(text.replace("[", "").replace("]", ""), strict=False)
+        return ipaddress.ip_network(_BRACKETS.sub(r"\1\2", text), strict=False)
     return None
 
 
@@ -127,5 +127,6 @@ def _addresses(host: str) -> tuple[_Address, ...]:
     return ()
 
 
+_BRACKETS = re.compile(r"^\[(.*)\](/[0-9]+)?$")
 _WITH_PORT = re.compile(r"(.+):([0-9]{1,5})")
 _PORTS = {"http": 80, "https": 443}
