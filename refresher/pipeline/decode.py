@@ -13,7 +13,8 @@ from refresher.errors import RefreshFailed, refuse
 from refresher.jsontext import text as jsontext
 from refresher.model import Content, Format
 from refresher.pipeline import charsets, media
-from refresher.pipeline.formats import Converted, csv, ndjson, toml, xml, yaml
+from refresher.pipeline.formats import csv, ndjson, toml, xml, yaml
+from refresher.pipeline.formats.converted import Converted
 from refresher.security.excerpts import excerpt
 
 FormatRule: TypeAlias = Literal[

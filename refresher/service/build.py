@@ -32,7 +32,7 @@ from refresher.sources.http import HttpRequest, HttpSource
 from refresher.sources.pages import PagedSource, PageRead, PageReader, read_here
 from refresher.store.backends.memory import MemoryStore
 from refresher.store.backends.redis import RedisStore
-from refresher.store.backends.sqlite import SqliteStore
+from refresher.store.backends.sqlite.store import SqliteStore
 from refresher.store.protocols import Backend
 from refresher.upstream.urls import origin_of
 

@@ -19,7 +19,7 @@ from pathlib import Path
 import httpx
 
 from refresher import Refresher
-from refresher.store.backends.sqlite import SqliteStore
+from refresher.store.backends.sqlite.store import SqliteStore
 from tests.watching import until
 
 _JOBS = 1_000

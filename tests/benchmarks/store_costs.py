@@ -23,7 +23,7 @@ from functools import partial
 from pathlib import Path
 
 from refresher.offload.threads import SerialThread
-from refresher.store.backends.sqlite import SqliteStore
+from refresher.store.backends.sqlite.store import SqliteStore
 
 KIB = 1024
 SIZES = {"1 KiB": KIB, "100 KiB": 100 * KIB, "1 MiB": KIB * KIB, "10 MiB": 10 * KIB * KIB}

@@ -1,5 +1,6 @@
 """The picture of the house is what the tree is."""
 
+import ast
 import re
 import tomllib
 from pathlib import Path
@@ -35,6 +36,16 @@ def test_every_room_and_module_is_in_the_picture_and_nothing_else() -> None:
     for room, modules in tree.items():
         assert drawn.get(room) == modules - {"__init__"}, f"{room}: {EDIT}"
     assert set(drawn) == set(tree), EDIT
+
+
+def test_code_is_in_modules_that_the_picture_names() -> None:
+    lazy = PACKAGE / "__init__.py"  # imports a public name when it is asked for
+    for file in PACKAGE.rglob("__init__.py"):
+        docstring, *rest = ast.parse(file.read_text()).body
+        assert isinstance(docstring, ast.Expr), file
+        for each in rest if file != lazy else ():
+            exports = isinstance(each, ast.Assign) and ast.unparse(each.targets[0]) == "__all__"
+            assert exports or isinstance(each, ast.ImportFrom), f"{file}: {ast.unparse(each)}"
 
 
 def test_the_floors_are_those_that_imports_are_held_to() -> None:

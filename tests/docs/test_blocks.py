@@ -12,7 +12,7 @@ import typer
 import typer.main
 import yaml
 
-from refresher.cli import app
+from refresher.cli.commands import app
 from refresher.config import load
 from refresher.errors import ConfigError
 from tests.docs.pages import PAGES, Block, blocks, page

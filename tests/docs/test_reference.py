@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import refresher
 from refresher import Outcome, Refresher, Stage, State, View, freshness, testing
-from refresher.cli import app as command_line
+from refresher.cli.commands import app as command_line
 from refresher.config import json_schema
 from refresher.model import DueReason, Format
 from tests.docs import pages

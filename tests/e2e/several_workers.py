@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from refresher.config import load
-from refresher.serve import serve_config
+from refresher.serve.serve import serve_config
 
 if __name__ == "__main__":
     path, overrides = Path("config.toml"), {"server.port": 0}

@@ -7,7 +7,7 @@ import jsonpatch
 import pytest
 
 from refresher import Refresher
-from refresher.store.backends.sqlite import SqliteStore
+from refresher.store.backends.sqlite.store import SqliteStore
 from tests.fakes import FakeClock
 from tests.store.backends.failing import FailingStore
 from tests.web.serving import ADMIN, PATIENT, TOKEN, Upstream, cache_of, kept_versions, serving

@@ -1,7 +1,7 @@
 from pathlib import Path
 
 from refresher.pipeline import representation
-from refresher.store.backends.sqlite import SqliteStore
+from refresher.store.backends.sqlite.store import SqliteStore
 from refresher.web.status import rfc3339
 from tests.fakes import START, FakeClock
 from tests.web.serving import Upstream, cache_of, kept_versions, serving

@@ -6,7 +6,7 @@ import anyio
 import httpx
 import pytest
 
-from refresher.store.backends.sqlite import SqliteStore
+from refresher.store.backends.sqlite.store import SqliteStore
 from refresher.web.bodies import LARGEST_BODY
 from tests.fakes import FakeClock, settled
 from tests.store.backends.failing import FailingStore

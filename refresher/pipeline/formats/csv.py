@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import msgspec
 
 from refresher.errors import refuse
-from refresher.pipeline.formats import Converted, max_json_size
+from refresher.pipeline.formats.converted import Converted, max_json_size
 from refresher.security.excerpts import quoted
 
 _LONGEST_FIELD = 1 << 30

@@ -3,7 +3,7 @@
 import io
 
 from refresher.jsontext import text as jsontext
-from refresher.pipeline.formats import Converted
+from refresher.pipeline.formats.converted import Converted
 
 
 def convert(body: bytes) -> Converted:

@@ -7,7 +7,7 @@ import msgspec
 
 from refresher.errors import refuse
 from refresher.jsontext import text as jsontext
-from refresher.pipeline.formats import Converted
+from refresher.pipeline.formats.converted import Converted
 from refresher.security.excerpts import clipped
 
 _SHOWN = 160

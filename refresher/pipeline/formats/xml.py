@@ -18,7 +18,7 @@ from defusedxml.expatreader import DefusedExpatParser
 
 from refresher.errors import refuse
 from refresher.jsontext import text as jsontext
-from refresher.pipeline.formats import Converted
+from refresher.pipeline.formats.converted import Converted
 
 _WHITE = " \t\r\n"
 _SMALL = 4096

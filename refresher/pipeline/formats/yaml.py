@@ -13,7 +13,7 @@ import yaml
 
 from refresher.errors import refuse
 from refresher.jsontext import text as jsontext
-from refresher.pipeline.formats import Converted, max_json_size
+from refresher.pipeline.formats.converted import Converted, max_json_size
 from refresher.security.excerpts import clipped, quoted
 
 _SHOWN = 160

@@ -8,7 +8,7 @@ import pytest
 
 from refresher.store.backends.memory import MemoryStore
 from refresher.store.backends.redis import RedisStore
-from refresher.store.backends.sqlite import SqliteStore
+from refresher.store.backends.sqlite.store import SqliteStore
 from refresher.store.protocols import Backend
 
 Opener = Callable[[], Backend]

@@ -18,7 +18,7 @@ import anyio.to_thread
 import pytest
 
 from refresher.errors import ServiceError, StoreUnavailable
-from refresher.store.backends.sqlite import PIECE, SqliteStore
+from refresher.store.backends.sqlite.store import PIECE, SqliteStore
 
 GARBAGE = b"this is no database. " * 2000
 LARGE = bytes(3 * PIECE + 5)
@@ -626,7 +626,7 @@ def child(program: str, *arguments: object) -> "subprocess.Popen[str]":
     code = (
         "import sys, asyncio\n"
         "from pathlib import Path\n"
-        "from refresher.store.backends.sqlite import SqliteStore\n"
+        "from refresher.store.backends.sqlite.store import SqliteStore\n"
         "async def main():\n"
         "    async with SqliteStore(Path(sys.argv[1])) as store:\n"
         f"{textwrap.indent(textwrap.dedent(program), ' ' * 8)}\n"

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from refresher import Refresher
 from refresher.fields.dates import http_date
 from refresher.pipeline import representation
-from refresher.store.backends.sqlite import SqliteStore
+from refresher.store.backends.sqlite.store import SqliteStore
 from refresher.store.protocols import Backend
 from refresher.web.data.versions import requested_version, version_number
 from tests.fakes import START, FakeClock, settled
