@@ -95,8 +95,9 @@ def max_age_of(snapshot: Snapshot, policy: Policy) -> int:
 def detail_of(record: Record, state: State) -> str:
     """Why the data is not fresh, or may not be, as one word of Cache-Status (RFC 9211, 2.8).
 
-    First what a reader must know of the data itself, should it be a cache in its turn; then what a
-    person decided, then what holds for this process alone, then what the source did.
+    The first reason that holds: what is wrong with the data itself, what a person decided, what
+    holds for this process alone, what the source did. The order is that of the table in
+    refresher/docs/http.md.
     """
     snapshot = record.snapshot
     reasons = {

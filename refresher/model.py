@@ -147,10 +147,11 @@ class Confirmation:
     """Since when the source says of its own answers that they are stale; None: it does not."""
 
     def of_known_bytes(self, earlier: "Confirmation") -> "Confirmation":
-        """This confirmation, if its bytes are those of an earlier one: they were good then, too.
+        """This confirmation with the later `checked_at` of the two; its bytes are the same.
 
-        An answer of another cache may be older than what is known. The lifetime ends when it did;
-        and where the clock has been set back, nothing was earlier.
+        An answer from another cache may be older than what is known already. The lifetime still
+        ends at the same moment. An earlier confirmation that lies in the future does not count: the
+        clock has been set back.
         """
         gained = earlier.checked_at - self.checked_at
         if not 0.0 < gained <= self.age:

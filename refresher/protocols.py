@@ -43,7 +43,7 @@ class Limits(Protocol):
         ...
 
     def held_until(self, upstream: str) -> float:
-        """Before when the upstream is not to be asked."""
+        """The instant, in seconds since the epoch, before which no attempt may start; 0: none."""
         ...
 
     async def hold(self, upstream: str, until: float) -> None:

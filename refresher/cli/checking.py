@@ -56,7 +56,8 @@ def overview(config: Config, environ: Mapping[str, str], *, now: float) -> str:
         f"port {server.port}; state directory {state_directory(config, environ)}"
     )
     jobs = table(_HEAD, (_row(plan, now) for plan in config.jobs.values()))
-    text = f"{summary}\n\n{jobs}\n\nBesides, every job is attempted at the start."
+    besides = "Besides, a job without data, or whose data is past due, is attempted at the start."
+    text = f"{summary}\n\n{jobs}\n\n{besides}"
     return Redactor(config.secrets).redact(text)
 
 

@@ -7,9 +7,9 @@ from decimal import Decimal
 from refresher.fields import structured
 
 OUTDATED = ("content", "upstream", "expired")
-"""The details by which a refresher says of its data that it is stale, however lively it is itself.
+"""The details by which a refresher says that its data is stale, whatever the `ttl`.
 
-All other reasons show in the `ttl`, once they last: they are no news while it is still positive.
+Other details (`updating`, `status-503`) count only by a `ttl` that is negative.
 """
 
 

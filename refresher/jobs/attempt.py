@@ -18,7 +18,7 @@ from refresher.protocols import Source
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answered:
-    """How an attempt ended that got a complete answer which no rule but the guard refused."""
+    """How an attempt ended whose answer passed every rule, or was refused by the guard alone."""
 
     result: Changed | Unchanged | Quarantined
     http_status: int | None
@@ -84,7 +84,7 @@ async def _answered(
 async def _verdict(
     answer: Payload | NotModified, context: Context, plan: Plan, environment: Environment
 ) -> Verdict | candidate.SameAsCandidate:
-    """What the rules say of the answer, which is over with."""
+    """What the rules say of the answer, whose body is released."""
     match answer:
         case NotModified():
             return _not_modified(context)

@@ -31,7 +31,7 @@ async def refused(
     """Put the content, which came `now`, into quarantine, or publish it once it came often enough.
 
     Raises:
-        RefreshFailed: it has, but the store no longer gives it.
+        RefreshFailed: it is to be published, but its body cannot be read from the store.
     """
     match verdict:
         case SameAsCandidate(candidate):

@@ -84,7 +84,7 @@ def next_look(due: Due, *, taken: bool, now: float) -> float:
 
 
 def due_at_startup(snapshot: Snapshot | None, now: float) -> Due | None:
-    """What a process wants that no other was there before: what is missing or old, at once."""
+    """Due now where the snapshot is missing or past its lifetime; asked by the first process."""
     if snapshot is None or now > snapshot.checked_at + snapshot.lifetime:
         return Due(now, DueReason.STARTUP)
     return None

@@ -274,8 +274,8 @@ class Job:
     async def look_again(self) -> None:
         """Reconsider when to start: the wall clock has been set, or the schedule is another.
 
-        Set back by a day, it would leave the job waiting for an instant a day away. From no moment
-        is the next start further away than from that of an attempt, or the longest Retry-After.
+        A clock set back by a day would leave the job waiting for a day. So the due moment is capped
+        at what an attempt now would be followed by, and the hold at the longest Retry-After.
         """
         now = self._clock.now()
         held = now + LONGEST_WAIT

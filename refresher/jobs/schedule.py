@@ -19,6 +19,8 @@ from refresher.errors import RefreshFailed
 from refresher.fields.retry_after import LONGEST_WAIT
 from refresher.model import Due, DueReason
 
+_RETRY_PERMANENT = 3600.0
+"""Seconds after which a failure that is not transient is tried again at the latest."""
 _NANO = 1_000_000_000
 
 
@@ -97,7 +99,7 @@ def next_due(
     Transient trouble is tried again after the backoff, all other trouble waits for `scheduled`, an
     hour at most. The upstream's Retry-After is a lower bound on either (RFC 9110, 10.2.3).
     """
-    again = ended + (backoff(retry, seed, failures) if trouble.transient else LONGEST_WAIT)
+    again = ended + (backoff(retry, seed, failures) if trouble.transient else _RETRY_PERMANENT)
     due = Due(again, DueReason.BACKOFF)
     if scheduled <= again:
         due = Due(scheduled, DueReason.SCHEDULE)

@@ -74,8 +74,8 @@ class Server(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Pass a signal on; called by the interpreter between two instructions of the main thread.
 
-        Those may hold a lock, of a line being logged or a thread being started. `SimpleQueue.put`
-        never waits for one.
+        So it must wait for no lock, which the interrupted code may hold: logging and starting a
+        thread take some, `SimpleQueue.put` takes none.
         """
         del frame
         self._signals.put(sig)

@@ -1,4 +1,4 @@
-"""The composition root: the only module that knows every kind of source, auth and schedule."""
+"""The composition root: the only module that knows every kind of source, store and schedule."""
 
 import json
 import math

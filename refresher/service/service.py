@@ -153,7 +153,7 @@ class Service:
         self._loop.call_soon_threadsafe(self.jobs.stop, job)
 
     def missing(self) -> list[str]:
-        """The required jobs without a snapshot; once there was none, there is none for good."""
+        """The required jobs without a snapshot; always empty once it has been empty."""
         if self._was_ready:
             return []
         without = [

@@ -71,7 +71,7 @@ class Fetched:
 
 
 class _Currency(TypedDict):
-    """How current an answer is, by a head that arrives now; as `Payload` has it."""
+    """The freshness fields of a `Payload`, from a head that has just arrived."""
 
     fresh_for: float | None
     as_of: float

@@ -80,7 +80,7 @@ class Availability:
 
     @contextmanager
     def surviving(self) -> Iterator[None]:
-        """Let no error of the store end a task of the service; detach where it is none foreseen."""
+        """Let no error of the store end a task of the service; detach on one unforeseen."""
         try:
             yield
         except StoreUnavailable:

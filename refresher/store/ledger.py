@@ -64,10 +64,11 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     running_since: float | None = None
     """When that attempt started."""
     unanswering: int = msgspec.field(default=0, name="apart")
-    """The fence of an attempt that answers no request.
+    """The fence of an attempt that must answer no request.
 
-    It was under way when its ledger was merged with a diverged one that has later requests, whose
-    numbers do not tell that they are later: each of the two had numbered its requests by itself.
+    It started before requests that another process, detached from the store, had numbered by
+    itself: their numbers do not say that they are later. Stored as `apart`, its name in releases
+    that documents of today may have been written by.
     """
     consecutive_failures: int = 0
     failing_since: float | None = None

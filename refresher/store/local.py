@@ -75,8 +75,8 @@ class LocalCopy(Generic[D]):
     """All documents of a kind, as far as this process knows them.
 
     `catch_up` brings the copy up to date with the store. `pending` gives a body that the store does
-    not have yet, by the document's name and its own. `changed` is called whenever a document has
-    changed here, by any process, with its name, and as it was and is.
+    not have yet, by the document's name and its own. `changed` is called as (name, before, after)
+    after every change of a document, whichever process made it.
     """
 
     def __init__(

@@ -31,6 +31,6 @@ class PendingBodies:
         if kept:
             self._detached[job] = kept
 
-    def written(self) -> None:
-        """The store has all that was to be written when it is available."""
+    def clear(self) -> None:
+        """Forget what was held until the store is available: it has been written."""
         self._detached.clear()

@@ -103,7 +103,7 @@ class Presence:
         """The processes that are alive, with the `holder` of a lease that it has had `since`.
 
         A holder that may have started after the last heartbeat counts as alive. Detached, only
-        this process does: the leases of others are not to be learned of.
+        this process does, for the others cannot be seen.
         """
         if self._availability.detached:
             return frozenset({self.process})

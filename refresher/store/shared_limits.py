@@ -43,7 +43,7 @@ class SharedLimits:
         await self.upstreams.change(upstream, limits.given_back)
 
     def held_until(self, upstream: str) -> float:
-        """Before when the upstream is not to be asked."""
+        """The instant, in seconds since the epoch, before which no attempt may start; 0: none."""
         return self.upstreams.get(upstream).document.held_until
 
     async def hold(self, upstream: str, until: float) -> None:

@@ -68,7 +68,7 @@ class Store:
             self.presence,
             clock=clock,
             beaten=self._take_heartbeat,
-            merged=self._pending.written,
+            merged=self._pending.clear,
         )
         self._availability_changed = availability_changed
         self._served_body = served_body

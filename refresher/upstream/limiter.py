@@ -65,7 +65,7 @@ class Limiter:
             await self._limits.hold(self.upstream, self._held_until)
 
     async def look_again(self) -> None:
-        """Cut the hold to the longest one there can be: the wall clock has been set back."""
+        """Cap the hold at `LONGEST_WAIT` from now: the wall clock has been set back."""
         latest = self._clock.now() + LONGEST_WAIT
         self._held_until = min(self._held_until, latest)
         await self._limits.not_after(self.upstream, latest=latest)

@@ -25,8 +25,8 @@ class PreparedAnswers:
         entry: What the answers are made from, together with `rendering`.
         tokens: Those in force.
         rendering: The fields that stay the same for longer.
-        edition: Two objects of one job have the same edition only if both answer every request by
-            the same variant.
+        edition: Another one whenever a request may be answered by another variant than before;
+            what has been decided for one edition holds for it alone.
         cors: Gives the fields that depend on the request's Origin.
     """
 
