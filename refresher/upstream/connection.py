@@ -1,5 +1,6 @@
 """One connection to an upstream: aiohttp's protocol, stricter in what it accepts."""
 
+import random
 import ssl
 import time
 from typing import Final
@@ -20,6 +21,11 @@ _TURN = 0.002
 """Seconds of parsing after which the event loop gets a turn: one read brings 256 KiB, of which
 chunks of one byte take 60 ms and interim answers 85 ms."""
 
+
+_LONGEST_USE = 300.0
+"""Seconds from the first request on a connection to its last: a name may lead elsewhere by then."""
+_SPREAD = 0.2
+"""The part of that by which a connection may have less: what began together ends apart."""
 
 _RELIED_ON: Final = ("_loop", "_parser", "_reading_paused", "exception", "is_eof", "transport")
 """Attributes of aiohttp's protocol that this looks at, beside `_payload`."""
@@ -56,6 +62,8 @@ class ConnectionProtocol(ResponseHandler):
     """
 
     _used = _kept = False
+    _aged_at = 0.0
+    """By the clock of the loop; from then on no request is sent on it."""
     _awaiting = True
     _came = 0
     """Bytes of the head that is awaited."""
@@ -88,12 +96,20 @@ class ConnectionProtocol(ResponseHandler):
         return self._used
 
     @property
+    def is_aged(self) -> bool:
+        """Whether it has been used for so long that its name is to be looked up again."""
+        return self._used and self._loop.time() >= self._aged_at
+
+    @property
     def is_silent(self) -> bool:
         """Whether it was kept from an earlier request, and not a byte has come since the last."""
         return self._kept and self._awaiting and not (self._came or self._backlog)
 
     def expect(self) -> None:
         """Wait for the answer to a request that is about to be sent."""
+        if not self._used:
+            spread = random.uniform(1 - _SPREAD, 1)  # noqa: S311  not a secret
+            self._aged_at = self._loop.time() + _LONGEST_USE * spread
         self._kept = self._used
         self._used = self._awaiting = True
         self._came = self._interim = 0

@@ -84,7 +84,7 @@ def _connector_class(version: str) -> "type[_KeepingConnector | _PlainConnector]
 
 
 class _KeepingConnector(aiohttp.TCPConnector):
-    """Keeps connections, and hands out none that is dirty or leads to a forbidden address."""
+    """Keeps connections, but hands out none that is dirty, old, or leads to a forbidden address."""
 
     def __init__(self, **options: Any) -> None:  # noqa: ANN401  aiohttp's
         super().__init__(keepalive_timeout=_IDLE, **options)
@@ -98,8 +98,10 @@ class _KeepingConnector(aiohttp.TCPConnector):
     ) -> Connection:
         ours = sending.get()
         connection = await super().connect(req, traces, timeout)
-        while (protocol := _protocol(connection)).is_dirty or (
-            ours.on_new_connection and protocol.is_used
+        while (
+            (protocol := _protocol(connection)).is_dirty
+            or protocol.is_aged
+            or (ours.on_new_connection and protocol.is_used)
         ):
             connection.close()
             connection = await super().connect(req, traces, timeout)

@@ -1,3 +1,4 @@
+import asyncio
 import json
 import ssl
 import subprocess
@@ -6,6 +7,9 @@ import sys
 import pytest
 
 from refresher.upstream import connector
+from refresher.upstream.client import open_client
+from tests.faults import answer, serving
+from tests.patient import PatientLoop
 
 
 def fetch(*renamed: str) -> tuple[dict[str, object], str]:
@@ -38,3 +42,35 @@ async def test_an_aiohttp_of_another_series_gets_a_connection_for_each_request_a
     (record,) = caplog.records
     assert record.getMessage().startswith(f"aiohttp {version} is none that")
     await opened.close()
+
+
+class SkippingLoop(PatientLoop):
+    """An event loop whose time can be set forward."""
+
+    def skip(self, seconds: float) -> None:
+        self._now += seconds
+
+
+def test_a_connection_in_use_ends_between_two_requests_after_five_minutes_at_most() -> None:
+    loop = SkippingLoop()
+
+    async def last_uses(polls: int) -> list[float]:
+        """After how many seconds each of the connections but the last was used last."""
+        began: dict[int, float] = {}
+        ended: dict[int, float] = {}
+        async with serving() as upstream, open_client() as client:
+            url = upstream.script("/", answer(200, b"[1]"))
+            for _ in range(polls):
+                assert (await client.get(url)).content == b"[1]"
+                number = upstream.connections
+                began.setdefault(number, loop.time())
+                ended[number] = loop.time()
+                loop.skip(10)
+            assert upstream.most_connections <= 2  # the server may notice the end a turn later
+        return [ended[number] - began[number] for number in began][:-1]
+
+    with asyncio.Runner(loop_factory=lambda: loop) as runner:
+        ages = runner.run(last_uses(200))
+    assert len(ages) >= 6
+    assert all(225 <= age <= 300 for age in ages)
+    assert len({round(age) for age in ages}) > 1
