@@ -60,7 +60,9 @@ class RefreshFailed(RefresherError):
 
     `transient` says that the same request may succeed soon, so backoff applies. `retry_after` is
     the upstream's own lower bound for the next attempt, in seconds; `upstream_wide` says that it
-    holds for every job of the upstream (429), not for this one alone (503).
+    holds for every job of the upstream (429), not for this one alone (503). `since` is what the
+    source is to be asked with from now on in place of the revision of content that stays; None: as
+    it was.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class RefreshFailed(RefresherError):
         self.http_status = http_status
         self.retry_after = retry_after
         self.upstream_wide = upstream_wide
+        self.since: str | None = None
 
 
 class GuardRefused(RefreshFailed):

@@ -289,6 +289,8 @@ class Failed:
     failure: Failure
     missed: bool = False
     """Whether a scheduled moment has passed without the candidate: its count begins anew."""
+    since: str | None = None
+    """The revision to ask with from now on; None: as it was."""
 
     @property
     def outcome(self) -> Outcome:

@@ -20,6 +20,8 @@ class Payload:
     """The media type as the source declared it, parameters included; None where it said nothing."""
     revision: str | None = None
     """The source's own mark of this content, handed back to it as `since`; opaque to all others."""
+    since: str | None = None
+    """What `since` is from now on for content that stays; None: as it was."""
     http_status: int | None = None
     fresh_for: float | None = None
     """Seconds that the source itself says the content stays current; None where it says nothing."""

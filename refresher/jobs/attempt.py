@@ -77,6 +77,7 @@ async def _answered(
                 )
     except RefreshFailed as trouble:
         trouble.http_status = answer.http_status
+        trouble.since = answer.since if isinstance(answer, Payload) else None
         raise
     return Answered(result=result, http_status=answer.http_status, servable=servable)
 

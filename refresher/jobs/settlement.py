@@ -59,6 +59,7 @@ def settlement(
             result = Failed(
                 failure=replace(trouble.failure, message=redact(trouble.failure.message)),
                 missed=quarantine.is_missed(stage, due, scheduled, on_schedule=lease.on_schedule),
+                since=trouble.since,
             )
         case _:
             assert_never(ended)

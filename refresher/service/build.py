@@ -185,6 +185,7 @@ def source_of(
             max_redirects=job.max_redirects,
             max_bytes=job.max_bytes,
             connect_timeout=job.connect_timeout,
+            timeout=job.timeout,
             now=now,
         )
         source = HttpSource(
@@ -192,6 +193,7 @@ def source_of(
             client=upstream.client,
             on_exchange=on_exchange,
             on_exhausted=upstream.hold_for,
+            admit=upstream.limiter.admit_another,
             spool_from=spool_from,
         )
         if job.paginate is None:

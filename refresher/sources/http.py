@@ -2,11 +2,19 @@
 
 import math
 import time
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Mapping
+from collections.abc import (
+    AsyncGenerator,
+    AsyncIterable,
+    AsyncIterator,
+    Awaitable,
+    Callable,
+    Mapping,
+)
 from contextlib import aclosing, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from typing import TypedDict, cast
+from http import HTTPStatus
+from typing import Self, TypedDict, cast
 
 import httpx
 
@@ -28,6 +36,8 @@ from refresher.upstream.redirects import REDIRECTS, Hop, failed, follow
 from refresher.upstream.urls import Params, origin_of, sendable, shown, shown_origin, with_params
 
 _NOT_MODIFIED = 304
+_MEANT = frozenset({401, 403, 407, 408, 425, 429, 503})
+"""Statuses that say what they are about."""
 _NO_AUTH = httpx.Auth()
 _BAD_LOCATION = "Invalid URL in location header"
 _MAX_DIGITS = 20
@@ -55,6 +65,8 @@ class HttpRequest:
     """After decompression."""
     connect_timeout: float = 5.0
     """Seconds, for each connection, from its name to its TLS."""
+    timeout: float = math.inf
+    """Seconds that an attempt has; its deadline is the caller's."""
     now: Callable[[], float] = time.time
     """The clock that dates and rate limit resets are compared with."""
 
@@ -68,6 +80,24 @@ class Fetched:
     """The request that it answers, after all redirects."""
     link: str
     """The Link fields of its head (RFC 8288)."""
+
+    def without_conditions(self, unused_since: float | None, *, since: str | None = None) -> Self:
+        """The same answer, whose validators are not to be sent for a while."""
+        found = Validators.parse(self.payload.revision)
+        revision = None if found is None else replace(found, unused_since=unused_since).dump()
+        return replace(self, payload=replace(self.payload, revision=revision, since=since))
+
+
+class _Doubted(Exception):
+    """A conditional request did not get a complete answer, and one without conditions might.
+
+    `failure` is what it got; None for a 304 that is about another answer.
+    """
+
+    def __init__(self, hop: Hop, failure: RefreshFailed | None) -> None:
+        super().__init__()
+        self.hop = hop
+        self.failure = failure
 
 
 class _Currency(TypedDict):
@@ -85,6 +115,8 @@ class HttpSource:
     configured origin alone. The deadline of an attempt is the caller's. A body of `spool_from`
     bytes and more is put into a file. `on_exchange` is called for every answer; `on_exhausted` with
     the seconds for which an answer says that the rate limit is used up, whatever its status.
+    `admit` counts a request that is sent once more, and waits so many seconds at most until it may
+    be sent; False: it may not.
     """
 
     def __init__(
@@ -94,12 +126,16 @@ class HttpSource:
         client: httpx.AsyncClient,
         on_exchange: Callable[[Exchange], None] | None = None,
         on_exhausted: Callable[[float], object] | None = None,
+        admit: Callable[[float], Awaitable[bool]] | None = None,
         spool_from: int | None = None,
     ) -> None:
         self._request = request
         self._client = client
         self._on_exchange = on_exchange
         self._on_exhausted = on_exhausted
+        self._admit = admit
+        self._repeating: Validators | None = None
+        """With which a request failed whose repetition has not ended, unless by the deadline."""
         self._spool_from = spool_from
         self._conditional = request.conditional and request.method == "GET"
         self._timeout = _timeout(request.connect_timeout)
@@ -149,24 +185,93 @@ class HttpSource:
             RefreshFailed: there was no complete answer with an ok status.
         """
         known = Validators.parse(since) if self._conditional else None
+        if known is None:
+            return cast("Fetched", await self._followed(hop, None, rule, taken))
+        began = self._request.now()
+        try:
+            answer = await self._followed(hop, known, rule, taken)
+        except _Doubted as doubted:
+            await self._admitted(doubted.failure, known, began)
+            return await self._repeated(doubted, known, rule, taken)
+        self._repeating = None
+        if isinstance(answer, Fetched) and self._are_unused(known):
+            return answer.without_conditions(known.unused_since)
+        return answer
+
+    async def _repeated(
+        self, doubted: "_Doubted", known: Validators, rule: AddressRule, taken: int
+    ) -> Fetched:
+        """Send a request once more, without the conditions that were no use."""
+        self._repeating = known
+        try:
+            answer = cast("Fetched", await self._followed(doubted.hop, None, rule, taken))
+        except RefreshFailed as failure:
+            failure.since = replace(known, retried=True).dump()
+            self._repeating = None
+            raise
+        self._repeating = None
+        now = self._request.now()
+        if doubted.failure is not None:
+            unused = replace(known, unused_since=now).dump()
+            return answer.without_conditions(now, since=unused)
+        found = Validators.parse(answer.payload.revision)
+        if found is not None and found.are_those_of(known):  # as it said: its 304s are no use
+            return answer.without_conditions(now)
+        return answer
+
+    async def _admitted(
+        self, failure: RefreshFailed | None, known: Validators, began: float
+    ) -> None:
+        """Count one more request to the upstream, if it may be sent; else the failure stands.
+
+        A condition that was answered, if wrongly, is always repeated. What failed otherwise may
+        be the upstream, which is dying: that is repeated once, and only as `rate` allows.
+        """
+        must = failure is None or failure.http_status == HTTPStatus.PRECONDITION_FAILED
+        if failure is not None and not must and (known.retried or self._repeating == known):
+            raise failure
+        left = self._request.timeout - (self._request.now() - began)
+        admitted = self._admit is None or await self._admit(0.0 if must else left)
+        if failure is not None and not must and not admitted:
+            raise failure
+
+    async def _followed(
+        self, hop: Hop, known: Validators | None, rule: AddressRule, taken: int
+    ) -> Fetched | NotModified:
+        """Send a request, and follow its redirects; a 304 answers only if `known` are given.
+
+        Raises:
+            RefreshFailed: there was no complete answer with an ok status.
+            _Doubted: there might be one without conditions.
+        """
         while True:
             conditions = self._conditions(known, hop)
             async with self._exchanged(hop, conditions, rule) as (response, fields):
                 status = response.status_code
-                if known and conditions and status == _NOT_MODIFIED:
-                    if known.are_confirmed_by(fields):
+                if known and conditions:
+                    if status == _NOT_MODIFIED and known.are_confirmed_by(fields):
                         # The validators stay those of the answer that brought the bytes.
+                        revision = replace(known, retried=False).dump()
                         return NotModified(
-                            revision=since, http_status=status, **self._currency(fields)
+                            revision=revision, http_status=status, **self._currency(fields)
                         )
-                    known = None  # it is about another answer than ours: ask for that one
-                    continue
+                    if status == _NOT_MODIFIED:
+                        raise _Doubted(hop, None)
+                    if _may_be_due_to_conditions(status, fields):
+                        raise _Doubted(hop, self._status_failure(response, hop))
                 if status not in REDIRECTS:
                     payload = await self._payload(response, fields, hop, taken)
                     return Fetched(payload=payload, hop=hop, link=fields.get("link", ""))
                 location = fields.get("location")
                 hop = follow(hop, status, location, max_redirects=self._request.max_redirects)
             rule.redirected()
+
+    def _status_failure(self, response: httpx.Response, hop: Hop) -> RefreshFailed:
+        return status_failure(response, now=self._request.now(), of_upstream=hop.trusted)
+
+    def _are_unused(self, known: Validators) -> bool:
+        request = self._request
+        return known.are_unused(now=request.now(), full_refresh=request.full_refresh)
 
     def _conditions(self, known: Validators | None, hop: Hop) -> dict[str, str]:
         """The conditional fields of a request, by what is known of the answer before."""
@@ -182,7 +287,7 @@ class HttpSource:
         status, currency = response.status_code, self._currency(fields)
         arrived = self._request.now()
         if status not in self._request.ok_status:
-            raise status_failure(response, now=self._request.now(), of_upstream=hop.trusted)
+            raise self._status_failure(response, hop)
         try:
             async with _raw_chunks(response) as chunks:
                 body = await read_body(
@@ -280,6 +385,11 @@ class HttpSource:
         if hop.content is None and self._request.content is not None:
             return {k: v for k, v in headers.items() if not k.lower().startswith("content-")}
         return headers
+
+
+def _may_be_due_to_conditions(status: int, fields: Mapping[str, str]) -> bool:
+    """Whether a status may be about the conditions of the request, and not about the upstream."""
+    return status >= HTTPStatus.BAD_REQUEST and status not in _MEANT and "retry-after" not in fields
 
 
 def _auth_of(url: httpx.URL) -> httpx.Auth:

@@ -121,13 +121,13 @@ class PagedSource:
         asked = {hop.url}
         since = since if self._conditional else None
         array.write(b"[")
-        home = None
+        home = asked_with = None
         was_empty = False
         taken = items = 0
         fresh = as_of = math.inf
         overdue = 0.0
         for number in range(1, self._paginate.max_pages + 1):
-            with _on_page(number):
+            with _on_page(number, asked_with):
                 answer = await self._sent(number, hop, since, rule, taken=taken)
                 if isinstance(answer, NotModified):
                     return answer
@@ -135,6 +135,7 @@ class PagedSource:
                     self._report(number, 0, _NO_PAGE, None)
                     break
                 payload, since = answer.payload, None
+                asked_with = asked_with or payload.since
                 size = len(payload.body)
                 fresh = min(fresh, payload.fresh_for or 0.0)
                 as_of = min(as_of, math.inf if payload.as_of is None else payload.as_of)
@@ -169,6 +170,7 @@ class PagedSource:
             content_type=_JSON,
             # validators of one page stand for that page alone
             revision=payload.revision if self._conditional and number == 1 else None,
+            since=asked_with,
             http_status=payload.http_status,
             # fresh for as long as every one of the pages is, and as old as the oldest
             fresh_for=fresh or None,
@@ -316,11 +318,15 @@ def _onward(hop: Hop, reference: str | None) -> Hop | None:
 
 
 @contextmanager
-def _on_page(number: int) -> Iterator[None]:
-    """Put the number of the page before a failure's message, from the second page on."""
+def _on_page(number: int, asked_with: str | None) -> Iterator[None]:
+    """Put the number of the page before a failure's message, from the second page on.
+
+    What the first one has told about the revision that is asked with, it tells too.
+    """
     try:
         yield
     except RefreshFailed as error:
+        error.since = error.since or asked_with
         if number > 1:
             message = f"page {number}: {error}"
             error.args, error.failure = (message,), Failure(error.failure.stage, message)

@@ -2,9 +2,10 @@
 
 import hashlib
 import json
+import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import httpx
 
@@ -18,6 +19,7 @@ _SAME_CLOCK = 1.0
 _OTHER_CLOCK = 60.0
 """Seconds that a Last-Modified must lie before the Date of its answer, and before our own time."""
 _SPREAD = 0.1
+_DAY = 86_400.0
 _HASHED = 2.0**64
 
 
@@ -36,6 +38,10 @@ class Validators:
     issuer: str
     at: float
     """When the answer came, in seconds since the epoch."""
+    unused_since: float | None = None
+    """Since when none are sent: a request with them failed, and the same without them did not."""
+    retried: bool = False
+    """Whether the last request with them that failed was followed by one without, which failed."""
 
     @classmethod
     def of(cls, headers: Mapping[str, str], url: httpx.URL, *, at: float) -> "Validators | None":
@@ -67,20 +73,16 @@ class Validators:
                 "last_modified": str() | None as last_modified,
                 "issuer": str(issuer),
                 "at": int() | float() as at,
+                "unused_since": int() | float() | None as unused_since,
+                "retried": bool(retried),
             }:
-                return cls(etag, last_modified, issuer, at)
+                return cls(etag, last_modified, issuer, at, unused_since, retried)
             case _:
                 return None
 
     def dump(self) -> str:
         """The revision, as JSON."""
-        mark = {
-            "etag": self.etag,
-            "last_modified": self.last_modified,
-            "issuer": self.issuer,
-            "at": self.at,
-        }
-        return json.dumps(mark)
+        return json.dumps(asdict(self))
 
     def conditions(self, url: httpx.URL, *, now: float, full_refresh: float) -> dict[str, str]:
         """The conditional fields of a request.
@@ -88,13 +90,25 @@ class Validators:
         There are none for a URL other than the issuer, nor once the answer is `full_refresh`
         seconds old, less up to a tenth by hash: jobs that started together do not go on together.
         """
-        if _digest(url) != self.issuer:
+        if _digest(url) != self.issuer or self.are_unused(now=now, full_refresh=full_refresh):
             return {}
         # The wall clock may have been set back since.
         if abs(now - self.at) >= full_refresh * (1 - _SPREAD * self._draw()):
             return {}
         fields = {"If-None-Match": self.etag, "If-Modified-Since": self.last_modified}
         return {name: value for name, value in fields.items() if value is not None}
+
+    def are_unused(self, *, now: float, full_refresh: float) -> bool:
+        """Whether a request with them failed less than `full_refresh` ago; a day, if that is never.
+
+        A request may have failed by chance: that is no reason to send none for ever.
+        """
+        span = _DAY if math.isinf(full_refresh) else full_refresh
+        return self.unused_since is not None and abs(now - self.unused_since) < span
+
+    def are_those_of(self, other: "Validators") -> bool:
+        """Whether both answers had the same."""
+        return (self.etag, self.last_modified) == (other.etag, other.last_modified)
 
     def are_confirmed_by(self, headers: Mapping[str, str]) -> bool:
         """Whether a 304 with these fields is about the answer that had these validators.

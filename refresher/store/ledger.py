@@ -265,8 +265,10 @@ def settled(
             standing = renewed(standing, confirmation, standing.current, settlement.fresh_since)
         case Quarantined(quarantine=quarantine):
             standing = replace(_failed(standing, now), quarantine=quarantine)
-        case Failed(missed=missed):
+        case Failed(missed=missed, since=since):
             standing = _failed(standing, now)
+            if since is not None:
+                standing = _asking_with(standing, since)
             if missed and standing.quarantine is not None:
                 unseen = dataclasses.replace(standing.quarantine, seen=0)
                 standing = replace(standing, quarantine=unseen)
@@ -397,6 +399,17 @@ def _failed(standing: Standing, now: float) -> Standing:
         failing_since=now if standing.failing_since is None else standing.failing_since,
         consecutive_failures=standing.consecutive_failures + 1,
     )
+
+
+def _asking_with(standing: Standing, revision: str) -> Standing:
+    """The source is asked with this revision from now on, for the candidate where there is one."""
+    held, confirmation = standing.quarantine, standing.confirmation
+    if held is not None:
+        asked = dataclasses.replace(held.confirmation, revision=revision)
+        return replace(standing, quarantine=dataclasses.replace(held, confirmation=asked))
+    if confirmation is None:
+        return standing
+    return replace(standing, confirmation=dataclasses.replace(confirmation, revision=revision))
 
 
 def revoked(standing: Standing) -> Standing:

@@ -79,6 +79,21 @@ class Limiter:
                     await self._await_token(self._rate)
             yield
 
+    async def admit_another(self, within: float) -> bool:
+        """Take one more token of the rate for an attempt that has a place, `within` seconds.
+
+        False where there is none by then, or the upstream is held.
+        """
+        latest = self._clock.now() + within
+        while self.held_until <= self._clock.now():
+            free_at = await self._limits.reserve(self.upstream, self._rate) if self._rate else None
+            if free_at is None:
+                return True
+            if free_at > latest:
+                return False
+            await sleep_until(self._clock, free_at)
+        return False
+
     async def give_back(self) -> None:
         """Return a token of the rate that no attempt was made with."""
         if self._rate is not None:

@@ -309,6 +309,17 @@ def test_good_data_ends_the_quarantine_and_a_run_of_failures() -> None:
     )
 
 
+def test_a_failure_may_tell_what_to_ask_with_from_then_on() -> None:
+    told = replace(FAILED, since="other")
+    known = attempted(grown("a"), told, at=2)
+    assert known.standings[KEY].confirmation == replace(confirmation(1), revision="other")
+    assert attempted(Ledger(), told, at=2).standings[KEY].confirmation is None
+    held = attempted(attempted(grown("a"), aside("b", 2), at=2), told, at=3).standings[KEY]
+    assert held.quarantine is not None
+    assert held.quarantine.confirmation.revision == "other"
+    assert held.confirmation == confirmation(1)
+
+
 def test_what_is_current_is_never_evicted_and_nothing_is_evicted_twice() -> None:
     known = grown("a", "b", "c")
     assert [each.version for each in ledger.evictable(known)] == [2, 1]

@@ -77,6 +77,36 @@ async def test_who_has_nothing_to_start_takes_nothing_from_the_rate() -> None:
     assert users.starts == [0, 60]
 
 
+async def test_one_more_request_of_an_attempt_takes_a_token_if_there_is_one_in_time() -> None:
+    clock = FakeClock()
+    limiter = make_limiter(clock, rate=Rate(1, 60.0))
+    users = Users(clock, limiter)
+    assert await limiter.admit_another(0)
+    assert not await limiter.admit_another(59)
+    admitted: list[float] = []
+
+    async def come() -> None:
+        assert await limiter.admit_another(60)
+        admitted.append(clock.now() - START)
+
+    async with anyio.create_task_group() as tasks:
+        tasks.start_soon(come)
+        await clock.advance(60)
+        tasks.start_soon(users.come)
+        await clock.advance(60)
+    assert (admitted, users.starts) == ([60], [120])
+
+
+async def test_no_more_request_of_an_attempt_is_admitted_while_the_upstream_is_held() -> None:
+    clock = FakeClock()
+    limiter = make_limiter(clock)
+    assert await limiter.admit_another(0)
+    limiter.hold(START + 10)
+    assert not await limiter.admit_another(100)
+    await clock.advance(10)
+    assert await limiter.admit_another(0)
+
+
 async def test_a_cancelled_wait_does_not_block_those_behind_it() -> None:
     clock = FakeClock()
     users = Users(clock, make_limiter(clock, max_concurrency=1, rate=Rate(1, 60.0)))
