@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from tests.config.configs import URL, config, problems
+from tests.config.test_auth import IDP
 
 
 def secrets(environ: dict[str, str] | None = None, /, **job: object) -> frozenset[str]:
@@ -166,3 +167,22 @@ def test_a_wrongly_shaped_secret_is_masked_all_the_same() -> None:
         "jobs": {"a": {"url": {"s3cret": 1}, "tags": [["${KEY}"]], "auth": "bearer s3cret"}},
     }
     assert "s3cret" not in "\n".join(problems(tables, {"KEY": "s3cret"}))
+
+
+def test_the_password_of_a_proxy_is_secret_and_its_host_is_not() -> None:
+    upstreams = {"api": {"proxy": "${PROXY}"}}
+    found = config({"upstreams": upstreams}, {"PROXY": "http://me:word@proxy.example:3128"})
+    login = b64encode(b"me:word").decode()
+    assert found.secrets == {"me:word", "word", login}
+    assert config({"upstreams": upstreams}, {"PROXY": "http://p.example"}).secrets == frozenset()
+
+
+def test_of_oauth2_the_secret_is_one_and_the_rest_is_not() -> None:
+    auth = {**IDP, "token_url": "${URL}", "client_secret": "p+w", "scope": "read"}
+    found = config({"jobs": {"a": {"url": URL, "auth": auth}}}, {"URL": "https://idp/token"})
+    assert found.secrets == {"p+w", "me:p%2Bw", b64encode(b"me:p%2Bw").decode(), "/token"}
+
+
+def test_a_parameter_called_like_a_url_is_as_secret_as_any() -> None:
+    found = config({"jobs": {"a": {"url": URL, "params": {"url": "${KEY}"}}}}, {"KEY": "k3y"})
+    assert "k3y" in found.secrets

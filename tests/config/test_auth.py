@@ -1,45 +1,12 @@
-"""Proxies, TLS and OAuth 2.0 as configured; what is wrong with them is in the golden files."""
-
-import shutil
-from base64 import b64encode
-from pathlib import Path
+"""Credentials as configured; what is wrong with them is in the golden files."""
 
 import httpx
 import pytest
 
 from refresher.config.auth import CustomAuth, OAuth2Auth
-from tests.config.configs import URL, config, job, problems, written
-from tests.config.test_problems import GOLDEN
+from tests.config.configs import URL, config, job, problems
 
 IDP = {"type": "oauth2", "token_url": "https://idp/token", "client_id": "me", "client_secret": "pw"}
-
-
-def test_files_are_relative_to_the_one_that_names_them(tmp_path: Path) -> None:
-    path = written(
-        tmp_path, 'include = ["jobs.d/*.toml"]', api='[upstreams.api]\ntls = { ca = "ca.pem" }'
-    )
-    shutil.copy(GOLDEN / "authority.pem", tmp_path / "jobs.d" / "ca.pem")
-    found = config(path, {"REFRESHER__UPSTREAMS__API__PROXY": "none"}).upstreams["api"]
-    assert (found.tls.ca, found.proxy) == (tmp_path / "jobs.d" / "ca.pem", "none")
-
-
-def test_the_password_of_a_proxy_is_secret_and_its_host_is_not() -> None:
-    upstreams = {"api": {"proxy": "${PROXY}"}}
-    found = config({"upstreams": upstreams}, {"PROXY": "http://me:word@proxy.example:3128"})
-    login = b64encode(b"me:word").decode()
-    assert found.secrets == {"me:word", "word", login}
-    assert config({"upstreams": upstreams}, {"PROXY": "http://p.example"}).secrets == frozenset()
-
-
-def test_of_oauth2_the_secret_is_one_and_the_rest_is_not() -> None:
-    auth = {**IDP, "token_url": "${URL}", "client_secret": "p+w", "scope": "read"}
-    found = config({"jobs": {"a": {"url": URL, "auth": auth}}}, {"URL": "https://idp/token"})
-    assert found.secrets == {"p+w", "me:p%2Bw", b64encode(b"me:p%2Bw").decode(), "/token"}
-
-
-def test_a_parameter_called_like_a_url_is_as_secret_as_any() -> None:
-    found = config({"jobs": {"a": {"url": URL, "params": {"url": "${KEY}"}}}}, {"KEY": "k3y"})
-    assert "k3y" in found.secrets
 
 
 @pytest.mark.parametrize(
