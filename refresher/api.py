@@ -1,8 +1,9 @@
 """The Python API: a cache of remote data that runs while an application does."""
 
+import inspect
 import math
 import os
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Hashable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from os import PathLike
 from pathlib import Path
@@ -21,9 +22,10 @@ from refresher.config import Config, load
 from refresher.errors import NoSnapshot, ServiceError, UnknownJob
 from refresher.model import Attempt, Snapshot
 from refresher.observers.counters import CounterRow
+from refresher.service.declared import Dependency
 from refresher.service.service import Service
 from refresher.store.protocols import Backend
-from refresher.values import Values, View, returned_type
+from refresher.values import Annotation, View, key_of, returned_type
 from refresher.web.data.in_front import InFront
 from refresher.web.endpoints import Endpoints
 from refresher.web.problems import retry_after
@@ -136,7 +138,7 @@ class Refresher:
         self._names: dict[Callable[..., object], str] = {}
         self._types: dict[str, Any] = {}
         self._frozen: dict[str, object] = {}
-        self._values = Values()
+        self._wanted: dict[Hashable, tuple[str | Callable[..., object], Annotation]] = {}
         self._service: Service | None = None
         self._endpoints: Endpoints | None = None
         self._entered = False
@@ -200,6 +202,7 @@ class Refresher:
                 transport=self._transport,
                 admin_token=self._admin_token,
                 frozen=self._frozen,
+                dependencies=[self._dependency(*each) for each in self._wanted.values()],
                 row=self._row,
             )
             await service.__aenter__()
@@ -222,7 +225,6 @@ class Refresher:
                 await self.service.__aexit__(kind, error, trace)
         finally:
             self._service = self._endpoints = None
-            self._values = Values()
             self._entered = False
 
     @asynccontextmanager
@@ -267,7 +269,7 @@ class Refresher:
             snapshot,
             self._type_of(name),
             states=self.service.states,
-            values=self._values,
+            values=self.service.values,
             clock=self.service.clock,
         )
 
@@ -296,20 +298,30 @@ class Refresher:
     ) -> Any:  # noqa: ANN401  as FastAPI's own Depends
         """A dependency that is the job's current value, validated once a version.
 
-        Its type is `type_`, else the return annotation of a job in code. Where there is nothing to
-        serve it is `default`; without one, the request is answered 503 with Retry-After.
+        Its type is `type_`, else the return annotation of a job in code. From the next entry on,
+        data that is not of it is rejected; an unknown job, or what cannot be a type, is an error on
+        entry. Where there is nothing of that type to serve it is `default`; without one, the
+        request is answered 503 with Retry-After.
+
+        Raises:
+            ServiceError: the cache runs, and has no such job, or can have none of that type.
         """
+        frame = inspect.currentframe()
+        caller = None if frame is None else frame.f_back
+        wanted = Annotation(type_, {} if caller is None else caller.f_globals)
+        if self._service is not None:
+            self._service.check(self._dependency(job, wanted))
+        self._wanted.setdefault((job, key_of(type_)), (job, wanted))
 
         async def provide() -> Any:  # noqa: ANN401
             name = self._name_of(job)
             try:
-                snapshot = self._served(name)
+                return self._value(name, self._type_of(name) if type_ is None else wanted.type)
             except NoSnapshot as error:
                 if default is not _MISSING:
                     return default
                 headers = {"Retry-After": str(round(error.retry_after))}
                 raise HTTPException(503, str(error), headers) from None
-            return self._values.of(snapshot, self._type_of(name) if type_ is None else type_)
 
         return Depends(provide)
 
@@ -374,6 +386,12 @@ class Refresher:
             f"{self.name} is not running: FastAPI(lifespan=cache.lifespan), or async with cache"
         )
 
+    def _dependency(self, job: str | Callable[..., object], wanted: Annotation) -> Dependency:
+        try:
+            return Dependency(self._name_of(job), wanted)
+        except UnknownJob as error:
+            raise ServiceError(f"depends(): {error}") from error
+
     def _name_of(self, job: str | Callable[..., object]) -> str:
         if isinstance(job, str):
             return job
@@ -390,6 +408,21 @@ class Refresher:
             keys = self._jobs.get(name)
             self._types[name] = None if keys is None else returned_type(name, keys["python"])
         return self._types[name]
+
+    def _value(self, name: str, type_: Any) -> Any:  # noqa: ANN401  any annotation will do
+        """The value that is served, of that type.
+
+        Raises:
+            UnknownJob: no job has that name.
+            NoSnapshot: there is none yet, it has expired, or it is not of that type.
+        """
+        snapshot, values = self._served(name), self.service.values
+        try:
+            return values.of(snapshot, type_)
+        except Exception as error:  # validators that users write raise what they will
+            wait = retry_after(self.service.states.known(name).record, self.service.clock.now())
+            message = f"{name} has no data of the type that is asked for"
+            raise NoSnapshot(name, message, retry_after=wait) from error
 
     def _served(self, name: str) -> Snapshot:
         entry, now = self.service.states.known(name), self.service.clock.now()

@@ -23,6 +23,7 @@ from refresher.clock import ShiftedClock, SystemClock
 from refresher.config import Config, JobPlan, written_duration
 from refresher.errors import RefreshFailed
 from refresher.jobs.plan import Plan
+from refresher.jobs.typed import check_content, name_of
 from refresher.jobs.watchdog import Watchdog
 from refresher.model import Content, Failure, Stage
 from refresher.offload.threads import SoloThread
@@ -32,9 +33,11 @@ from refresher.protocols import Source
 from refresher.security.logs import redacted
 from refresher.security.redaction import Redactor
 from refresher.service import build
+from refresher.service.declared import returned
 from refresher.service.upstreams import Upstream, open_upstream, upstream_key
 from refresher.store.backends.memory import MemoryStore
 from refresher.store.store import Store
+from refresher.values import Values
 
 _CONCURRENT = 64
 """Attempts at a time, whatever the limits of the upstreams: each takes a file descriptor."""
@@ -96,11 +99,12 @@ class _Session:
         self._limits = Store(MemoryStore(), clock=ShiftedClock(self._clock)).limits
         self._slots = asyncio.Semaphore(_CONCURRENT)
         self._upstreams: dict[str, Upstream] = {}
+        self._values = Values()
 
     async def attempt(self, plan: JobPlan, echo: Echo) -> Trial:
         """Attempt a job once, as a service without a snapshot of it would."""
         upstream = self._upstream(plan)
-        job = build.plan_of(plan)
+        job = build.plan_of(plan, tuple(returned(plan, self._values)))
         source = build.source_of(
             plan,
             upstream,
@@ -114,7 +118,7 @@ class _Session:
             began = time.perf_counter()
             fresh_for = None
             try:
-                payload, content = await _attempted(source, job, echo)
+                payload, content = await _attempted(source, job, self._values, echo)
                 result: Content | Failure = content
                 status, fresh_for = payload.http_status, payload.fresh_for
             except RefreshFailed as error:
@@ -152,11 +156,13 @@ async def _opened_session(config: Config, redactor: Redactor) -> AsyncIterator[_
         yield session
 
 
-async def _attempted(source: Source, job: Plan, echo: Echo) -> tuple[Payload, Content]:
+async def _attempted(
+    source: Source, job: Plan, values: Values, echo: Echo
+) -> tuple[Payload, Content]:
     """What the source has, and the content made of it, within the job's timeout."""
     try:
         async with asyncio.timeout(job.timeout) as deadline:
-            return await _refined(source, job, echo)
+            return await _refined(source, job, values, echo)
     except TimeoutError as error:
         if deadline.expired():
             message = f"no complete answer within the timeout of {job.timeout:g} s"
@@ -169,7 +175,9 @@ async def _attempted(source: Source, job: Plan, echo: Echo) -> tuple[Payload, Co
         raise _unexpected(error) from error
 
 
-async def _refined(source: Source, job: Plan, echo: Echo) -> tuple[Payload, Content]:
+async def _refined(
+    source: Source, job: Plan, values: Values, echo: Echo
+) -> tuple[Payload, Content]:
     answer = await source.fetch(None)
     match answer:
         case NotModified(http_status=status):
@@ -180,10 +188,20 @@ async def _refined(source: Source, job: Plan, echo: Echo) -> tuple[Payload, Cont
             echo(f"body: {len(body):,} bytes, {content_type or 'nothing said of what it is'}")
             # In a thread that is abandoned at the timeout: none of this can be interrupted.
             refining = SoloThread(f"refresher-try-{job.name}")
-            refine = partial(refine_telling, body, content_type, job.rules, None, echo)
+            refine = partial(_content, body, content_type, job, values, echo)
             return answer, await refining.run(refine)
         case _:
             assert_never(answer)
+
+
+def _content(
+    body: bytes, content_type: str | None, job: Plan, values: Values, echo: Echo
+) -> Content:
+    content = refine_telling(body, content_type, job.rules, None, echo)
+    for declared in job.types:
+        check_content(job.name, content, "", declared, sent_as=content_type, values=values)
+        echo(f"type: it is {name_of(declared.annotation)}")
+    return content
 
 
 def _unexpected(error: Exception) -> RefreshFailed:

@@ -4,8 +4,8 @@ What they cover is promised in docs/configuration.md.
 """
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import asdict, fields
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, fields, replace
 from functools import lru_cache
 from hashlib import sha256
 
@@ -41,6 +41,12 @@ def definition(
             raw=config.raw,
         ),
     )
+
+
+def with_types(definition: Definition, schemas: Iterable[str]) -> Definition:
+    """The fingerprints of a job whose data must be of some types, by the JSON schemas of those."""
+    rules = {"rules": definition.rules, "types": sorted(set(schemas))}
+    return replace(definition, rules=_fingerprint(rules))
 
 
 def function_name(function: str | Callable[..., object]) -> str:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import assert_never
 
 from refresher.errors import RefreshFailed
-from refresher.jobs import candidate
+from refresher.jobs import candidate, typed
 from refresher.jobs.context import Context
 from refresher.jobs.environment import Environment
 from refresher.jobs.plan import Plan
@@ -64,7 +64,11 @@ async def _answered(
     result: Changed | Unchanged | Quarantined
     servable: Servable | None = None
     try:
-        match await _verdict(answer, context, plan, environment):
+        verdict = await _verdict(answer, context, plan, environment)
+        if plan.types:
+            sent_as = answer.content_type if isinstance(answer, Payload) else None
+            await typed.check(verdict, sent_as, context, plan, environment)
+        match verdict:
             case SameAsServed():
                 result = Unchanged(confirmation=confirmation)
             case Servable(content, representation) as servable:

@@ -8,6 +8,7 @@ from refresher.offload.pool import WorkerPool
 from refresher.protocols import Observer
 from refresher.state import StateStore
 from refresher.store.store import Store
+from refresher.values import Values
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,5 +20,6 @@ class Environment:
     pool: WorkerPool
     clock: Clock
     observer: Observer
+    values: Values
     redact: Callable[[str], str]
     """Takes the secrets out of a sentence before anybody can see it."""

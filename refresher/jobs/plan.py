@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from refresher import freshness, pipeline
 from refresher.jobs.schedule import Retry, Schedule, due_after_attempt
 from refresher.model import Definition
+from refresher.values import DeclaredType
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +20,8 @@ class Plan:
     freshness: freshness.Policy
     timeout: float
     """Seconds for everything once the limiter has given a place: from connecting to validation."""
+    types: tuple[DeclaredType, ...] = ()
+    """What the content must be, all of them."""
     cooldown: float = 0.0
     """Seconds at least from one manual refresh to the next."""
     enabled: bool = True

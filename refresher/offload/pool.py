@@ -6,7 +6,8 @@ interpreter lock just as well; in another process it costs them nothing.
 
 import asyncio
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -142,13 +143,16 @@ class WorkerPool:
 
     async def prepare(self, content: Content) -> Representation:
         """Prepare content to be sent that has been refined before."""
-        body, content_type = content.body, content.content_type
-        if len(body) < _SMALL:
-            return representation.prepare(body, content_type)
+        body = content.body
         # Hashing and compressing leave the interpreter lock to others.
-        return await to_thread.run_sync(
-            representation.prepare, body, content_type, abandon_on_cancel=True
-        )
+        prepare = partial(representation.prepare, body, content.content_type)
+        return await self.call(prepare, len(body))
+
+    async def call(self, function: Callable[[], T], size: int) -> T:
+        """Do what only this process can with a body of `size` bytes; a large one in a thread."""
+        if size < _SMALL:
+            return function()
+        return await to_thread.run_sync(function, abandon_on_cancel=True)
 
     async def _run(self, task: Task[T], body: bytes | Spool, large: int) -> T:
         """Run a task; by a worker where the body is in a file, or has `large` bytes or more."""

@@ -35,6 +35,7 @@ from refresher.store.backends.redis import RedisStore
 from refresher.store.backends.sqlite.store import SqliteStore
 from refresher.store.protocols import Backend
 from refresher.upstream.urls import origin_of
+from refresher.values import DeclaredType
 
 T = TypeVar("T")
 
@@ -77,7 +78,7 @@ def _problems_of_functions(config: Config) -> Iterator[str]:
         if place is None:
             continue
         try:
-            _function(plan.config)
+            function_of(plan.config)
         except ConfigError as error:
             if place.is_file and place.source not in lines:
                 lines[place.source] = locate(Path(place.source).read_text("utf-8-sig"))
@@ -88,7 +89,12 @@ def _problems_of_functions(config: Config) -> Iterator[str]:
             yield from (f"{where}: {dotted(place.path)}: {each}" for each in said)
 
 
-def _function(job: JobConfig) -> Callable[..., object]:
+def function_of(job: JobConfig) -> Callable[..., object]:
+    """The function that is the source of a `python` job, imported where it is named.
+
+    Raises:
+        ConfigError: it cannot be imported, or not be called.
+    """
     call = job.python if callable(job.python) else import_callable(str(job.python))
     check_signature(call)
     return call
@@ -103,8 +109,8 @@ def _interned(value: T) -> T:
     return value
 
 
-def plan_of(plan: JobPlan) -> Plan:
-    """What the job is to do, as the job itself understands it."""
+def plan_of(plan: JobPlan, types: tuple[DeclaredType, ...] = ()) -> Plan:
+    """What the job is to do, as the job itself understands it; its data must be of all `types`."""
     config = plan.config
     policy = freshness.Policy(
         max_age=config.max_age,
@@ -120,6 +126,7 @@ def plan_of(plan: JobPlan) -> Plan:
         definition=plan.definition,
         freshness=_interned(policy),
         timeout=config.timeout,
+        types=types,
         cooldown=config.cooldown,
         enabled=config.enabled,
         max_interval=config.max_interval if config.respect_cache_control else 0.0,
@@ -210,7 +217,7 @@ def source_of(
     if job.file is not None:
         return FileSource(job.file, max_bytes=job.max_bytes, now=now)
     client = client_of(job, upstream, config)
-    return CallableSource(_function(job), max_bytes=job.max_bytes, client=client, now=now)
+    return CallableSource(function_of(job), max_bytes=job.max_bytes, client=client, now=now)
 
 
 def _headers(job: JobConfig) -> dict[str, str]:

@@ -31,6 +31,7 @@ from refresher.security.logs import redacted
 from refresher.security.redaction import Redactor
 from refresher.security.tokens import Access, Tokens
 from refresher.service import build, frozen, secrets
+from refresher.service.declared import Dependency, declarations, type_read
 from refresher.service.following import follow_others, restore
 from refresher.service.own_task import OwnTask
 from refresher.service.upstreams import (
@@ -44,6 +45,7 @@ from refresher.state import StateStore
 from refresher.store.protocols import Backend
 from refresher.store.retention import Retention
 from refresher.store.store import Store
+from refresher.values import Values
 
 logger = logging.getLogger("refresher")
 
@@ -73,16 +75,19 @@ class Service:
         transport: httpx.AsyncBaseTransport | None = None,
         admin_token: str | None = None,
         frozen: Mapping[str, object] = MappingProxyType({}),
+        dependencies: Sequence[Dependency] = (),
         row: CounterRow | None = None,
     ) -> None:
         self.clock = ShiftedClock(clock)
         self.states = StateStore()
+        self.values = Values()
         self.access = Access(Tokens())
         self._load = load
         self._backend = backend
         self._transport = transport
         self._admin_token = admin_token
         self._frozen = frozen
+        self._dependencies = dependencies
         self._row = row
         self._redactor = Redactor(() if admin_token is None else (admin_token,))
         self._upstreams: dict[str, Upstream] = {}
@@ -120,6 +125,8 @@ class Service:
             if any(plan.kind == "python" for plan in plans):
                 build.import_functions(self.config)
                 stack.enter_context(Watchdog())
+            self._declared = declarations(self.config, self._dependencies, self.values)
+            self.config = self._declared.defined(self.config)
             self.pool = await stack.enter_async_context(WorkerPool())
             self.store = self._new_store()  # before it is entered: it may find itself detached
             await stack.enter_async_context(self.store)
@@ -138,6 +145,14 @@ class Service:
     def redact(self, text: str) -> str:
         """The text without any secret that this service knows, and such as can be written."""
         return self._redactor.redact(text.encode(errors="backslashreplace").decode())
+
+    def check(self, dependency: Dependency) -> None:
+        """Require that the job of a dependency is known, and what it wants can be a type.
+
+        Raises:
+            ServiceError: they are not.
+        """
+        type_read(dependency, self.config, self.values)
 
     def freeze(self, job: str, value: object) -> None:
         """Serve `value` as the job's data, and refresh it no more; from any thread.
@@ -196,12 +211,13 @@ class Service:
             store=self.store,
             pool=self.pool,
             clock=self.clock,
+            values=self.values,
             observer=_Observers(self.metrics, LogObserver()),
             redact=self.redact,
         )
         return [
             Job(
-                build.plan_of(plan),
+                build.plan_of(plan, self._declared.of(plan.name)),
                 self._source_of(plan),
                 self._upstream_of(plan).limiter,
                 environment,
@@ -285,7 +301,8 @@ class Service:
         """Use what a secret file has changed to; what was used before, where that cannot be."""
         old = self.config
         try:
-            renewed = secrets.renewed(old, await anyio.to_thread.run_sync(self._load))
+            reread = await anyio.to_thread.run_sync(self._load)
+            renewed = secrets.renewed(old, self._declared.defined(reread))
             renewed_keys = secrets.renewed_upstreams(old, renewed)
             reopened = {
                 key: reopen(upstream, renewed)

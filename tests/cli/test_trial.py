@@ -130,6 +130,23 @@ def test_what_a_function_prints_is_not_the_body(tmp_path: Path) -> None:
     assert "when called" in ended.err
 
 
+def test_what_a_function_returns_is_of_the_type_that_it_says(tmp_path: Path) -> None:
+    (tmp_path / "feeds_with_types.py").write_text(
+        "def good() -> list[str]:\n    return ['a']\n"
+        "def bad() -> list[str]:\n    return {'error': 'quota'}\n"
+    )
+    configured(
+        tmp_path,
+        '[jobs.good]\npython = "feeds_with_types:good"\n'
+        '[jobs.bad]\npython = "feeds_with_types:bad"',
+    )
+    assert "type: it is list[str]" in refresher("try", "good", "-v", folder=tmp_path).err
+    ended = refresher("try", "bad", folder=tmp_path)
+    assert (ended.status, ended.body) == (1, b"")
+    assert "bad: rejected at stage schema in " in ended.err
+    assert "at the root: Input should be a valid array" in ended.err
+
+
 def test_a_function_that_raises_is_a_failure_without_a_traceback(tmp_path: Path) -> None:
     (tmp_path / "feeds_that_raise.py").write_text("async def names():\n    raise KeyError('gone')")
     configured(tmp_path, '[jobs.names]\npython = "feeds_that_raise:names"')

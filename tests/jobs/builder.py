@@ -21,6 +21,7 @@ from refresher.store.backends.memory import MemoryStore
 from refresher.store.protocols import Backend
 from refresher.store.store import Store
 from refresher.upstream.limiter import Limiter
+from refresher.values import Values
 from tests.fakes import Answer, FakeClock, FakeObserver, FakeSource, payload
 
 SECRET = "s3cr3t-t0k3n"
@@ -54,6 +55,7 @@ class Scene:
     backend: Backend = field(default_factory=MemoryStore)
     observer: FakeObserver = field(default_factory=FakeObserver)
     pool: WorkerPool = field(default_factory=WorkerPool)
+    values: Values = field(default_factory=Values)
 
     def __post_init__(self) -> None:
         self.store = Store(self.backend, clock=ShiftedClock(self.clock))
@@ -74,6 +76,7 @@ class Scene:
             states=self.states,
             store=self.store,
             pool=self.pool,
+            values=self.values,
             clock=self.clock,
             observer=self.observer,
             redact=lambda text: text.replace(SECRET, "***"),
