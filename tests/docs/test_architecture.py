@@ -9,9 +9,81 @@ import refresher
 from tests.docs.pages import README, ROOT, code, page, rows, section, spans
 
 PACKAGE = Path(refresher.__file__).parent
+TESTS = ROOT / "tests"
 ARCHITECTURE = page("architecture.md")
 ROWS = rows(section(ARCHITECTURE, "The picture"), "floor", "room", "holds", "modules")
 EDIT = "edit the table in refresher/docs/architecture.md"
+
+
+TESTED_ELSEWHERE = {
+    # Declarations: nouns, protocols and messages, which their users' tests use.
+    "clock": "upstream/test_limiter",
+    "jobs/context": "jobs/test_attempt",
+    "jobs/environment": "jobs/test_job",
+    "jobs/plan": "jobs/test_job",
+    "model": "test_freshness",
+    "offload/messages": "offload/test_workers",
+    "protocols": "sources/test_contract",
+    "store/kinds": "store/test_store",
+    "store/protocols": "store/backends/test_backends",
+    "version": "cli/test_commands",
+    # Commands: a test types what a person types, and reads what is printed.
+    "cli/demo/upstream": "cli/demo/test_demo",
+    "cli/remote": "cli/test_status",
+    "cli/report": "cli/test_trial",
+    "cli/starter": "cli/test_commands",
+    # The configuration: a file that is wrong and its problems stand side by side, by subject.
+    "config/checks": "config/test_problems",
+    "config/files": "config/test_loading",
+    "config/guard": "config/test_problems",
+    "config/interpolation": "config/test_references",
+    "config/models": "config/test_types",
+    "config/names": "config/test_problems",
+    "config/paging": "config/test_problems",
+    "config/relations": "config/test_inheritance",
+    "config/schema_files": "config/test_problems",
+    "config/tree": "config/test_lines",
+    "config/url_parts": "config/test_secrets",
+    "config/validation": "config/test_problems",
+    # Steps of the way from bytes to content: held by what the whole way accepts and refuses.
+    "fields/charsets": "pipeline/test_decode",
+    "fields/structured": "fields/test_cache_status",
+    "jobs/candidate": "jobs/test_attempt",
+    "jobs/typed": "service/test_declared",
+    "jsontext/text": "pipeline/test_decode",
+    "pipeline/charsets": "pipeline/test_decode",
+    "pipeline/formats/converted": "pipeline/formats/test_all",
+    "pipeline/media": "pipeline/test_decode",
+    "sources/exchange": "sources/test_http",
+    "upstream/failures": "sources/test_http",
+    "upstream/headers": "fields/test_rate_limits",
+    # Processes, tasks and threads: held by those who start them.
+    "offload/runner": "offload/test_workers",
+    "offload/solo_task": "sources/test_callable",
+    "offload/tasks": "offload/test_pool",
+    "serve/logs": "e2e/test_serving",
+    "serve/run": "e2e/test_serving",
+    "serve/serve": "e2e/test_serving",
+    "serve/spawn": "e2e/test_workers",
+    "serve/worker": "e2e/test_workers",
+    # Backends: all pass the same tests; a part is tested with the whole.
+    "store/backends/memory": "store/backends/test_backends",
+    "store/backends/redis_connections": "store/backends/test_redis",
+    "store/backends/redis_scripts": "store/backends/test_redis",
+    "store/backends/sqlite/schema": "store/backends/sqlite/test_file",
+    "store/backends/sqlite/transaction": "store/backends/sqlite/test_writer",
+    # Answers: asked for over HTTP, by path.
+    "observers/exposition": "observers/test_metrics",
+    "web/admin_routes": "web/test_router",
+    "web/cors": "web/data/test_reads",
+    "web/data/answers": "web/data/test_reads",
+    "web/data/headers": "web/data/test_reads",
+    "web/data/http1": "serve/test_protocol",
+    "web/problems": "web/test_router",
+    "web/routing": "web/test_router",
+    "web/waiting": "web/test_refresh",
+}
+"""Modules without a test file of their name, and the one that tests them."""
 
 
 def floors() -> list[set[str]]:
@@ -46,6 +118,19 @@ def test_code_is_in_modules_that_the_picture_names() -> None:
         for each in rest if file != lazy else ():
             exports = isinstance(each, ast.Assign) and ast.unparse(each.targets[0]) == "__all__"
             assert exports or isinstance(each, ast.ImportFrom), f"{file}: {ast.unparse(each)}"
+
+
+def test_every_module_has_tests_of_its_name_or_is_tested_elsewhere_for_a_reason() -> None:
+    modules = {
+        file.relative_to(PACKAGE).with_suffix("").as_posix()
+        for file in PACKAGE.rglob("[!_]*.py")  # __init__ and __main__ have no code
+    }
+    tests = {
+        file.relative_to(TESTS).with_suffix("").as_posix() for file in TESTS.rglob("test_*.py")
+    }
+    without = {each for each in modules if re.sub(r"([^/]+)$", r"test_\1", each) not in tests}
+    assert without == set(TESTED_ELSEWHERE), "write tests, or edit TESTED_ELSEWHERE"
+    assert tests.issuperset(TESTED_ELSEWHERE.values())
 
 
 def test_the_floors_are_those_that_imports_are_held_to() -> None:
