@@ -30,9 +30,10 @@ from refresher.sources.validators import Validators
 from refresher.upstream.addresses import EXTENSION, AddressRule, ForbiddenAddress
 from refresher.upstream.auth import OriginHeader
 from refresher.upstream.body import read_body
+from refresher.upstream.cookies import Cookie, kept
 from refresher.upstream.failures import broken_body, causes, no_answer, status_failure
 from refresher.upstream.headers import plain_fields, utf8_fields
-from refresher.upstream.redirects import REDIRECTS, Hop, failed, follow
+from refresher.upstream.redirects import REDIRECTS, AmbiguousLocation, Hop, failed, follow
 from refresher.upstream.urls import Params, origin_of, sendable, shown, shown_origin, with_params
 
 _NOT_MODIFIED = 304
@@ -263,11 +264,30 @@ class HttpSource:
                     payload = await self._payload(response, fields, hop, taken)
                     return Fetched(payload=payload, hop=hop, link=fields.get("link", ""))
                 location = fields.get("location")
-                hop = follow(hop, status, location, max_redirects=self._request.max_redirects)
+                most, cookies = self._request.max_redirects, self._cookies(hop, response)
+                hop = follow(hop, status, location, max_redirects=most, cookies=cookies)
             rule.redirected()
 
+    def _cookies(self, hop: Hop, response: httpx.Response) -> tuple[Cookie, ...]:
+        """The cookies of the attempt after a redirect."""
+        if "set-cookie" not in response.headers:
+            return hop.cookies
+        has_secrets = self._resolved()[1] is not _NO_AUTH or bool(self._request.headers)
+        return kept(
+            hop.cookies,
+            response.headers,
+            hop.url,
+            private=hop.trusted and has_secrets,
+            now=self._request.now(),
+        )
+
     def _status_failure(self, response: httpx.Response, hop: Hop) -> RefreshFailed:
-        return status_failure(response, now=self._request.now(), of_upstream=hop.trusted)
+        return status_failure(
+            response,
+            now=self._request.now(),
+            of_upstream=hop.trusted,
+            withheld_of=None if hop.trusted else self.start.url,
+        )
 
     def _are_unused(self, known: Validators) -> bool:
         request = self._request
@@ -365,6 +385,10 @@ class HttpSource:
         headers = self._client.headers.copy()
         if configured := self._headers(hop):
             headers.update(utf8_fields(configured))
+        if cookie := hop.cookie:
+            own = headers.get("cookie")
+            text = f"{own}; {cookie}" if own else cookie
+            headers.update(httpx.Headers([(b"cookie", text.encode("latin-1"))]))
         for name, value in conditions.items():
             headers[name] = value
         # Not the client's build_request: that also merges cookies, params and base_url, which this
@@ -414,6 +438,8 @@ def _send_failure(error: httpx.TransportError | httpx.InvalidURL, hop: Hop) -> R
     for cause in causes(error):
         if isinstance(cause, ForbiddenAddress):
             return _address_failure(cause, hop)
+    if isinstance(error, AmbiguousLocation):
+        return failed(f"{shown(hop.url)} redirects to several places: {error}")
     # httpx parses a Location even where it does not follow it. The request's own URL is valid.
     if isinstance(error, httpx.InvalidURL) or str(error).startswith(_BAD_LOCATION):
         return failed(f"{shown(hop.url)} redirects to something that is not a URL: {error}")

@@ -294,7 +294,7 @@ def _is_url_of(hop: Hop, reference: str) -> bool:
     url = resolved(hop.url, reference)
     return any(
         (origin_of(each), each.raw_path) == (origin_of(url), url.raw_path)
-        for each in (hop.url, *(passed for _, passed in hop.passed))
+        for each in (hop.url, *(passed for _, passed, _ in hop.passed))
     )
 
 

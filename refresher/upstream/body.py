@@ -33,6 +33,8 @@ _GZIP = 16 + zlib.MAX_WBITS
 _ZLIB = zlib.MAX_WBITS
 _RAW_DEFLATE = -zlib.MAX_WBITS
 _ZLIB_METHOD = 8
+_GZIP_MAGIC = 0x1F
+"""The first byte of all gzip data (RFC 1952, section 2.3.1), and of no text."""
 
 
 @overload
@@ -132,8 +134,11 @@ def _through(decoders: Sequence["_Decoder"], data: bytes) -> Iterator[bytes]:
 class _Decoder:
     """Takes one content coding off."""
 
-    def __init__(self, coding: str, *, members: bool) -> None:
+    def __init__(self, coding: str, *, members: bool, repeats: bool = False) -> None:
         self._coding = coding
+        self._repeats = repeats
+        """Whether it is named twice in a row: mostly it was applied once, and told twice."""
+        self._is_off = False
         self._members = members
         """Whether one stream may follow another, as in a gzip file (RFC 1952, section 2.2)."""
         self._stream: zlib._Decompress | None = None
@@ -141,6 +146,11 @@ class _Decoder:
 
     def feed(self, data: bytes) -> Iterator[bytes]:
         """Decode some more, at most a piece at a time."""
+        if self._repeats and self._stream is None and data and data[0] != _GZIP_MAGIC:
+            self._is_off = True
+        if self._is_off:
+            yield data
+            return
         while data:
             if self._members and self._stream is not None and self._stream.eof:
                 data = data.lstrip(b"\0")  # padding, which gzip skips as well
@@ -191,10 +201,11 @@ def _decoders(codings: str) -> list[_Decoder]:
     if len(names) > _MOST_CODINGS:
         raise _failure(f"the body has {len(names)} content codings on top of each other")
     decoders = []
-    for name in reversed(names):  # listed as they were applied, so the last comes off first
+    names.reverse()  # listed as they were applied, so the last comes off first
+    for after, name in zip(["", *names], names, strict=False):
         match name:
             case "gzip" | "x-gzip":
-                decoders.append(_Decoder(name, members=True))
+                decoders.append(_Decoder(name, members=True, repeats=name == after))
             case "deflate":
                 decoders.append(_Decoder(name, members=False))
             case _:

@@ -6,7 +6,8 @@ from http.cookiejar import CookieJar
 
 import httpx
 
-from refresher.upstream.headers import utf8_fields
+from refresher.upstream.headers import once, utf8_fields
+from refresher.upstream.redirects import AmbiguousLocation
 from refresher.upstream.transport import AiohttpTransport
 from refresher.upstream.urls import Origin, origin_of
 from refresher.version import VERSION
@@ -43,7 +44,7 @@ def open_client(
         headers=fields,
         timeout=httpx.Timeout(None, connect=connect_timeout),
         trust_env=False,
-        transport=transport or AiohttpTransport(tls=tls),
+        transport=_OneLocation(transport or AiohttpTransport(tls=tls)),
     )
 
 
@@ -75,6 +76,37 @@ class _NoCookies(httpx.Cookies):
 
     def extract_cookies(self, response: httpx.Response) -> None:
         """Leave them."""
+
+
+class _OneLocation(httpx.AsyncBaseTransport):
+    """Takes equal repeats of Location for one, and refuses to choose between others.
+
+    httpx joins them by a comma, and would make one URL of both, which nobody has named.
+    """
+
+    def __init__(self, transport: httpx.AsyncBaseTransport) -> None:
+        self._transport = transport
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Send one request.
+
+        Raises:
+            AmbiguousLocation: the answer redirects to several places.
+        """
+        response = await self._transport.handle_async_request(request)
+        if response.has_redirect_location:
+            locations = dict.fromkeys(
+                each.strip() for each in response.headers.get_list("location")
+            )
+            if len(locations) > 1:
+                await response.aclose()
+                raise AmbiguousLocation("Location is sent several times, and not the same")
+            response.headers["location"] = once(*locations)
+        return response
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        await self._transport.aclose()
 
 
 class OriginBoundTransport(httpx.AsyncBaseTransport):

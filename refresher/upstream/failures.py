@@ -14,9 +14,11 @@ from refresher.fields.rate_limits import exhausted_for
 from refresher.fields.retry_after import retry_after
 from refresher.model import Stage
 from refresher.security.excerpts import clipped
+from refresher.upstream.redirects import AmbiguousLocation
 from refresher.upstream.urls import Origin, origin_of, shown, shown_origin
 
 _TRANSIENT_STATUSES = frozenset({408, 425, 429})
+_FORBIDDING = frozenset({401, 403})
 _LIMITED = frozenset({403, 429})
 _SERVER_ERRORS = 500
 _UNREADABLE_WAIT = 30.0
@@ -24,15 +26,24 @@ _UNREADABLE_WAIT = 30.0
 
 
 def status_failure(
-    response: httpx.Response, *, now: float, of_upstream: bool = True
+    response: httpx.Response,
+    *,
+    now: float,
+    of_upstream: bool = True,
+    withheld_of: httpx.URL | None = None,
 ) -> RefreshFailed:
     """The failure of an answer whose status is no `ok_status` of the job.
 
     A 429 holds the whole upstream only where the answer is `of_upstream`, not of another origin
-    that a redirect led to.
+    that a redirect led to. There the credentials of the job at `withheld_of` have not been sent.
     """
     status = response.status_code
     advice = _ADVICE.get(status, "")
+    if withheld_of is not None and status in _FORBIDDING:
+        advice = (
+            "; the job's auth was withheld there, as a redirect led to it, away from "
+            f"{shown_origin(withheld_of)}"
+        )
     pause = exhausted_for(response.headers, now=now)
     if pause is not None and status in _LIMITED:
         advice = f"; its rate limit is used up for another {math.ceil(pause)} s"
@@ -93,6 +104,8 @@ def call_failure(error: BaseException, *, now: float, home: Origin | None = None
     `home` is the origin of the function's upstream, where it has one.
     """
     match error:
+        case AmbiguousLocation():
+            return RefreshFailed(Stage.REDIRECT, _line(error))
         case httpx.HTTPStatusError(response=response):
             of_upstream = home in {None, origin_of(response.url)}
             return status_failure(response, now=now, of_upstream=of_upstream)

@@ -6,10 +6,15 @@ import httpx
 
 from refresher.errors import RefreshFailed
 from refresher.model import Stage
+from refresher.upstream.cookies import Cookie, cookie_field
 from refresher.upstream.urls import origin_of, resolved, shown
 
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 _FETCHED_INSTEAD = frozenset({301, 302})
+
+
+class AmbiguousLocation(httpx.RemoteProtocolError):
+    """A redirect names several places, and no one of them can be chosen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,12 +28,26 @@ class Hop:
     """Whether every hop so far was of the configured origin. Once one was not, no later hop gets
     credentials, configured headers or the body, not even at the configured origin: the other origin
     would choose where they go."""
-    passed: tuple[tuple[str, httpx.URL], ...] = ()
-    """The requests before this one."""
+    passed: tuple[tuple[str, httpx.URL, str], ...] = ()
+    """The requests before this one, with their cookies."""
+    cookies: tuple[Cookie, ...] = ()
+    """Those that redirects of this attempt have set."""
+
+    @property
+    def cookie(self) -> str:
+        """The Cookie field of the request, but for what is configured; empty where none is sent."""
+        return cookie_field(self.cookies, self.url, trusted=self.trusted) if self.cookies else ""
 
 
-def follow(hop: Hop, status: int, location: str | None, *, max_redirects: int) -> Hop:
-    """The request that a redirect asks for (RFC 9110, section 15.4).
+def follow(
+    hop: Hop,
+    status: int,
+    location: str | None,
+    *,
+    max_redirects: int,
+    cookies: tuple[Cookie, ...] = (),
+) -> Hop:
+    """The request that a redirect asks for (RFC 9110, section 15.4); `cookies` after its answer.
 
     The method becomes GET after a 303, and after a 301 or 302 to a POST, as in every browser.
 
@@ -52,17 +71,18 @@ def follow(hop: Hop, status: int, location: str | None, *, max_redirects: int) -
         status in _FETCHED_INSTEAD and hop.method == "POST"
     )
     method = "GET" if to_get else hop.method
-    passed = (*hop.passed, (hop.method, hop.url))
-    if (method, url) in passed:
-        raise failed(f"{here} redirects in a circle, back to {shown(url)}")
-    return replace(
+    after = replace(
         hop,
         method=method,
         url=url,
         content=hop.content if trusted and not to_get else None,
         trusted=trusted,
-        passed=passed,
+        passed=(*hop.passed, (hop.method, hop.url, hop.cookie)),
+        cookies=cookies,
     )
+    if (method, url, after.cookie) in after.passed:
+        raise failed(f"{here} redirects in a circle, back to {shown(url)}")
+    return after
 
 
 def failed(message: str) -> RefreshFailed:

@@ -225,17 +225,18 @@ class TestARequest:
         assert upstream.requests[0].header("authorization") == "Basic bWU6cEBzcw=="
         assert "me" not in str(upstream.requests[0].header("host"))
 
-    async def test_never_sends_a_cookie_that_was_set(
+    async def test_keeps_a_cookie_for_the_redirect_that_sets_it_and_no_longer(
         self, upstream: FaultServer, client: httpx.AsyncClient
     ) -> None:
         cookie = {"Set-Cookie": "session=1; Path=/"}
         upstream.script("/x", answer(302, headers={**cookie, "Location": "/y"}))
         url = upstream.url("/x", host="localhost")  # a cookie jar may ignore a bare address
-        upstream.script("/y", answer(200, b"[]", cookie))
-        source = HttpSource(HttpRequest(url=url), client=client)
+        upstream.script("/y", answer(200, b"[]", {"Set-Cookie": "other=1; Path=/"}))
+        source = HttpSource(HttpRequest(url=url, headers={"Cookie": "own=1"}), client=client)
         await payload(source)
         await payload(source)
-        assert [sent.header("cookie") for sent in upstream.requests] == [None] * 4
+        sent = [each.header("cookie") for each in upstream.requests]
+        assert sent == ["own=1", "own=1; session=1"] * 2
 
     async def test_is_sent_once_though_the_connection_is_dropped(
         self, upstream: FaultServer, client: httpx.AsyncClient
@@ -394,6 +395,47 @@ class TestAConditionalRequest:
         failed = await failure(client, upstream, answer(304))
         assert (failed.failure.stage, failed.http_status) == (Stage.STATUS, 304)
         assert not failed.transient
+
+
+class TestAFieldThatIsSentTwice:
+    async def test_is_one_where_it_is_the_same(
+        self, upstream: FaultServer, client: httpx.AsyncClient
+    ) -> None:
+        fields = (
+            b'ETag: "a"\r\nDate: Sun, 06 Nov 1994 08:50:00 GMT\r\n'
+            b"Expires: Sun, 06 Nov 1994 08:51:00 GMT\r\nContent-Type: text/plain\r\n"
+            b"Content-Encoding: gzip\r\n"
+        )
+        body = gzip.compress(b"abc")
+        head = OK_HEAD + fields * 2 + b"Content-Length: %d\r\n\r\n" % len(body)
+        source = HttpSource(
+            HttpRequest(url=upstream.script("/x", (head + body,), answer(304))), client=client
+        )
+        found = await payload(source)
+        assert (found.body, found.content_type, found.fresh_for) == (b"abc", "text/plain", 60.0)
+        await not_modified(source, found.revision)
+        assert upstream.requests[1].header("if-none-match") == '"a"'
+
+    @pytest.mark.parametrize(
+        "lines",
+        [
+            b'ETag: "a"\r\nETag: "b"\r\n',
+            b"".join(b"Last-Modified: Sun, 06 Nov 1994 08:49:3%d GMT\r\n" % n for n in (7, 8)),
+        ],
+    )
+    async def test_is_no_validator_where_it_differs(
+        self, lines: bytes, upstream: FaultServer, client: httpx.AsyncClient
+    ) -> None:
+        url = upstream.script("/x", (OK_HEAD + lines + b"Content-Length: 3\r\n\r\n[1]",))
+        found = await payload(HttpSource(HttpRequest(url=url), client=client))
+        assert (found.body, found.revision) == (b"[1]", None)
+
+    async def test_asks_for_the_longest_wait_where_it_differs(
+        self, upstream: FaultServer, client: httpx.AsyncClient
+    ) -> None:
+        lines = b"Retry-After: 5\r\nRetry-After: 17\r\n"
+        head = b"HTTP/1.1 429 Slow\r\n" + lines + b"Content-Length: 0\r\n\r\n"
+        assert (await failure(client, upstream, (head,))).retry_after == 17.0
 
 
 class TestAStatus:
@@ -740,6 +782,75 @@ class TestNoConnection:
 
 
 class TestARedirect:
+    async def test_to_itself_with_a_cookie_is_followed_once_it_is_sent(
+        self, upstream: FaultServer, client: httpx.AsyncClient
+    ) -> None:
+        def gate(request: Request) -> Answer:
+            if request.header("cookie") == "seen=1":
+                return json_answer(b"[1]")
+            return answer(302, headers={"Set-Cookie": "seen=1", "Location": "/x"})
+
+        source = HttpSource(HttpRequest(url=upstream.script("/x", gate)), client=client)
+        assert (await payload(source)).body == b"[1]"
+        assert len(upstream.requests) == 2
+        url = upstream.script("/x", answer(302, headers={"Set-Cookie": "a=1", "Location": "/x"}))
+        failed = await refusal(HttpSource(HttpRequest(url=url), client=client))
+        assert (failed.failure.stage, len(upstream.requests)) == (Stage.REDIRECT, 4)
+        assert "in a circle" in str(failed)
+
+    @pytest.mark.parametrize("headers", [{}, {"X-Key": "SECRET"}])
+    async def test_takes_no_cookie_to_another_origin(
+        self, headers: dict[str, str], upstream: FaultServer, client: httpx.AsyncClient
+    ) -> None:
+        async with serving() as other:
+            cookie = {"Set-Cookie": "home=1; Path=/; Domain=localhost"}
+            back = {"Set-Cookie": "away=1", "Location": upstream.url("/z", host="localhost")}
+            other.script("/y", answer(302, headers=back))
+            upstream.script("/z", json_answer(b"[1]"))
+            upstream.script(
+                "/x", answer(302, headers={**cookie, "Location": other.url("/y", host="localhost")})
+            )
+            request = HttpRequest(url=upstream.url("/x", host="localhost"), headers=headers)
+            await payload(HttpSource(request, client=client))
+            assert other.requests[0].header("cookie") is None
+            # Where there are credentials, it may stand for them.
+            assert upstream.requests[1].header("cookie") == (None if headers else "home=1")
+
+    @pytest.mark.parametrize("status", [401, 403])
+    async def test_to_an_origin_that_wants_credentials_says_that_none_were_sent(
+        self, status: int, upstream: FaultServer, client: httpx.AsyncClient
+    ) -> None:
+        async with serving() as other:
+            url = upstream.script("/x", redirect(other.script("/y", answer(status))))
+            auth = OriginHeader(origin_of(httpx.URL(url)), BearerAuth(token="SECRET"))
+            failed = await refusal(HttpSource(HttpRequest(url=url, auth=auth), client=client))
+        assert "auth was withheld there" in str(failed)
+        assert f"away from {upstream.url('')}" in str(failed)
+        assert f"{other.url('/y')} answered {status}" in str(failed)
+
+    @pytest.mark.parametrize("place", ["/y", "http://HOST/y", "http://HOST"])
+    async def test_that_is_told_twice_is_followed_once(
+        self, place: str, upstream: FaultServer, client: httpx.AsyncClient
+    ) -> None:
+        place = place.replace("HOST", f"127.0.0.1:{upstream.port}")
+        for path in ("/y", "/"):
+            upstream.script(path, json_answer(b"[1]"))
+        line = f"Location: {place}\r\n"
+        for lines in (line * 2, f"Location: {place}, {place}\r\n"):
+            head = f"HTTP/1.1 302 Found\r\n{lines}Content-Length: 0\r\n\r\n".encode()
+            source = HttpSource(HttpRequest(url=upstream.script("/x", (head,))), client=client)
+            assert (await payload(source)).body == b"[1]"
+
+    async def test_to_two_places_is_followed_to_none(
+        self, upstream: FaultServer, client: httpx.AsyncClient
+    ) -> None:
+        upstream.script("/y", json_answer(b"[1]"))
+        lines = b"Location: /y\r\nLocation: /z\r\n"
+        head = b"HTTP/1.1 302 Found\r\n" + lines + b"Content-Length: 0\r\n\r\n"
+        failed = await failure(client, upstream, (head,))
+        assert (failed.failure.stage, len(upstream.requests)) == (Stage.REDIRECT, 1)
+        assert "several places" in str(failed)
+
     async def test_is_followed_with_everything_inside_the_origin(
         self, upstream: FaultServer, client: httpx.AsyncClient
     ) -> None:

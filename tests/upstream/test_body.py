@@ -247,3 +247,11 @@ async def test_decoding_lets_others_have_their_turn() -> None:
         await read(gzip.compress(bytes(8 * MIB)), codings="gzip", max_bytes=8 * MIB)
         group.cancel_scope.cancel()
     assert turns > 16
+
+
+async def test_a_coding_that_is_named_twice_and_was_applied_once_comes_off_once() -> None:
+    for body in (b'{"a":1}', b"", b"x" * MIB):
+        packed = gzip.compress(body)
+        for chunks in ([packed], [packed[:5], packed[5:]]):
+            assert await read(*chunks, codings="gzip, gzip") == body
+        assert await read(gzip.compress(packed), codings="gzip, gzip") == body

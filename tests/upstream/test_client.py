@@ -1,8 +1,12 @@
 import base64
 
 import httpx
+import pytest
 
+from refresher.model import Stage
 from refresher.upstream.client import open_client
+from refresher.upstream.failures import call_failure
+from refresher.upstream.redirects import AmbiguousLocation
 from tests.faults import FaultServer, answer
 
 
@@ -49,3 +53,17 @@ async def test_a_cookie_is_sent_where_it_was_set_and_in_no_other_client() -> Non
             assert (await other.get("http://api.example/")).text == "none"
         other.cookies = {"c": "3"}
         assert (await other.get("http://api.example/")).text == "c=3"
+
+
+async def test_a_place_that_a_redirect_names_twice_is_one_and_two_are_none() -> None:
+    def reply(request: httpx.Request) -> httpx.Response:
+        places = {"/same": ["/x", "/x"], "/other": ["/x", "/y"]}.get(request.url.path, [])
+        headers = [("Location", place) for place in places]
+        return httpx.Response(302 if places else 200, headers=headers, text=request.url.path)
+
+    async with open_client(transport=httpx.MockTransport(reply)) as client:
+        answered = await client.get("http://api.example/same", follow_redirects=True)
+        assert answered.text == "/x"
+        with pytest.raises(AmbiguousLocation) as caught:
+            await client.get("http://api.example/other", follow_redirects=True)
+    assert call_failure(caught.value, now=0).failure.stage is Stage.REDIRECT
