@@ -62,11 +62,6 @@ class StateStore:
         with self._lock:
             self._entries[entry.record.job] = entry
 
-    def remove(self, job: str) -> None:
-        """Forget a job."""
-        with self._lock:
-            del self._entries[job]
-
     def update(self, job: str, change: Callable[[Record], Record]) -> Entry:
         """Change what is known of a job, its snapshot's bytes excepted."""
         return self._replace(job, lambda entry: replace(entry, record=change(entry.record)))

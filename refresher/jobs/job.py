@@ -121,11 +121,6 @@ class Job:
         """The version that is current in the store and yet to be served here."""
         return self._projection.awaited
 
-    @property
-    def is_running(self) -> bool:
-        """Whether this process makes an attempt now."""
-        return self._lease is not None
-
     async def register(self) -> bool:
         """Take up what the store knows of the job, all but the bytes; False: it knows nothing."""
         is_known = self._store.register(self.name, self.plan.definition)
