@@ -6,6 +6,9 @@ from enum import StrEnum
 from types import TracebackType
 from typing import Protocol, Self
 
+ALIVE = 5.0
+"""Seconds for which a process counts as alive after a heartbeat, by the store's own clock."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Change:
@@ -28,7 +31,7 @@ class Beat:
     now: float | None
     """The store's own time, in seconds since the Unix epoch; None: it has that of this machine."""
     alive: frozenset[str]
-    """The processes whose last beat is under five seconds old by the store's own clock."""
+    """The processes whose last beat is less than `ALIVE` old."""
     last: int
     """The number of the last change."""
 

@@ -10,10 +10,7 @@ from typing import ClassVar, Self
 from uuid import uuid4
 
 from refresher.errors import StoreUnavailable
-from refresher.store.protocols import Beat, Change
-
-_ALIVE = 5.0
-"""Seconds for which a process counts as alive after a heartbeat."""
+from refresher.store.protocols import ALIVE, Beat, Change
 
 
 @dataclass
@@ -96,7 +93,7 @@ class MemoryStore:
         """Say that a process is alive."""
         now = time.monotonic()
         self._beats[process] = now
-        self._beats = {each: at for each, at in self._beats.items() if at > now - _ALIVE}
+        self._beats = {each: at for each, at in self._beats.items() if at > now - ALIVE}
         return Beat(store=self._id, now=None, alive=frozenset(self._beats), last=self._last)
 
     async def leave(self, process: str) -> None:

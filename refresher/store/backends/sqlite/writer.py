@@ -11,10 +11,8 @@ from refresher.store.backends.sqlite.file import FileConnection
 from refresher.store.backends.sqlite.location import Location
 from refresher.store.backends.sqlite.provisional import Pieces, ProvisionalBodies
 from refresher.store.backends.sqlite.transaction import transaction
-from refresher.store.protocols import Beat
+from refresher.store.protocols import ALIVE, Beat
 
-_ALIVE = 5.0
-"""Seconds for which a process counts as alive after a heartbeat."""
 _REMEMBERED = 60.0
 """Seconds after its last heartbeat at which a process is forgotten."""
 
@@ -145,7 +143,7 @@ class Writer:
             # A beat from the future is one from before the clock was set back.
             alive = dict(
                 connection.execute(
-                    "SELECT process, holder FROM processes WHERE abs(? - beat) < ?", (now, _ALIVE)
+                    "SELECT process, holder FROM processes WHERE abs(? - beat) < ?", (now, ALIVE)
                 ).fetchall()
             )
             self._mark_orphans(connection, set(alive.values()), now)
@@ -162,7 +160,7 @@ class Writer:
             if holder == self._holder:
                 is_orphan = not self._provisional.is_claimed(number)
             else:  # a process that has yet to beat for the first time is not dead
-                is_orphan = holder not in alive and abs(now - since) > _ALIVE
+                is_orphan = holder not in alive and abs(now - since) > ALIVE
             if is_orphan:
                 connection.execute("UPDATE loose SET holder = NULL WHERE pieces = ?", (number,))
 
