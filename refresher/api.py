@@ -76,6 +76,9 @@ class JobKeys(TypedDict, total=False):
     select: str
     schema: str | PathLike[str]
     guard: Mapping[str, object]
+    content_time: str
+    max_content_age: str
+    changes_by: str
     max_age: str
     max_stale: str
     on_expired: Literal["serve", "fail"]

@@ -1,9 +1,12 @@
 """How fresh a job's data is: pure functions of its record, its policy and the time."""
 
+import itertools
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 from refresher.model import Record, Snapshot, Stage, State
+from refresher.walltime import Moments
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,6 +20,10 @@ class Policy:
     timeout: float = 0.0
     """How long past its lifetime a snapshot counts as fresh: an attempt may be under way."""
     fail_when_expired: bool = False
+    max_content_age: float | None = None
+    """How long content counts as fresh after its own time; None: for ever."""
+    changes_by: Moments | None = None
+    """When the bytes must have changed since the moment before; None: whenever they do."""
 
 
 def state_of(record: Record, policy: Policy, now: float) -> State:
@@ -31,7 +38,7 @@ def state_of(record: Record, policy: Policy, now: float) -> State:
         record.outdated
         or record.failing_since is not None
         or snapshot.confirmation.stale_since is not None
-        or now > deadline + policy.timeout
+        or now > min(deadline + policy.timeout, _content_end(snapshot, policy))
     ):
         return State.STALE
     return State.FRESH
@@ -40,7 +47,7 @@ def state_of(record: Record, policy: Policy, now: float) -> State:
 def stands_until(snapshot: Snapshot, policy: Policy, now: float) -> float:
     """The last moment of the state that is `now`, while nothing happens to the job; or infinity."""
     deadline = snapshot.checked_at + snapshot.lifetime
-    ends = [deadline + policy.timeout]
+    ends = [deadline + policy.timeout, _content_end(snapshot, policy)]
     if policy.max_stale is not None:
         ends.append(deadline + policy.max_stale)
     return min((end for end in ends if now <= end), default=math.inf)
@@ -56,7 +63,9 @@ def state_since(record: Record, policy: Policy, now: float) -> float:
             return record.since if record.fresh_since is None else record.fresh_since
         case State.STALE if snapshot is not None:
             overdue_at = snapshot.checked_at + snapshot.lifetime + policy.timeout
-            reasons = (overdue_at, record.failing_since, snapshot.confirmation.stale_since)
+            too_old_at = max(_content_end(snapshot, policy), snapshot.changed_at)
+            stale_since = snapshot.confirmation.stale_since
+            reasons = (overdue_at, too_old_at, record.failing_since, stale_since)
             since = min(each for each in reasons if each is not None)
             # When the rules were changed is not known, only that it was after they last held.
             return min(since, snapshot.checked_at) if record.outdated else since
@@ -70,6 +79,34 @@ def expires_at(record: Record, policy: Policy) -> float | None:
     if record.snapshot is None or policy.max_stale is None:
         return None
     return record.snapshot.checked_at + record.snapshot.lifetime + policy.max_stale
+
+
+def late_from(snapshot: Snapshot, policy: Policy) -> float:
+    """When the bytes are late, if they have not changed until then; infinite where they never are.
+
+    That is the second of the `changes_by` after they changed: at the first, they have changed since
+    the one before it.
+    """
+    if policy.changes_by is None:
+        return math.inf
+    return _second_after(policy.changes_by, snapshot.changed_at)
+
+
+def is_late(snapshot: Snapshot, policy: Policy, now: float) -> bool:
+    """Whether the bytes have not changed by the moment at which they should have."""
+    return now >= late_from(snapshot, policy)
+
+
+@lru_cache(maxsize=65536)
+def _second_after(moments: Moments, instant: float) -> float:
+    return next(itertools.islice(moments.after(instant), 1, None), math.inf)
+
+
+def _content_end(snapshot: Snapshot, policy: Policy) -> float:
+    """The last moment at which the content is not too old by its own time; or infinity."""
+    if policy.max_content_age is None or snapshot.content_time is None:
+        return math.inf
+    return snapshot.content_time + policy.max_content_age
 
 
 def is_served(state: State, policy: Policy) -> bool:
@@ -92,7 +129,19 @@ def max_age_of(snapshot: Snapshot, policy: Policy) -> int:
     return math.floor(lifetime)
 
 
-def detail_of(record: Record, state: State) -> str:
+def complaint(record: Record, policy: Policy, now: float) -> str | None:
+    """Why the data is not as it should be: its state and the detail of that, or that it is late."""
+    state = state_of(record, policy, now)
+    match state, record.snapshot:
+        case State.FRESH, Snapshot() as snapshot:
+            return "late" if is_late(snapshot, policy, now) else None
+        case ((State.PENDING | State.EXPIRED), _):
+            return str(state)
+        case _:
+            return f"{state}: {detail_of(record, policy, state, now)}"
+
+
+def detail_of(record: Record, policy: Policy, state: State, now: float) -> str:
     """Why the data is not fresh, or may not be, as one word of Cache-Status (RFC 9211, 2.8).
 
     The first reason that holds: what is wrong with the data itself, what a person decided, what
@@ -102,6 +151,7 @@ def detail_of(record: Record, state: State) -> str:
     snapshot = record.snapshot
     reasons = {
         "expired": state is State.EXPIRED,
+        "content": snapshot is not None and now > _content_end(snapshot, policy),
         "upstream": snapshot is not None and snapshot.confirmation.stale_since is not None,
         "disabled": not record.enabled,
         "paused": record.paused,

@@ -121,6 +121,8 @@ class Content:
     """Length of a root array, members of a root object; None where the content has no items."""
     raw: bool = False
     """Whether the body is as it came, where its format would otherwise be served as JSON."""
+    content_time: float | None = None
+    """When the content is from by its own word, where the job says where that stands in it."""
 
     @property
     def is_json(self) -> bool:
@@ -145,6 +147,8 @@ class Confirmation:
     """How old the data was when we checked it: seconds from `checked_at` to then."""
     stale_since: float | None = None
     """Since when the source says of its own answers that they are stale; None: it does not."""
+    content_time: float | None = None
+    """When the content is from by its own word, read as the definition says; the ledger adds it."""
 
     def of_known_bytes(self, earlier: "Confirmation") -> "Confirmation":
         """This confirmation with the later `checked_at` of the two; its bytes are the same.
@@ -176,6 +180,7 @@ class Stored:
     format: Format
     items: int | None
     raw: bool = False
+    content_time: float | None = None
 
     def with_bytes(self, body: bytes) -> Content:
         """The content whole again."""
@@ -185,6 +190,7 @@ class Stored:
             format=self.format,
             items=self.items,
             raw=self.raw,
+            content_time=self.content_time,
         )
 
 
@@ -235,6 +241,11 @@ class Snapshot:
     def checked_at(self) -> float:
         """The last moment at which the content was good by the source's word, as epoch seconds."""
         return self.confirmation.checked_at
+
+    @property
+    def content_time(self) -> float | None:
+        """When the content is from by its own word; None where the job does not say."""
+        return self.confirmation.content_time
 
     @property
     def lifetime(self) -> float:

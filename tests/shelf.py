@@ -40,6 +40,7 @@ def snapshot(
     dated: bool = True,
     age: float = 0.0,
     stale_since: float | None = None,
+    content_time: float | None = None,
 ) -> Snapshot:
     """A version as a store would have committed it."""
     return Snapshot(
@@ -57,6 +58,7 @@ def snapshot(
             definition=Definition("source", "rules"),
             age=age,
             stale_since=stale_since,
+            content_time=content_time,
         ),
     )
 

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 from refresher import freshness
 from refresher.freshness import Policy
 from refresher.model import Record, Stage, State
+from refresher.walltime import Moments
 from tests.fakes import START
 from tests.shelf import LIFETIME, TIMEOUT, failed, snapshot
 
@@ -68,6 +69,18 @@ class TestState:
         assert freshness.state_of(served, POLICY, START) is State.STALE
         assert freshness.state_of(served, POLICY, END + 60) is State.EXPIRED
 
+    def test_is_stale_once_the_content_is_too_old_by_its_own_time(self) -> None:
+        policy = Policy(timeout=TIMEOUT, max_stale=50.0, max_content_age=60.0)
+        served = replace(SERVED, snapshot=snapshot(content_time=START - 20))
+        assert freshness.state_of(served, policy, START + 40) is State.FRESH
+        assert freshness.state_of(served, policy, START + 41) is State.STALE
+        assert freshness.state_of(served, policy, END + 51) is State.EXPIRED
+        assert freshness.state_of(served, POLICY, START + 41) is State.FRESH
+        assert freshness.state_of(SERVED, policy, START + 41) is State.FRESH, "it does not say"
+        assert served.snapshot is not None
+        assert freshness.stands_until(served.snapshot, policy, START) == START + 40
+        assert freshness.stands_until(served.snapshot, policy, START + 41) == END + TIMEOUT
+
     def test_of_a_detached_process_is_that_of_any_other(self) -> None:
         for now in (START, END + 20, END + 60):
             expected = freshness.state_of(SERVED, POLICY, now)
@@ -103,6 +116,16 @@ class TestStateSince:
             SERVED, snapshot=snapshot(stale_since=START + 9), failing_since=failing_since
         )
         assert freshness.state_since(record, POLICY, END + 40) == since
+
+    @pytest.mark.parametrize(
+        ("content_time", "since"), [(START - 20, START + 40), (START - 5000, START)]
+    )
+    def test_of_old_content_is_when_it_became_too_old_or_came(
+        self, content_time: float, since: float
+    ) -> None:
+        policy = Policy(timeout=TIMEOUT, max_content_age=60.0)
+        served = replace(SERVED, snapshot=snapshot(content_time=content_time))
+        assert freshness.state_since(served, policy, START + 41) == since
 
     @pytest.mark.parametrize("failing_since", [None, START + 3])
     def test_of_what_other_rules_made_is_when_they_last_held(
@@ -174,33 +197,94 @@ def test_the_cap_counts_from_our_own_check() -> None:
     assert freshness.max_age_of(from_a_cache, Policy(max_age=600.0)) == 3100
 
 
+class TestLate:
+    DAILY = Policy(changes_by=Moments("0 17 * * *"))
+    FIVE = 1_800_000_000.0 - 1_800_000_000.0 % 86_400 + 17 * 3600
+    """17:00 UTC of some day."""
+
+    @pytest.mark.parametrize(
+        ("changed", "late_from"),
+        [(-3600.0, 1), (-0.5, 1), (0.0, 2), (0.5, 2), (3600.0, 2), (86_399.0, 2), (86_400.0, 3)],
+    )
+    def test_is_from_the_second_moment_after_a_change_on(
+        self, changed: float, late_from: int
+    ) -> None:
+        served = snapshot(changed_at=self.FIVE + changed)
+        moment = self.FIVE + late_from * 86_400
+        assert freshness.late_from(served, self.DAILY) == moment
+        assert not freshness.is_late(served, self.DAILY, moment - 0.001)
+        assert freshness.is_late(served, self.DAILY, moment)
+        assert freshness.is_late(served, self.DAILY, moment + 1e7)
+
+    def test_nothing_is_that_may_change_when_it_does(self) -> None:
+        assert not freshness.is_late(snapshot(), POLICY, START + 1e9)
+
+
+class TestComplaint:
+    @pytest.mark.parametrize(
+        ("record", "now", "complaint"),
+        [
+            (SERVED, START, None),
+            (PENDING, START, "pending"),
+            (SERVED, END + 20, "stale: overdue"),
+            (SERVED, END + 60, "expired"),
+            (replace(SERVED, failing_since=START, last_attempt=failed()), START, "stale: connect"),
+            (replace(SERVED, snapshot=snapshot(stale_since=START)), START, "stale: upstream"),
+            (replace(SERVED, snapshot=snapshot(content_time=0)), START, "stale: content"),
+            (replace(SERVED, snapshot=snapshot(changed_at=0)), START, "late"),
+        ],
+    )
+    def test_says_why_data_is_not_as_it_should_be(
+        self, record: Record, now: float, complaint: str | None
+    ) -> None:
+        policy = replace(
+            POLICY, max_content_age=60.0, changes_by=Moments("0 0 1 1 *", "Europe/Berlin")
+        )
+        assert freshness.complaint(record, policy, now) == complaint
+
+
 class TestDetail:
+    def test_of_old_content_says_so(self) -> None:
+        policy = replace(POLICY, max_content_age=60.0)
+        old = replace(SERVED, snapshot=snapshot(content_time=START - 61), paused=True)
+        assert freshness.detail_of(old, policy, State.STALE, START) == "content"
+        assert freshness.detail_of(old, policy, State.STALE, START - 1) == "paused"
+
     def test_of_data_that_is_stale_by_its_source_says_so_whatever_else_there_is(self) -> None:
         outdated = replace(SERVED, snapshot=snapshot(stale_since=START), last_attempt=failed())
         for record in (outdated, replace(outdated, paused=True), replace(outdated, detached=True)):
-            assert freshness.detail_of(record, State.STALE) == "upstream"
-            assert freshness.detail_of(record, State.EXPIRED) == "expired"
+            assert freshness.detail_of(record, POLICY, State.STALE, START) == "upstream"
+            assert freshness.detail_of(record, POLICY, State.EXPIRED, START) == "expired"
 
     def test_prefers_what_a_person_decided_to_what_an_upstream_did(self) -> None:
         record = replace(SERVED, last_attempt=failed())
-        assert freshness.detail_of(record, State.STALE) == "connect"
+        assert freshness.detail_of(record, POLICY, State.STALE, START) == "connect"
         paused = replace(record, paused=True)
-        assert freshness.detail_of(paused, State.STALE) == "paused"
-        assert freshness.detail_of(replace(paused, enabled=False), State.STALE) == "disabled"
-        assert freshness.detail_of(paused, State.EXPIRED) == "expired"
+        assert freshness.detail_of(paused, POLICY, State.STALE, START) == "paused"
+        assert (
+            freshness.detail_of(replace(paused, enabled=False), POLICY, State.STALE, START)
+            == "disabled"
+        )
+        assert freshness.detail_of(paused, POLICY, State.EXPIRED, START) == "expired"
 
     def test_prefers_what_holds_here_to_what_an_upstream_did(self) -> None:
         record = replace(SERVED, last_attempt=failed(), outdated=True)
-        assert freshness.detail_of(record, State.STALE) == "definition"
+        assert freshness.detail_of(record, POLICY, State.STALE, START) == "definition"
         detached = replace(record, detached=True)
-        assert freshness.detail_of(detached, State.STALE) == "detached"
-        assert freshness.detail_of(replace(detached, paused=True), State.STALE) == "paused"
-        assert freshness.detail_of(replace(detached, enabled=False), State.STALE) == "disabled"
-        assert freshness.detail_of(detached, State.EXPIRED) == "expired"
+        assert freshness.detail_of(detached, POLICY, State.STALE, START) == "detached"
+        assert (
+            freshness.detail_of(replace(detached, paused=True), POLICY, State.STALE, START)
+            == "paused"
+        )
+        assert (
+            freshness.detail_of(replace(detached, enabled=False), POLICY, State.STALE, START)
+            == "disabled"
+        )
+        assert freshness.detail_of(detached, POLICY, State.EXPIRED, START) == "expired"
 
     def test_of_a_status_that_nobody_answered_is_the_stage(self) -> None:
         record = replace(SERVED, last_attempt=failed(Stage.STATUS))
-        assert freshness.detail_of(record, State.STALE) == "status"
+        assert freshness.detail_of(record, POLICY, State.STALE, START) == "status"
 
     @given(st.sampled_from(Stage), st.sampled_from([None, 304, 500]), st.booleans())
     def test_is_a_token(self, stage: Stage, http_status: int | None, running: bool) -> None:  # noqa: FBT001  hypothesis gives them by position
@@ -210,4 +294,4 @@ class TestDetail:
             running_since=START if running else None,
         )
         for state in (State.FRESH, State.STALE, State.EXPIRED):
-            assert freshness.detail_of(record, state).replace("-", "").isalnum()
+            assert freshness.detail_of(record, POLICY, state, START).replace("-", "").isalnum()

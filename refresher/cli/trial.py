@@ -28,7 +28,7 @@ from refresher.jobs.watchdog import Watchdog
 from refresher.model import Content, Failure, Stage
 from refresher.offload.threads import SoloThread
 from refresher.payload import NotModified, Payload
-from refresher.pipeline import refine_telling
+from refresher.pipeline import content_time, refine_telling
 from refresher.protocols import Source
 from refresher.security.logs import redacted
 from refresher.security.redaction import Redactor
@@ -198,6 +198,9 @@ def _content(
     body: bytes, content_type: str | None, job: Plan, values: Values, echo: Echo
 ) -> Content:
     content = refine_telling(body, content_type, job.rules, None, echo)
+    too_new = content_time.refusal(content.content_time, None, time.time())
+    if too_new is not None:
+        raise RefreshFailed(Stage.GUARD, too_new)
     for declared in job.types:
         check_content(job.name, content, "", declared, sent_as=content_type, values=values)
         echo(f"type: it is {name_of(declared.annotation)}")

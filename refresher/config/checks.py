@@ -8,7 +8,7 @@ from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import available_timezones
 
 import jmespath
 from cronsim import CronSim, CronSimError
@@ -20,6 +20,7 @@ from refresher.config import url_parts
 from refresher.config.references import pieces_of
 from refresher.config.units import InvalidValue
 from refresher.fields.charsets import codec_of
+from refresher.walltime import zone
 
 _FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _FIELD_VALUE = re.compile(r"[!-~]+([ \t]+[!-~]+)*|")
@@ -177,7 +178,7 @@ def cron(expression: str) -> str:
 def timezone(name: str) -> str:
     """The name of a zone in the tz database."""
     try:
-        ZoneInfo(name)
+        zone(name)
     except (OSError, ValueError, LookupError):  # a folder, outside the database, or not in it
         near = get_close_matches(name, available_timezones(), n=1)
         advice = f'did you mean "{near[0]}"?' if near else 'write it as "Europe/Berlin"'

@@ -148,7 +148,7 @@ class JobConfig:
     cron: v.Cron | None = None
     """The due moments as a cron expression, in place of an interval."""
     timezone: v.Timezone = "UTC"
-    """The time zone that cron is read in."""
+    """The time zone that cron and changes_by are read in, and a content_time without an offset."""
     jitter: v.Jitter = _FIVE_PERCENT
     """How far due moments are spread: a share of the interval; for cron a duration."""
     timeout: Annotated[v.Duration, v.at_least("1ms")] = 10.0
@@ -196,6 +196,13 @@ class JobConfig:
     """The JSON Schema file that content must satisfy, after select."""
     guard: Guard = field(default=GuardRules())
     """What an answer must be like; any other is rejected."""
+    content_time: v.Expression | None = None
+    """Where it stands in the data when that is from, as a JMESPath expression; older data than what
+    is served is rejected."""
+    max_content_age: v.Duration | None = None
+    """How old the data may be by its content_time; older is stale, however lively the source."""
+    changes_by: v.Cron | None = None
+    """When the data must have changed since the moment before, as a cron expression in timezone."""
     max_age: v.Duration | None = None
     """The longest that readers are told to keep it; none: as long as it is fresh."""
     max_stale: v.Duration | None = None

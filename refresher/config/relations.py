@@ -39,7 +39,7 @@ _OF_CLIENTS = ("headers", "auth", "connect_timeout")
 _TIMES = {"interval", "cron", "jitter", "timeout", "connect_timeout"}
 _WAITS = {"backoff", "backoff_max", "max_interval"}
 _REQUEST = {"method", "conditional", "json", "body"}
-_RULES = {"format", "charset", "delimiter", "raw", "select", "schema", "paginate"}
+_RULES = {"format", "charset", "delimiter", "raw", "select", "schema", "paginate", "content_time"}
 _RELATED = frozenset({*_TIMES, *_WAITS, *_REQUEST, *_RULES})
 """Keys that are related to each other: while one is invalid by itself, they are not compared."""
 
@@ -156,7 +156,7 @@ def _check_max_interval(job: ValidatedJob) -> None:
 
 def _check_rules(job: ValidatedJob) -> None:
     config = job.config
-    for key in ("select", "schema"):
+    for key in ("select", "schema", "content_time"):
         if getattr(config, key) is not None and config.format in ("text", "bytes"):
             wrong = f'needs JSON, and the format of jobs.{job.name} is "{config.format}"'
             job.note(key, wrong, 'take it out or write format = "json"')
@@ -170,6 +170,10 @@ def _check_rules(job: ValidatedJob) -> None:
     if config.raw and config.select is not None:
         wrong = "serves the answer's own bytes, and select makes others"
         job.note("raw", wrong, "take out the one or the other")
+    is_own = job.written.own("max_content_age")  # an inherited one may be meant for other jobs
+    if config.max_content_age is not None and config.content_time is None and is_own:
+        wrong = f"counts from a content_time, and jobs.{job.name} has none"
+        job.note("max_content_age", wrong, "write where it stands in the data")
     least, most = config.guard.min_items, config.guard.max_items
     if least is not None and most is not None and most < least:
         place = job.written.place(("guard", "max_items"))

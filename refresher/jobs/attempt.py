@@ -9,9 +9,10 @@ from refresher.jobs import candidate, typed
 from refresher.jobs.context import Context
 from refresher.jobs.environment import Environment
 from refresher.jobs.plan import Plan
-from refresher.model import Changed, Confirmation, Quarantined, Stage, Unchanged
-from refresher.offload.tasks import SameAsServed, Verdict
+from refresher.model import Changed, Confirmation, Quarantined, Snapshot, Stage, Unchanged
+from refresher.offload.tasks import RefusedByGuard, SameAsServed, Verdict
 from refresher.payload import NotModified, Payload
+from refresher.pipeline import content_time
 from refresher.pipeline.representation import Servable
 from refresher.protocols import Source
 
@@ -95,11 +96,23 @@ async def _verdict(
             return _not_modified(context)
         case Payload():
             try:
-                return await environment.pool.refine(answer, plan.rules, context.served)
+                verdict = await environment.pool.refine(answer, plan.rules, context.served)
             finally:
                 answer.close()
+            return _dated(verdict, context.served, environment.clock.now())
         case _:
             assert_never(answer)
+
+
+def _dated(verdict: Verdict, served: Snapshot | None, now: float) -> Verdict:
+    """The verdict, or a refusal where the content says that it is older than what is served."""
+    if not isinstance(verdict, Servable):
+        return verdict
+    content, known = verdict.content, None if served is None else served.content_time
+    refusal = content_time.refusal(content.content_time, known, now)
+    if refusal is None:
+        return verdict
+    return RefusedByGuard(content, verdict.representation.identity_etag, refusal)
 
 
 def _not_modified(context: Context) -> SameAsServed | candidate.SameAsCandidate:

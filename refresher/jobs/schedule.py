@@ -8,16 +8,13 @@ comes to the same instants.
 import hashlib
 import math
 from dataclasses import dataclass
-from datetime import datetime
-from functools import cache, lru_cache
+from functools import lru_cache
 from typing import TypeAlias, assert_never
-from zoneinfo import ZoneInfo
-
-from cronsim import CronSim
 
 from refresher.errors import RefreshFailed
 from refresher.fields.retry_after import LONGEST_WAIT
 from refresher.model import Due, DueReason
+from refresher.walltime import Moments
 
 _RETRY_PERMANENT = 3600.0
 """Seconds after which a failure that is not transient is tried again at the latest."""
@@ -134,23 +131,15 @@ def _interval_due_from(interval: float, jitter: float, seed: str, instant: float
 
 def _cron_due_from(cron: Cron, seed: str, instant: float) -> float:
     # A match up to `jitter` ago may, delayed, still lie ahead, and behind a later match's delay.
-    zone = _zone(cron.timezone)
-    before = datetime.fromtimestamp(math.ceil(instant - cron.jitter) - 1, zone)
+    moments = Moments(cron.expression, cron.timezone)
     earliest = math.inf
-    for match in CronSim(cron.expression, before):
-        at = match.timestamp()
+    for at in moments.after(math.ceil(instant - cron.jitter) - 1):
         if at >= earliest:
             break
         due = at + cron.jitter * _chance(seed, int(at))
         if due >= instant:
             earliest = min(earliest, due)
     return earliest
-
-
-@cache
-def _zone(name: str) -> ZoneInfo:
-    # ZoneInfo itself keeps eight; the ninth would be read from its file at every due moment.
-    return ZoneInfo(name)
 
 
 @lru_cache(maxsize=65536)

@@ -127,8 +127,9 @@ def _gauges(entries: Sequence[Entry], now: float) -> Iterator[str]:
         yield from head(name, "gauge", help_text)
         for entry in entries:
             snapshot = entry.record.snapshot
-            if snapshot is not None:
-                yield f'{name}{{job="{entry.record.job}"}} {value(entry, snapshot, now)}'
+            number = None if snapshot is None else value(entry, snapshot, now)
+            if number is not None:
+                yield f'{name}{{job="{entry.record.job}"}} {number}'
     for name, help_text, of_record in _OF_RECORDS:
         yield from head(name, "gauge", help_text)
         for entry in entries:
@@ -151,7 +152,13 @@ def _stale(entry: Entry, now: float) -> int:
     return int(freshness.state_of(entry.record, entry.policy, now) is not State.FRESH)
 
 
-_OF_SNAPSHOTS: tuple[tuple[str, str, Callable[[Entry, Snapshot, float], float]], ...] = (
+def _late(entry: Entry, snapshot: Snapshot, now: float) -> int | None:
+    if entry.policy.changes_by is None:
+        return None
+    return int(freshness.is_late(snapshot, entry.policy, now))
+
+
+_OF_SNAPSHOTS: tuple[tuple[str, str, Callable[[Entry, Snapshot, float], float | None]], ...] = (
     (
         "refresher_snapshot_checked_timestamp_seconds",
         "When the data was last known to be good.",
@@ -176,6 +183,16 @@ _OF_SNAPSHOTS: tuple[tuple[str, str, Callable[[Entry, Snapshot, float], float]],
         "refresher_snapshot_bytes",
         "Size of the data, uncompressed.",
         lambda _, snapshot, __: len(snapshot.content.body),
+    ),
+    (
+        "refresher_content_timestamp_seconds",
+        "When the data is from by its own word; only of jobs with content_time.",
+        lambda _, snapshot, __: snapshot.content_time,
+    ),
+    (
+        "refresher_change_late",
+        "1 where the data has not changed by its moment; only of jobs with changes_by.",
+        _late,
     ),
 )
 

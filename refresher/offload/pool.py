@@ -91,7 +91,9 @@ class WorkerPool:
         )
         guard = rules.guard
         looks_inside = guard.required or guard.duplicate_keys == "reject"
-        parses = bool(looks_inside) or rules.select is not None or rules.schema is not None
+        parses = bool(looks_inside) or any(
+            rule is not None for rule in (rules.select, rules.schema, rules.content_time)
+        )
         large = _large_from(payload.content_type, rules.reading.format, parses=parses)
         return await self._run(task, payload.body, large)
 

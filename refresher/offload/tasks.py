@@ -18,7 +18,7 @@ T_co = TypeVar("T_co", covariant=True)
 
 @dataclass(frozen=True, slots=True)
 class SameAsServed:
-    """The content passed every rule and has the ETag of what is served."""
+    """The content has the ETag of what is served, which passed every rule, or was accepted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +67,8 @@ class RefineTask:
         except GuardRefused as refusal:
             content = refusal.content
             etag = representation.etag_of(content.body, content.content_type)
+            if etag == self.etag:  # a person has accepted it, or `accept_after`
+                return SameAsServed()
             return RefusedByGuard(content, etag, refusal.failure.message)
         if representation.etag_of(content.body, content.content_type) == self.etag:
             return SameAsServed()

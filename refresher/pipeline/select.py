@@ -72,13 +72,22 @@ def find(content: Content, expression: str) -> Content | None:
             message = f"select gives a number that JSON cannot hold: {expression}"
             raise RefreshFailed(Stage.SELECT, message)
         body = msgspec.json.encode(found, enc_hook=_write)
-    # Beside JMESPath's own errors, an expression can fail as Python does: on a mix of types, on a
-    # slice with step 0, on a sum too large for a double, on data too deep for the stack left.
-    except (JMESPathError, ArithmeticError, TypeError, ValueError, RecursionError) as error:
+    except UNEVALUABLE as error:
         message = f"select failed: {expression}: {clipped(str(error), _SHOWN)}"
         raise RefreshFailed(Stage.SELECT, message) from error
     items = len(found) if isinstance(found, list | dict) else None
     return replace(content, body=body, content_type=media.JSON, items=items)
+
+
+def search(text: bytes, expression: str) -> object:
+    """What a JMESPath expression finds in well-formed JSON; raises what is in `UNEVALUABLE`."""
+    found: object = _compiled(expression).search(jsontext.read(text, _read))
+    return found
+
+
+UNEVALUABLE = (JMESPathError, ArithmeticError, TypeError, ValueError, RecursionError)
+"""Beside JMESPath's own errors, an expression can fail as Python does: on a mix of types, on a
+slice with step 0, on a sum too large for a double, on data too deep for the stack left."""
 
 
 def _read(text: bytes) -> object:

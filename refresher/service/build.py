@@ -22,6 +22,7 @@ from refresher.errors import ConfigError
 from refresher.jobs import schedule
 from refresher.jobs.plan import Plan
 from refresher.pipeline import Reading, Rules
+from refresher.pipeline.content_time import ContentTimeRule
 from refresher.protocols import Source
 from refresher.security.redaction import Redactor
 from refresher.service.upstreams import Upstream, auth_of, client_of, site_of
@@ -36,6 +37,7 @@ from refresher.store.backends.sqlite.store import SqliteStore
 from refresher.store.protocols import Backend
 from refresher.upstream.urls import origin_of
 from refresher.values import DeclaredType
+from refresher.walltime import Moments
 
 T = TypeVar("T")
 
@@ -117,6 +119,10 @@ def plan_of(plan: JobPlan, types: tuple[DeclaredType, ...] = ()) -> Plan:
         max_stale=config.max_stale,
         timeout=config.timeout,
         fail_when_expired=config.on_expired == "fail",
+        max_content_age=config.max_content_age,
+        changes_by=None
+        if config.changes_by is None
+        else Moments(config.changes_by, config.timezone),
     )
     return Plan(
         name=plan.name,
@@ -149,7 +155,14 @@ def rules_of(plan: JobPlan) -> Rules:
         select=config.select,
         schema=plan.schema,
         guard=config.guard,
+        content_time=_content_time(config),
     )
+
+
+def _content_time(config: JobConfig) -> ContentTimeRule | None:
+    if config.content_time is None:
+        return None
+    return ContentTimeRule(config.content_time, config.timezone)
 
 
 def reading_of(config: JobConfig) -> Reading:

@@ -14,6 +14,7 @@ import anyio.to_thread
 import httpx
 from anyio.abc import TaskGroup
 
+from refresher import freshness
 from refresher.clock import Clock, ShiftedClock
 from refresher.config import Config, JobPlan
 from refresher.errors import ConfigError
@@ -178,6 +179,16 @@ class Service:
         ]
         self._was_ready = not without
         return without
+
+    def not_fresh(self) -> dict[str, str]:
+        """The required jobs that are not fresh, or are late, and why."""
+        now = self.clock.now()
+        reasons = {
+            entry.record.job: freshness.complaint(entry.record, entry.policy, now)
+            for entry in self.states
+            if self.config.jobs[entry.record.job].config.required
+        }
+        return {job: reason for job, reason in reasons.items() if reason is not None}
 
     def is_alive(self) -> bool:
         """Whether the scheduler's tasks still run."""

@@ -10,6 +10,7 @@ from msgspec.structs import replace
 from refresher.model import Attempt, Confirmation, Definition
 from refresher.store.ledger import (
     Ledger,
+    dated,
     is_pending,
     key_of,
     pruned,
@@ -59,7 +60,9 @@ def rolled_back(
     standing = replace(
         revoked(standing),
         current=version,
-        confirmation=dataclasses.replace(confirmation, revision=None),
+        confirmation=dataclasses.replace(
+            dated(confirmation, old.stored.content_time), revision=None
+        ),
     )
     if is_pending(standing):
         answer = dataclasses.replace(discarded, version=version)
@@ -79,7 +82,8 @@ def accepted(
     if held is None or held.stored.etag != etag:
         return None
     ledger, version = published(ledger, standing, held.stored, now=now, served=served)
-    standing = renewed(standing, held.confirmation, version, now)
+    confirmation = dated(held.confirmation, held.stored.content_time)
+    standing = renewed(standing, confirmation, version, now)
     return pruned(with_standing(ledger, key, revoked(standing), now), history)
 
 

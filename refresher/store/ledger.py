@@ -157,7 +157,9 @@ def with_definition(ledger: Ledger, definition: Definition, *, now: float) -> Le
     standing = Standing(due=Due(now, DueReason.STARTUP), used_at=now, since=now)
     earlier = _same_source(ledger, definition)
     if earlier is not None and earlier.confirmation is not None:
-        without_revision = dataclasses.replace(earlier.confirmation, revision=None)
+        without_revision = dataclasses.replace(
+            earlier.confirmation, revision=None, content_time=None
+        )
         standing = replace(
             standing,
             due=Due(now, DueReason.DEFINITION),
@@ -260,8 +262,11 @@ def settled(
     match settlement.result:
         case Changed(stored=stored, confirmation=confirmation):
             ledger, version = published(ledger, standing, stored, now=now, served=served)
+            confirmation = dated(confirmation, stored.content_time)
             standing = renewed(standing, confirmation, version, settlement.fresh_since)
         case Unchanged(confirmation=confirmation):
+            known = standing.confirmation
+            confirmation = dated(confirmation, None if known is None else known.content_time)
             standing = renewed(standing, confirmation, standing.current, settlement.fresh_since)
         case Quarantined(quarantine=quarantine):
             standing = replace(_failed(standing, now), quarantine=quarantine)
@@ -391,6 +396,13 @@ def renewed(
         consecutive_failures=0,
         quarantine=None,
     )
+
+
+def dated(confirmation: Confirmation, content_time: float | None) -> Confirmation:
+    """The confirmation of content that is from then by its own word."""
+    if confirmation.content_time == content_time:
+        return confirmation
+    return dataclasses.replace(confirmation, content_time=content_time)
 
 
 def _failed(standing: Standing, now: float) -> Standing:

@@ -224,6 +224,7 @@ class Store:
             format=content.format,
             items=content.items,
             raw=content.raw,
+            content_time=content.content_time,
         )
 
     async def settle(self, grant: Grant, settlement: Settlement, *, served: int) -> Ledger | None:

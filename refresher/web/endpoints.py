@@ -93,6 +93,17 @@ class Endpoints:
             return problem(503, "not-ready", detail)
         return problem(503, "not-ready", f"{detail}: {', '.join(missing)}", missing=missing)
 
+    def freshz(self, authorization: bytes | None) -> Answer:
+        """`GET /freshz`: whether every required job is fresh, and none of them late."""
+        reasons = self.service.not_fresh()
+        if not reasons:
+            return json_answer({"status": "fresh"})
+        detail = f"{len(reasons)} of the required jobs are not fresh, or late"
+        if not self.service.access.may_read(authorization):
+            return problem(503, "not-fresh", detail)
+        named = ", ".join(f"{job} ({reason})" for job, reason in reasons.items())
+        return problem(503, "not-fresh", f"{detail}: {named}", jobs=reasons)
+
     async def metrics(self) -> Answer:
         """`GET /metrics`: the Prometheus text format."""
         metrics, text = self.service.metrics, io.BytesIO()

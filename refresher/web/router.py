@@ -158,10 +158,15 @@ def _add_health(router: APIRouter, running: Running) -> None:
         """503, with what is missing, until every required job has a snapshot."""
         return as_response(request, running().readyz(field_of(request, "authorization")))
 
+    async def freshz(request: Request) -> Response:
+        """503, with the jobs and the reasons, while a required job is not fresh, or is late."""
+        return as_response(request, running().freshz(field_of(request, "authorization")))
+
     for path, endpoint, summary in (
         ("/metrics", metrics, "Metrics"),
         ("/livez", livez, "Liveness"),
         ("/readyz", readyz, "Readiness"),
+        ("/freshz", freshz, "Freshness"),
     ):
         checks = [takes_only(*READ)]
         add_path(

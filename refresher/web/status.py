@@ -36,6 +36,8 @@ def job_status(entry: Entry, plan: JobPlan, now: float) -> dict[str, object]:
         "items": snapshot and snapshot.content.items,
         "checked_at": snapshot and rfc3339(snapshot.checked_at),
         "changed_at": snapshot and rfc3339(snapshot.changed_at),
+        "content_time": snapshot and rfc3339(snapshot.content_time),
+        "late": snapshot and freshness.is_late(snapshot, policy, now),
         "age_seconds": snapshot and round(freshness.age_of(snapshot, now), 3),
         "lifetime_seconds": snapshot and round(snapshot.lifetime, 3),
         "expires_at": rfc3339(freshness.expires_at(record, policy)),

@@ -128,6 +128,7 @@ def test_files_and_callables_are_known_by_what_is_written(tmp_path: Path) -> Non
         {"guard": {"max_growth": "300%"}},
         {"guard": {"duplicate_keys": "reject"}},
         {"paginate": {"type": "link_header"}},
+        {"content_time": "at"},
     ],
 )
 def test_the_rules_make_other_rules_of_the_same_source(change: dict[str, object]) -> None:
@@ -154,6 +155,15 @@ def test_every_key_of_the_pages_makes_other_rules(change: dict[str, object]) -> 
     one, other = (job(paginate=given).definition for given in (pages, changed))
     assert (one.source, one.rules) != (other.source, other.rules)
     assert one.source == other.source
+
+
+def test_the_time_zone_is_a_rule_where_content_has_a_time() -> None:
+    berlin = {"timezone": "Europe/Berlin"}
+    assert job(**berlin).definition == job().definition
+    dated = {"content_time": "at"}
+    assert job(**dated, **berlin).definition.rules != job(**dated).definition.rules
+    limits = {"max_content_age": "1h", "changes_by": "0 17 * * *"}
+    assert job(**dated, **limits).definition == job(**dated).definition
 
 
 def test_what_is_said_by_default_makes_no_other_rules() -> None:

@@ -120,12 +120,16 @@ def test_every_format_is_in_the_configuration(name: str) -> None:
 
 @cache
 def application() -> FastAPI:
-    """An application with one job, whose admin token is `token`."""
+    """An application with two jobs, whose admin token is `token`."""
     cache = Refresher(admin_token="token")
 
     @cache.job()
     def names() -> list[str]:
         return ["Ada"]
+
+    @cache.job(content_time="at", changes_by="0 0 * * *")
+    def dated() -> dict[str, int]:
+        return {"at": 0}
 
     app = FastAPI(lifespan=cache.lifespan)
     app.include_router(cache.router())

@@ -4,6 +4,7 @@ import math
 from dataclasses import replace
 
 import anyio
+import msgspec
 import pytest
 
 from refresher.errors import RefreshFailed, StoreUnavailable
@@ -24,6 +25,7 @@ from refresher.model import (
 )
 from refresher.payload import NotModified, Payload
 from refresher.pipeline import GuardRules, Rules
+from refresher.pipeline.content_time import ContentTimeRule
 from refresher.pipeline.representation import etag_of
 from refresher.protocols import Grant
 from tests.fakes import START, Answer, FakeSource, payload
@@ -148,6 +150,59 @@ async def test_a_candidate_of_a_cache_was_refused_when_it_came_and_is_due_all_th
     held = found.result.quarantine
     assert (held.at, held.confirmation.checked_at) == (START, START - 3000)
     assert held.next_moment == plan_of().due_after(START, START)
+
+
+DATED = Rules(content_time=ContentTimeRule("at"))
+
+
+def dated(at: object, served_at: float | None = START - 100) -> tuple[Payload, Snapshot]:
+    """An answer, and what is served, with their content times."""
+    known = snapshot()
+    confirmed = replace(known.confirmation, content_time=served_at)
+    body = b'{"at": %b}' % msgspec.json.encode(at)
+    return payload(body), replace(known, confirmation=confirmed)
+
+
+@pytest.mark.parametrize("at", [START - 100, START - 99.5, START, START + 300])
+async def test_content_that_is_not_older_than_what_is_served_replaces_it(at: float) -> None:
+    answer, served = dated(at)
+    found = await answered(Scene(), answer, served=served, rules=DATED)
+    assert isinstance(found.result, Changed)
+    assert found.result.stored.content_time == at
+
+
+@pytest.mark.parametrize("at", [START - 101, START + 301, None, "never", 1e300])
+async def test_content_that_is_older_ahead_or_undated_is_a_candidate(at: object) -> None:
+    scene = Scene()
+    answer, served = dated(at)
+    found = await answered(scene, answer, served=served, rules=DATED)
+    assert isinstance(found.result, Quarantined)
+    held = found.result.quarantine
+    assert held.reason.startswith("content_time")
+    assert held.stored.content_time == (at if at in {START - 101, START + 301} else None)
+    assert await scene.store.body("rates", held.stored) == answer.body
+
+
+async def test_older_content_that_has_come_often_enough_is_a_change() -> None:
+    scene = Scene()
+    answer, served = dated(START - 101)
+    assert isinstance(answer.body, bytes)
+    held = candidate(scene, answer.body)
+    rules = accepting(DATED, 2)
+    found = await answered(scene, answer, served=served, held=held, rules=rules)
+    assert isinstance(found.result, Changed)
+
+
+async def test_older_content_of_another_definition_is_no_reason() -> None:
+    answer, _ = dated(START - 9000)
+    found = await answered(Scene(), answer, served=None, rules=DATED)
+    assert isinstance(found.result, Changed)
+
+
+async def test_what_was_accepted_without_a_time_is_unchanged_when_it_comes_again() -> None:
+    body = b'{"at": "never"}'
+    found = await answered(Scene(), payload(body), served=snapshot(body), rules=DATED)
+    assert isinstance(found.result, Unchanged)
 
 
 async def test_the_same_bytes_are_no_change() -> None:

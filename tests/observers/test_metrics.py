@@ -13,6 +13,7 @@ from refresher.observers.exposition import CONTENT_TYPE
 from refresher.observers.metrics import Metrics
 from refresher.store.protocols import StoreOperation
 from refresher.version import VERSION
+from refresher.walltime import Moments
 from tests.fakes import START
 from tests.shelf import BODY, Shelf, failed, snapshot
 
@@ -151,6 +152,23 @@ def test_gauges_tell_of_the_snapshot_that_is_served() -> None:
         "refresher_next_due_timestamp_seconds": START + 42.5,
         "refresher_consecutive_failures": 2,
     }
+
+
+def test_gauges_of_old_content_are_there_where_the_job_asks_for_them() -> None:
+    shelf = Shelf()
+    shelf.put(snapshot(job="plain"))
+    dated = snapshot(job="dated", content_time=START - 99.5)
+    shelf.put(dated, Policy(max_content_age=60.0))
+    daily = Policy(changes_by=Moments("0 0 * * *"))
+    shelf.put(snapshot(job="late", changed_at=START - 3 * 86_400), daily)
+    shelf.put(snapshot(job="prompt"), daily)
+    scrape = Scrape(Metrics({}), shelf)
+    jobs = ("plain", "dated", "late", "prompt")
+    times = {job: scrape.value("refresher_content_timestamp_seconds", job=job) for job in jobs}
+    assert times == {**dict.fromkeys(jobs), "dated": START - 99.5}
+    late = {job: scrape.value("refresher_change_late", job=job) for job in jobs}
+    assert late == {**dict.fromkeys(jobs), "late": 1, "prompt": 0}
+    assert scrape.value("refresher_snapshot_stale", job="dated") == 1
 
 
 def test_gauges_are_absent_while_pending_but_for_the_failures() -> None:

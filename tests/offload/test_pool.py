@@ -17,6 +17,7 @@ from refresher.offload.pool import WorkerPool
 from refresher.offload.tasks import RefineTask, RefusedByGuard, SameAsServed, Verdict
 from refresher.payload import Payload
 from refresher.pipeline import GuardRules, Reading, Rules
+from refresher.pipeline.content_time import ContentTimeRule
 from refresher.pipeline.pages import PageRule, read_page
 from refresher.pipeline.representation import Servable
 from tests.offload.workers import (
@@ -62,6 +63,7 @@ async def test_a_small_body_starts_no_process(pool: WorkerPool, body: bytes) -> 
         Rules(schema="{}"),
         Rules(guard=GuardRules(required=("id",))),
         Rules(guard=GuardRules(duplicate_keys="reject")),
+        Rules(content_time=ContentTimeRule("[0].id")),
     ],
 )
 async def test_what_is_to_be_parsed_is_large_sooner(pool: WorkerPool, rules: Rules) -> None:
@@ -118,9 +120,18 @@ async def test_what_is_served_counts_for_the_guard(pool: WorkerPool) -> None:
     assert isinstance(first, Servable)
     served = snapshot(replace(first, content=content))
     rules = Rules(guard=GuardRules(max_shrink=0.5))
-    refused = await pool.refine(in_a_file(LARGE_BODY), rules, served)
+    refused = await pool.refine(in_a_file(LARGE_BODY + b" "), rules, served)
     assert isinstance(refused, RefusedByGuard)
     assert "1,000,000,000 items served" in refused.reason
+
+
+async def test_what_is_served_is_not_refused_again(pool: WorkerPool) -> None:
+    rules = Rules(guard=GuardRules(min_items=10**9))
+    refined = await pool.refine(in_a_file(LARGE_BODY), PLAIN, None)
+    assert isinstance(refined, Servable)
+    accepted = snapshot(refined)
+    assert await pool.refine(in_a_file(LARGE_BODY), rules, accepted) == SameAsServed()
+    assert isinstance(await pool.refine(in_a_file(LARGE_BODY), rules, None), RefusedByGuard)
 
 
 @pytest.mark.parametrize("make", [in_memory, in_a_file])

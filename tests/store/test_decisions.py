@@ -1,6 +1,8 @@
 from dataclasses import replace
 
+from refresher.model import Changed
 from refresher.store import decisions, ledger
+from refresher.store.ledger import Ledger
 from tests.store.ledgers import (
     KEY,
     aside,
@@ -24,6 +26,32 @@ def test_a_rollback_is_a_new_version_of_old_bytes_and_pauses() -> None:
     standing = known.standings[KEY]
     assert standing.current == 3
     assert standing.confirmation == replace(confirmation(2.0), revision=None)
+
+
+def of_time(content: str, at: float, content_time: float) -> Changed:
+    changed = published(content, at)
+    return replace(changed, stored=replace(changed.stored, content_time=content_time))
+
+
+def test_a_rollback_is_from_when_the_old_bytes_were() -> None:
+    known = attempted(Ledger(), of_time("a", 1.0, 0.25), at=1.0)
+    known = attempted(known, of_time("b", 2.0, 0.75), at=2.0)
+    back = rolled_back(known, 1)
+    assert back is not None
+    confirmed = back.standings[KEY].confirmation
+    assert confirmed == replace(confirmation(2.0), revision=None, content_time=0.25)
+
+
+def test_what_is_accepted_is_from_when_it_says() -> None:
+    older = aside("b", 2)
+    stored = replace(older.quarantine.stored, content_time=0.25)
+    known = attempted(Ledger(), of_time("a", 1.0, 0.75), at=1.0)
+    known = attempted(
+        known, replace(older, quarantine=replace(older.quarantine, stored=stored)), at=2
+    )
+    after = decisions.accepted(known, KEY, '"b"', served=0, now=3, history=10)
+    assert after is not None
+    assert after.standings[KEY].confirmation == replace(confirmation(2), content_time=0.25)
 
 
 def test_a_rollback_to_what_is_served_is_a_new_version_all_the_same() -> None:

@@ -114,10 +114,41 @@ def test_a_source_is_stale_since_its_first_answer_that_said_so_until_one_that_do
     assert known.standings[KEY].confirmation == of_a_cache(40.0, 0.0, stale=True)
 
 
+def of_time(content: str, at: float, content_time: float | None) -> Changed:
+    changed = published(content, at)
+    return replace(changed, stored=replace(changed.stored, content_time=content_time))
+
+
+def test_a_version_is_from_when_its_content_says_and_so_while_it_is_confirmed() -> None:
+    known = attempted(grown("a"), of_time("b", 5.0, 3.0), at=5.0)
+    for at in (6.0, 7.0):
+        assert known.standings[KEY].confirmation == replace(confirmation(at - 1), content_time=3.0)
+        known = attempted(known, Unchanged(confirmation=confirmation(at)), at=at)
+    known = attempted(known, of_time("c", 8.0, None), at=8.0)
+    assert known.standings[KEY].confirmation == confirmation(8.0)
+
+
+def test_the_same_bytes_read_by_other_rules_are_from_when_those_say() -> None:
+    known = attempted(Ledger(), of_time("a", 5.0, 3.0), at=5.0)
+    known = ledger.with_definition(known, OTHER_RULES, now=6.0)
+    begun = known.standings[key_of(OTHER_RULES)].confirmation
+    assert begun is not None
+    assert begun.content_time is None
+    again = replace(of_time("a", 7.0, 4.0), confirmation=confirmation(7.0, OTHER_RULES))
+    known = attempted(known, again, at=7.0, definition=OTHER_RULES)
+    assert numbers(known) == [1]
+    confirmed = {key: each.confirmation for key, each in known.standings.items()}
+    assert confirmed[KEY] == replace(confirmation(5.0), content_time=3.0)
+    assert confirmed[key_of(OTHER_RULES)] == replace(again.confirmation, content_time=4.0)
+
+
 def test_a_document_of_an_earlier_release_says_nothing_of_caches() -> None:
     written = msgspec.msgpack.decode(ledger.encoded(grown("a")))
     for standing in written["standings"].values():
         del standing["confirmation"]["age"], standing["confirmation"]["stale_since"]
+        del standing["confirmation"]["content_time"]
+    for version in written["versions"]:
+        del version["stored"]["content_time"]
     assert ledger.decoded(msgspec.msgpack.encode(written)) == grown("a")
 
 

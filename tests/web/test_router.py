@@ -17,7 +17,7 @@ from tests.web.serving import ADMIN, TOKEN, Upstream, asking, cache_of, down, se
 
 DIFF = "/jobs/one/diff?from=1&to=1"
 READS = ["/data/one", "/jobs", "/jobs/one", "/jobs/one/history", DIFF, "/metrics"]
-OPEN = ["/livez", "/readyz", "/openapi.json", "/docs"]
+OPEN = ["/livez", "/readyz", "/freshz", "/openapi.json", "/docs"]
 ADMINS = [
     "/admin/refresh",
     "/admin/jobs/one/pause",
@@ -50,7 +50,9 @@ def is_problem(answer: httpx.Response, status: int) -> dict[str, Any]:
 
 
 class TestMethods:
-    @pytest.mark.parametrize("path", ["/jobs", "/jobs/one", "/livez", "/readyz", "/metrics"])
+    @pytest.mark.parametrize(
+        "path", ["/jobs", "/jobs/one", "/livez", "/readyz", "/freshz", "/metrics"]
+    )
     async def test_of_what_is_read_are_get_and_head(self, path: str) -> None:
         async with serving(cache_of(one=Upstream())) as client:
             get, head = await client.get(path), await client.head(path)
@@ -129,7 +131,41 @@ class TestReadTokens:
             anonymous = await client.get("/readyz")
             is_problem(anonymous, 503)
             assert "secretive" not in anonymous.text
+            assert "secretive" in (await client.get("/freshz", headers=read)).text
+            anonymous = await client.get("/freshz")
+            is_problem(anonymous, 503)
+            assert "secretive" not in anonymous.text
             assert (await client.get("/livez")).json() == {"status": "ok"}
+
+
+class TestFreshness:
+    async def test_is_of_the_required_jobs_and_says_what_is_wrong_with_them(self) -> None:
+        clock = FakeClock()
+        cache = cache_of(clock, beside=Upstream(down()))
+        one, two = Upstream(["a"], down()), Upstream(["b"])
+        cache.job("one", required=True)(one)
+        cache.job("two", required=True, changes_by="*/5 * * * *")(two)
+        async with serving(cache) as client:
+            assert (await client.get("/freshz")).json() == {"status": "fresh"}
+            await clock.advance(200)
+            found = is_problem(await client.get("/freshz"), 503)
+            assert found["jobs"] == {"one": "stale: connect"}
+            assert "one (stale: connect)" in found["detail"]
+            await clock.advance(500)
+            found = is_problem(await client.get("/freshz"), 503)
+            assert found["jobs"] == {"one": "stale: connect", "two": "late"}
+            assert (await client.get("/readyz")).status_code == 200
+            assert (await client.get("/jobs/two")).json()["late"] is True
+
+    async def test_is_there_once_what_was_pending_is_fresh(self) -> None:
+        clock = FakeClock()
+        cache = cache_of(clock)
+        cache.job("one", required=True)(Upstream(down(), ["a"]))
+        async with serving(cache) as client:
+            found = is_problem(await client.get("/freshz"), 503)
+            assert found["jobs"] == {"one": "pending"}
+            await clock.advance(100)
+            assert (await client.get("/freshz")).status_code == 200
 
 
 class TestTheAdminToken:
@@ -494,6 +530,7 @@ class TestEmbedded:
             "/jobs/{job}/diff": ["get"],
             "/livez": ["get"],
             "/readyz": ["get"],
+            "/freshz": ["get"],
             "/metrics": ["get"],
             "/admin/refresh": ["post"],
             "/admin/jobs/{job}/pause": ["post"],

@@ -23,6 +23,8 @@ KEYS = {
     "items",
     "checked_at",
     "changed_at",
+    "content_time",
+    "late",
     "age_seconds",
     "lifetime_seconds",
     "expires_at",
@@ -82,6 +84,8 @@ async def test_a_pending_job_has_every_key_and_null_where_there_is_nothing() -> 
         "items": None,
         "checked_at": None,
         "changed_at": None,
+        "content_time": None,
+        "late": None,
         "age_seconds": None,
         "lifetime_seconds": None,
         "expires_at": None,
@@ -129,6 +133,7 @@ async def test_a_served_job_has_them_all() -> None:
     assert found["bytes"] == len(snapshot.body)
     assert found["items"] == 3
     assert found["checked_at"] == found["changed_at"] == at(0)
+    assert (found["content_time"], found["late"]) == (None, False)
     assert found["age_seconds"] == 12.346
     assert found["expires_at"] == at(lifetime + 3600)
     assert found["due_at"] == at(lifetime)

@@ -90,7 +90,7 @@ def age_fields(rendering: Rendering, record: Record, state: State, now: float) -
     left = rendering.max_age - age
     status = f"refresher; hit; ttl={left}"
     if left < 0 or state is not State.FRESH or record.detached:
-        status += f"; detail={freshness.detail_of(record, state)}"
+        status += f"; detail={freshness.detail_of(record, rendering.policy, state, now)}"
     return [
         (b"age", b"%d" % age),
         (b"cache-status", status.encode()),
