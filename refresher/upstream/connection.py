@@ -1,17 +1,23 @@
 """One connection to an upstream: aiohttp's protocol, stricter in what it accepts."""
 
 import random
+import re
 import ssl
 import time
 from typing import Final
 
-from aiohttp import ClientPayloadError, StreamReader, hdrs
+from aiohttp import EMPTY_PAYLOAD, ClientPayloadError, StreamReader, hdrs
 from aiohttp.client_proto import ResponseHandler
 from aiohttp.http import RawResponseMessage
 from aiohttp.http_exceptions import HttpProcessingError
 
 _LARGEST_HEAD = 256 * 1024
 """Bytes. aiohttp bounds each field and their number, but no sum, and reads 1xx answers for ever."""
+_HEAD_END = re.compile(rb"\n\r?\n")
+_LONGEST_PART_OF_IT = 2
+_VERSION = b"HTTP/"
+"""What every answer begins with."""
+_EMPTY_LINES = b"\r\n"
 _SWITCHING = 101
 _FINAL = 200
 _MOST_INTERIM = 32
@@ -38,6 +44,7 @@ _OVERRIDDEN: Final = (
     "data_received",
     "eof_received",
     "feed_data",
+    "force_close",
     "resume_reading",
     "set_exception",
     "should_close",
@@ -56,6 +63,10 @@ def missing_names() -> list[str]:
 class ConnectionProtocol(ResponseHandler):
     """Bounds the head of an answer, with the interim ones before it (RFC 9110, section 15.2).
 
+    Bytes that come after an answer are no part of it (RFC 9112, section 6.3): the answer is whole,
+    and the connection is used no more. aiohttp's parser would refuse an answer that comes in one
+    read with such bytes, so it gets the head by itself, and of the body no more than that tells of.
+
     It also tells how a connection ended: before the first byte of an answer there is none, inside
     the head it is broken. A body without a length is whole only where the server has closed the
     connection in order (RFC 9112, section 8); aiohttp takes it for whole however that ends.
@@ -67,6 +78,10 @@ class ConnectionProtocol(ResponseHandler):
     _awaiting = True
     _came = 0
     """Bytes of the head that is awaited."""
+    _before = b""
+    """The last bytes of the head that is awaited, in which its end may begin."""
+    _left: int | None = None
+    """Bytes of the answer's body that are still to come; None where only the parser can tell."""
     _interim = 0
     """How many answers came before the one that is awaited."""
     _stray_bytes = False
@@ -113,6 +128,7 @@ class ConnectionProtocol(ResponseHandler):
         self._kept = self._used
         self._used = self._awaiting = True
         self._came = self._interim = 0
+        self._before, self._left = b"", None
 
     def data_received(self, data: bytes) -> None:
         """Parse what has come; aiohttp passes no data to go on with what the parser holds."""
@@ -149,7 +165,9 @@ class ConnectionProtocol(ResponseHandler):
         at = 0
         while at < len(backlog) and not self._reading_paused and time.monotonic() < self._until:
             self._feed(backlog[at : at + _PIECE])
-            at = len(backlog) if self.exception() is not None else at + _PIECE
+            at += _PIECE
+            if self.exception() is not None or self._stray_bytes:
+                at = len(backlog)
         self._backlog = backlog[at:]
         if self._backlog and not held_back:
             self._pause_reading_for_buffer()
@@ -165,17 +183,63 @@ class ConnectionProtocol(ResponseHandler):
             self._parse_for_a_turn(b"")
 
     def _feed(self, data: bytes) -> None:
-        # Without data it is aiohttp that calls, to go on with what the parser holds.
-        if data and not self._awaiting and (self._payload is None or self._payload.is_eof()):
-            self._stray_bytes = True
+        """Pass what belongs to the answer to the parser."""
+        if not data:  # it is aiohttp that calls, to go on with what the parser holds
+            self._parse(data)
+        while data and self.exception() is None and not self._stray_bytes:
+            if self._awaiting:
+                data = self._feed_head(data)
+            elif self._is_complete if self._left is None else not self._left:
+                self._drop_strays(data)
+                return
+            else:
+                count = len(data) if self._left is None else min(self._left, len(data))
+                self._left = None if self._left is None else self._left - count
+                self._parse(data[:count])
+                data = data[count:]
+
+    def _parse(self, data: bytes) -> None:
+        """Have the parser go on, and tell the reader of a body that it refused.
+
+        aiohttp tells that to who waits for a head alone, and a reader would wait for ever.
+        """
         super().data_received(data)
+        error, body = self.exception(), self._payload
+        if error is not None and body is not None and not body.is_eof():
+            refused = ClientPayloadError(str(error))
+            refused.__cause__ = error
+            body.set_exception(refused)
+
+    def _feed_head(self, data: bytes) -> bytes:
+        """Pass on what belongs to the head that is awaited; the rest is returned."""
+        if self._kept and not self._came and not _may_begin_answer(data):
+            self._drop_strays(data)
+            return b""
+        seen = self._before + data
+        end = _HEAD_END.search(seen)
+        count = end.end() - len(self._before) if end else len(data)
+        self._before = b"" if end else seen[-_LONGEST_PART_OF_IT:]
+        self._came += count
+        self._parse(data[:count])
         if self._interim > _MOST_INTERIM:
             self._fail(f"more than {_MOST_INTERIM} interim answers before the one asked for")
-        if not self._awaiting:
-            return
-        self._came += len(data)
-        if self._came > _LARGEST_HEAD:
+        elif self._awaiting and self._came > _LARGEST_HEAD:
             self._fail(f"no end of its head within {_LARGEST_HEAD} bytes")
+        return data[count:]
+
+    @property
+    def _is_complete(self) -> bool:
+        """Whether all of the answer's body has been parsed."""
+        return self._payload is None or self._payload.is_eof()
+
+    def _drop_strays(self, data: bytes) -> None:
+        """Use the connection no more, on which this has come after an answer."""
+        if not data.strip(_EMPTY_LINES):  # as some servers end their answers
+            return
+        self._stray_bytes = True
+        self.force_close()
+        if self.transport is not None and self._is_complete:
+            self.transport.close()
 
     def _fail(self, message: str) -> None:
         if self.transport is not None:
@@ -184,8 +248,14 @@ class ConnectionProtocol(ResponseHandler):
 
     def feed_data(self, data: tuple[RawResponseMessage, StreamReader], size: int = 0) -> None:
         """Take a complete head."""
-        head = data[0]
+        if not self._awaiting:  # one that follows an answer whose end only the parser could tell
+            self._stray_bytes = True
+            self.force_close()
+            return
+        head, body = data
         self._awaiting = head.code < _FINAL and head.code != _SWITCHING
+        if not self._awaiting:
+            self._left = _length_of(head, body)
         self._interim += self._awaiting
         self._until_closed = not head.chunked and hdrs.CONTENT_LENGTH not in head.headers
         if self._interim <= _MOST_INTERIM:
@@ -211,6 +281,20 @@ class ConnectionProtocol(ResponseHandler):
             body.set_exception(ClientPayloadError(f"its connection ended {how}"))
             self._parser = None  # which would take this for the end of the body
         super().connection_lost(exc)
+
+
+def _may_begin_answer(data: bytes) -> bool:
+    """Whether an answer can begin like this; an empty line before it is overlooked."""
+    beginning = data.lstrip(_EMPTY_LINES)[: len(_VERSION)]
+    return _VERSION.startswith(beginning)
+
+
+def _length_of(head: RawResponseMessage, body: StreamReader) -> int | None:
+    """The bytes of a body, where its head alone tells them (RFC 9112, section 6.3)."""
+    if body is EMPTY_PAYLOAD:
+        return 0
+    length = head.headers.get(hdrs.CONTENT_LENGTH, "")
+    return int(length) if not head.chunked and length.isdecimal() else None
 
 
 def _has_closed(tls: ssl.SSLObject) -> bool:

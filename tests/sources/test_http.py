@@ -570,7 +570,6 @@ class TestABrokenAnswer:
             ((OK_HEAD + b"Content-Length: 9\r\n\r\n[1]", HANG_UP), Stage.BODY),
             ((OK_HEAD + b"Content-Length: 9\r\n\r\n[1]", RESET), Stage.BODY),
             ((OK_HEAD + b"Content-Length: 3\r\nContent-Length: 2\r\n\r\n[1]",), Stage.BODY),
-            ((OK_HEAD + b"Content-Length: 1\r\n\r\n[1]",), Stage.BODY),
             ((OK_HEAD + b"Content-Length: -3\r\n\r\n[1]", HANG_UP), Stage.BODY),
             ((OK_HEAD + b"Content-Length: 3, 3\r\n\r\n[1]", HANG_UP), Stage.BODY),
             ((OK_HEAD + b"Content-Length: %b\r\n\r\n[1]" % (b"9" * 30), HANG_UP), Stage.BODY),
@@ -594,6 +593,16 @@ class TestABrokenAnswer:
         assert "\n" not in str(failed)
         upstream.script("/x", json_answer(b"[2]"))
         source = HttpSource(HttpRequest(url=upstream.url("/x")), client=client)
+        assert (await payload(source)).body == b"[2]"
+        assert upstream.connections == 2
+
+    async def test_is_none_that_ends_before_its_bytes_do(
+        self, upstream: FaultServer, client: httpx.AsyncClient
+    ) -> None:
+        cut_short = (OK_HEAD + b"Content-Length: 1\r\n\r\n[1]",)
+        upstream.script("/x", cut_short, json_answer(b"[2]"))
+        source = HttpSource(HttpRequest(url=upstream.url("/x")), client=client)
+        assert (await payload(source)).body == b"["  # which is no JSON
         assert (await payload(source)).body == b"[2]"
         assert upstream.connections == 2
 

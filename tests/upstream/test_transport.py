@@ -1,4 +1,5 @@
 import asyncio
+import gzip
 import ssl
 from collections.abc import AsyncIterator, Callable
 
@@ -94,6 +95,90 @@ async def test_what_comes_on_a_kept_connection_unasked_answers_nothing(
         await client.get(other.url())
     assert (await client.get(url)).content == b"2"
     assert upstream.connections == 2
+
+
+STRAYS = [
+    b"0\r\n\r\n",
+    b'{"error": "none"}',
+    b"<html></html>",
+    gzip.compress(b"", mtime=0),
+    b"\0",
+    b"0",
+    b"<!-- 12 ms -->",
+    b"   ",
+    b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\npoison",
+    b"x" * 300_000,
+]
+WHOLE = [
+    (b"HTTP/1.1 304 Not Modified\r\n\r\n", 304, b""),
+    (b"HTTP/1.1 304 Not Modified\r\nContent-Length: 3\r\n\r\n", 304, b""),
+    (b"HTTP/1.1 304 Not Modified\r\nTransfer-Encoding: chunked\r\n\r\n", 304, b""),
+    (b"HTTP/1.1 204 No Content\r\n\r\n", 204, b""),
+    (b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n", 200, b""),
+    (b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n[1]", 200, b"[1]"),
+    (b"HTTP/1.1 200 OK\nContent-Length: 3\n\n[1]", 200, b"[1]"),
+    (b"HTTP/1.0 200 OK\r\nContent-Length: 3\r\n\r\n[1]", 200, b"[1]"),
+    (b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n[1]", 200, b"[1]"),
+    (b"HTTP/1.1 200 OK\r\nContent-Length: 600000\r\n\r\n" + b"1" * 600_000, 200, b"1" * 600_000),
+    (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n[1]\r\n0\r\n\r\n", 200, b"[1]"),
+]
+
+
+@pytest.mark.parametrize("stray", STRAYS)
+@pytest.mark.parametrize("whole", WHOLE)
+@pytest.mark.parametrize("size", [1, 1 << 20])
+async def test_bytes_after_a_whole_answer_are_no_part_of_it_nor_of_the_next(
+    size: int, whole: tuple[bytes, int, bytes], stray: bytes, upstream: FaultServer
+) -> None:
+    sent, status, body = whole
+    small, rest = sent[:200], sent[200:] + stray
+    pieces = [small[at : at + size] for at in range(0, len(small), size)]
+    if size > len(sent):  # all in one read
+        pieces, rest = [sent + stray], b""
+    elif b"poison" in stray:  # once the next request has been sent, it looks like the answer to it
+        return
+    async with open_client() as client:
+        url = upstream.script("/", (*pieces, rest), answer(200, b"next"))
+        got = await client.get(url)
+        assert (got.status_code, got.content) == (status, body)
+        assert (await client.get(url)).content == b"next"
+
+
+@pytest.mark.parametrize("late", [b"0\r\n\r\n", b"\0", b"<!-- -->", b" ", b"HTPP/1.1 200 OK"])
+async def test_what_comes_late_and_begins_no_answer_is_that_of_none(
+    late: bytes, upstream: FaultServer, client: httpx.AsyncClient
+) -> None:
+    url = upstream.script("/", answer(200, b"1"), (late, STALL), answer(200, b"2"))
+    assert (await client.get(url)).content == b"1"
+    assert (await client.get(url)).content == b"2"
+    assert [sent.connection for sent in upstream.requests] == [1, 1, 2]
+    url = upstream.script("/", answer(200, b"1"), (late, STALL))
+    await client.get(url)
+    with pytest.raises(httpx.NetworkError):
+        await client.post(url)
+
+
+async def test_an_empty_line_after_an_answer_costs_no_connection(
+    upstream: FaultServer, client: httpx.AsyncClient
+) -> None:
+    url = upstream.script("/", (*answer(200, b"1"), b"\r\n"))
+    for _ in range(3):
+        assert (await client.get(url)).content == b"1"
+    assert upstream.connections == 1
+
+
+@pytest.mark.parametrize("cut", [0, 1])
+@pytest.mark.parametrize("chunks", [b"zz\r\n", b"3\r\n[1]xx\r\n", b"3\r\n[1]\r\n0\r\nbad\r\n\r\n"])
+async def test_a_body_that_is_malformed_fails_at_once(
+    cut: int, chunks: bytes, upstream: FaultServer, client: httpx.AsyncClient
+) -> None:
+    head = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+    go = asyncio.Event()
+    steps = (head, Until(go), chunks, STALL) if cut else (head + chunks, STALL)
+    async with asyncio.timeout(60), client.stream("GET", upstream.script("/", steps)) as got:
+        go.set()
+        with pytest.raises(httpx.RemoteProtocolError):
+            await got.aread()
 
 
 async def test_a_new_connection_on_which_the_server_speaks_first_is_not_replaced(
