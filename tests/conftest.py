@@ -8,6 +8,7 @@ import pytest
 from blockbuster import BlockBuster, blockbuster_ctx
 from hypothesis import HealthCheck, settings
 
+from refresher.store import store
 from refresher.upstream.client import open_client
 from tests.faults import FaultServer, serving
 from tests.patient import OPTIONS
@@ -20,6 +21,10 @@ _PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.register_profile("search", _PATIENT)
 settings.register_profile("refresher", _PATIENT, derandomize=True)
 settings.load_profile("refresher")
+
+
+# Due moments are the same in every run: the services of this process have no seed but their names.
+store.PROCESS = ""
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ from typing import assert_never
 from refresher.cli.table import counted, table
 from refresher.config import Config, JobPlan, load, state_directory, written_duration
 from refresher.errors import ConfigError
-from refresher.jobs.schedule import Cron, Interval, Schedule, due_from
+from refresher.jobs.schedule import Cron, Interval, Schedule, due_from, seed_of
 from refresher.security.redaction import Redactor
 from refresher.service import build
 
@@ -55,15 +55,15 @@ def overview(config: Config, environ: Mapping[str, str], *, now: float) -> str:
         f"{config.path}: {counted(count, 'job')}, to be served on {server.host} "
         f"port {server.port}; state directory {state_directory(config, environ)}"
     )
-    jobs = table(_HEAD, (_row(plan, now) for plan in config.jobs.values()))
+    jobs = table(_HEAD, (_row(plan, server.seed, now) for plan in config.jobs.values()))
     besides = "Besides, a job without data, or whose data is past due, is attempted at the start."
     text = f"{summary}\n\n{jobs}\n\n{besides}"
     return Redactor(config.secrets).redact(text)
 
 
-def _row(plan: JobPlan, now: float) -> tuple[str, ...]:
+def _row(plan: JobPlan, seed: str | None, now: float) -> tuple[str, ...]:
     schedule = build.schedule_of(plan.config)
-    due = _moments(plan.name, schedule, now) if plan.config.enabled else "disabled"
+    due = _due(plan.name, schedule, seed, now) if plan.config.enabled else "disabled"
     return (
         plan.name,
         _schedule_text(schedule),
@@ -84,12 +84,25 @@ def _schedule_text(schedule: Schedule) -> str:
     return f"{when} + up to {written_duration(jitter)}" if jitter else when
 
 
-def _moments(name: str, schedule: Schedule, now: float) -> str:
+def _due(name: str, schedule: Schedule, seed: str | None, now: float) -> str:
+    """When it is due; without a seed as exactly as can be said before the store has been asked."""
+    match schedule:
+        case _ if seed is not None:
+            return _moments(seed_of(name, seed), schedule, now)
+        case Interval(seconds, jitter):
+            return f"within {written_duration(seconds + jitter)}"
+        case Cron():
+            return _moments(name, replace(schedule, jitter=0.0), now)
+        case _:
+            assert_never(schedule)
+
+
+def _moments(seed: str, schedule: Schedule, now: float) -> str:
     """The next due moments, the date where it differs from the one before."""
     exact = isinstance(schedule, Interval) and schedule.seconds < _CLOSE
     shown, day, at = [], None, now
     for _ in range(_MOMENTS):
-        at = due_from(schedule, name, at)
+        at = due_from(schedule, seed, at)
         if math.isinf(at):
             break
         moment = datetime.fromtimestamp(at, UTC)

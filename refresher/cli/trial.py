@@ -59,7 +59,9 @@ def attempt_one(config: Config, plan: JobPlan, echo: Echo, *, verbose: bool) -> 
     trial = asyncio.run(attempt())
     content = trial.result if isinstance(trial.result, Content) else None
     if content is not None and verbose:
-        due = build.plan_of(plan).due_after(now := time.time(), now, trial.fresh_for)
+        due = build.plan_of(plan).due_after(
+            now := time.time(), now, trial.fresh_for, seed=config.server.seed or ""
+        )
         echo_serving(content, build.plan_of(plan).freshness, due - now, steps)
     echo(outcome_line(trial))
     return None if content is None else content.body

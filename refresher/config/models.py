@@ -42,6 +42,8 @@ class ServerConfig:
     """One deadline for everything that is to end after SIGTERM."""
     drain: v.Duration = 0.0
     """How long after SIGTERM to keep accepting requests, with /readyz saying 503."""
+    seed: v.Text | None = None
+    """What the due moments are spread by; else the store's own name. "" leaves the jobs' names."""
     read_tokens: tuple[v.Visible, ...] = field(default=(), repr=False)
     """When set, readers need one of them, or the admin token, as bearer token."""
     cors_origins: v.Origins = ()

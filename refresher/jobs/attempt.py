@@ -52,7 +52,7 @@ async def _answered(
     known = context.candidate or context.served
     answer = await source.fetch(known.confirmation.revision if known else None)
     now = environment.clock.now()
-    due = plan.due_after(context.lease.started, now, answer.fresh_for)
+    due = plan.due_after(context.lease.started, now, answer.fresh_for, seed=environment.seed())
     checked_at = now if answer.as_of is None else min(answer.as_of, now)
     confirmation = Confirmation(
         checked_at=checked_at,

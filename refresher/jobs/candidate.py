@@ -47,7 +47,7 @@ async def refused(
         reason,
         started=lease.started,
         on_schedule=lease.on_schedule,
-        next_moment=plan.due_after(lease.started, now),
+        next_moment=plan.due_after(lease.started, now, seed=environment.seed()),
         now=now,
     )
     if not quarantine.is_accepted(counted, plan.rules.guard.accept_after):

@@ -21,5 +21,7 @@ class Environment:
     clock: Clock
     observer: Observer
     values: Values
+    seed: Callable[[], str]
+    """What the due moments of all jobs are spread by; it may change while the service runs."""
     redact: Callable[[str], str]
     """Takes the secrets out of a sentence before anybody can see it."""

@@ -274,10 +274,13 @@ class Job:
         """
         now = self._clock.now()
         held = now + LONGEST_WAIT
-        latest = self.plan.due_after(now, now, fresh_for=self.plan.max_interval)
-        await self._store.adjust(
-            self.name, partial(ledger.not_after, latest=latest, held=held, now=now)
+        latest = self.plan.due_after(
+            now, now, fresh_for=self.plan.max_interval, seed=self._environment.seed()
         )
+        not_after = partial(
+            ledger.not_after, latest=latest, slack=self.plan.seed_span, held=held, now=now
+        )
+        await self._store.adjust(self.name, not_after)
         self._show()
         self._wake.set()
 
@@ -374,6 +377,7 @@ class Job:
             before=before,
             failures=self.standing.consecutive_failures + 1,
             now=self._clock.now(),
+            seed=self._environment.seed(),
             redact=self._environment.redact,
         )
         if isinstance(ended, RefreshFailed) and ended.upstream_wide:

@@ -1,8 +1,9 @@
-"""When a job runs: one pure answer from schedule, last attempt and name, with time as an argument.
+"""When a job runs: one pure answer from schedule, last attempt and seed, with time as an argument.
 
 Retrying, backing off and honouring Retry-After are not wrappers around the fetch; they are part of
-this answer. Chance is a hash of the job's name, so every replica, and the same one after a restart,
-comes to the same instants.
+this answer. Chance is a hash of the job's name and of what the replicas of a service have in
+common, so each of them, and the same one after a restart, comes to the same instants, and another
+service with jobs of the same names does not.
 """
 
 import hashlib
@@ -47,6 +48,11 @@ class Retry:
 
     backoff: float
     backoff_max: float
+
+
+def seed_of(job: str, service: str) -> str:
+    """The seed of a job's chance, from its name and the seed of its service; "" is no seed."""
+    return f"{service}\0{job}" if service else job
 
 
 def due_from(schedule: Schedule, seed: str, instant: float) -> float:

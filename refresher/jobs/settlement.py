@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import assert_never
 
 from refresher.errors import RefreshFailed
@@ -9,7 +10,7 @@ from refresher.freshness import state_of
 from refresher.jobs import quarantine
 from refresher.jobs.context import Lease
 from refresher.jobs.plan import Plan
-from refresher.jobs.schedule import held_until, next_due
+from refresher.jobs.schedule import held_until, next_due, seed_of
 from refresher.model import (
     Attempt,
     Changed,
@@ -35,14 +36,17 @@ def settlement(
     before: Record,
     failures: int,
     now: float,
+    seed: str,
     redact: Callable[[str], str],
 ) -> Settlement:
     """How an attempt that ends `now` is written into the ledger.
 
     `before` is what readers knew of the job until then; `failures` is how many attempts will have
-    failed in a row if this one has.
+    failed in a row if this one has; `seed` is that of the service.
     """
-    scheduled = plan.due_after(lease.started, now)
+    scheduled = plan.due_after(lease.started, now, seed=seed)
+    chance = seed_of(plan.name, seed)
+    due_after = partial(next_due, scheduled, plan.retry, chance, ended=now, failures=failures)
     retry_at = 0.0
     result: Result
     match ended:
@@ -51,9 +55,9 @@ def settlement(
             due = Due(max(expires_at, scheduled), DueReason.SCHEDULE)
         case Quarantined() as result:
             trouble = RefreshFailed(Stage.GUARD, result.quarantine.reason)
-            due = _due_after(trouble, scheduled, plan, failures, now)
+            due = due_after(trouble=trouble)
         case RefreshFailed() as trouble:
-            due = _due_after(trouble, scheduled, plan, failures, now)
+            due = due_after(trouble=trouble)
             retry_at = held_until(trouble, now)
             stage = trouble.failure.stage
             result = Failed(
@@ -80,17 +84,4 @@ def settlement(
         answers=lease.grant.answers,
         ended=now,
         fresh_since=before.fresh_since or now if is_fresh else now,
-    )
-
-
-def _due_after(
-    trouble: RefreshFailed, scheduled: float, plan: Plan, failures: int, now: float
-) -> Due:
-    return next_due(
-        scheduled,
-        plan.retry,
-        plan.name,
-        ended=now,
-        trouble=trouble,
-        failures=failures,
     )

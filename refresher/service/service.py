@@ -216,6 +216,10 @@ class Service:
             availability_changed=self._show_availability,
         )
 
+    def _seed(self) -> str:
+        seed = self.config.server.seed
+        return self.store.identity if seed is None else seed
+
     def _new_jobs(self) -> list[Job]:
         environment = Environment(
             states=self.states,
@@ -224,6 +228,7 @@ class Service:
             clock=self.clock,
             values=self.values,
             observer=_Observers(self.metrics, LogObserver()),
+            seed=self._seed,
             redact=self.redact,
         )
         return [

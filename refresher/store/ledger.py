@@ -318,13 +318,16 @@ def current_lost(ledger: Ledger, key: str, number: int, *, now: float) -> Ledger
     return without(ledger, number) or ledger
 
 
-def not_after(ledger: Ledger, key: str, *, latest: float, held: float, now: float) -> Ledger | None:
+def not_after(
+    ledger: Ledger, key: str, *, latest: float, slack: float = 0.0, held: float, now: float
+) -> Ledger | None:
     """The wall clock has been set back: no due moment after `latest`, no hold after `held`.
 
-    None where there is none.
+    A due moment up to `slack` seconds after `latest` stays: it may have been spread by another
+    seed. None where there is nothing to change.
     """
     standing = ledger.standings[key]
-    is_far = standing.due.at is not None and standing.due.at > latest
+    is_far = standing.due.at is not None and standing.due.at > latest + slack
     if not is_far and standing.held_until <= held and standing.requested_at <= now:
         return None
     moved = replace(

@@ -5,10 +5,12 @@ detached: it goes on with that copy alone, and merges it with the store afterwar
 """
 
 import asyncio
+import socket
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, suppress
 from types import TracebackType
 from typing import Self
+from uuid import uuid4
 
 import anyio
 
@@ -28,6 +30,8 @@ from refresher.store.retention import Eviction, Retention
 from refresher.store.shared_limits import SharedLimits
 from refresher.store.sync import Sync
 
+PROCESS = uuid4().hex
+"""The identity of stores that are of this process alone."""
 _DEFAULT_RETENTION = Retention()
 
 
@@ -73,6 +77,7 @@ class Store:
         self._availability_changed = availability_changed
         self._served_body = served_body
         self._clock = clock
+        self._host = socket.gethostname()
         self._entered_at = clock.now()
         self._definitions: dict[str, Definition] = {}
         """Of the jobs of this process."""
@@ -125,6 +130,17 @@ class Store:
     def detached(self) -> bool:
         """Whether this process goes on by itself, the store not being available."""
         return self._availability.detached
+
+    @property
+    def identity(self) -> str:
+        """What the processes of this store have in common, and no other store's: its opaque name.
+
+        It is the host's name until the store has answered; a store in memory has that of the
+        process.
+        """
+        if not self.persistent:
+            return PROCESS
+        return self._sync.store or self._host
 
     @property
     def persistent(self) -> bool:

@@ -45,8 +45,8 @@ class Sync:
         self._beaten = beaten
         self._merged = merged
         self._copies: list[tuple[LocalCopy[Any], Callable[[list[str]], object]]] = []
-        self._store: str | None = None
-        """Which store it is: the name that came with the last heartbeat."""
+        self.store: str | None = None
+        """Which store it is: the opaque name that came with the last heartbeat."""
         self._last = 0
         """The number of the last change that is known here."""
 
@@ -110,14 +110,14 @@ class Sync:
         last = self._last  # a later one may be known by the time the heartbeat is answered
         heartbeat = await self._presence.beat()
         self._beaten(heartbeat)
-        if self._store is not None and (heartbeat.store != self._store or heartbeat.last < last):
+        if self.store is not None and (heartbeat.store != self.store or heartbeat.last < last):
             # Another store, or one that has lost its last changes: its numbers cannot be compared
             # with those that are known here.
             self._availability.detach(LOSS, failed=StoreOperation.LOAD)
             for copy, _ in self._copies:
                 copy.mark_untrusted()
             self._last = 0
-        self._store = heartbeat.store
+        self.store = heartbeat.store
         if heartbeat.last > self._last and not self._availability.detached:
             await self.catch_up()  # a notice may get lost
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import jsonschema_rs
 import pytest
 
-from refresher.jobs.schedule import Cron, Interval, Schedule, due_from
+from refresher.jobs.schedule import Cron, Interval, Schedule, due_from, seed_of
 from tests.cli.commands import configured, refresher
 from tests.faults import FaultServer, closed_port, json_answer
 
@@ -34,6 +34,8 @@ def test_the_table_says_what_runs_and_when(tmp_path: Path) -> None:
     configured(
         tmp_path,
         """
+        [server]
+        seed = "fleet"
         [jobs.rates]
         url = "https://example.com/rates"
         cron = "*/15 16-18 * * 1-5"
@@ -62,18 +64,40 @@ def test_the_table_says_what_runs_and_when(tmp_path: Path) -> None:
         (quakes, "quakes", Interval(5400, 5400 * 0.05)),
     ):
         # Whichever it was when it looked: a moment may have passed since.
-        assert moments(line) in [next_three(schedule, name, now) for now in (before, after)]
+        assert moments(line) in [
+            next_three(schedule, seed_of(name, "fleet"), now) for now in (before, after)
+        ]
 
 
-def next_three(schedule: Schedule, name: str, at: float) -> list[datetime]:
-    first = due_from(schedule, name, at)
-    second = due_from(schedule, name, first + 1)
-    found = (first, second, due_from(schedule, name, second + 1))
+def test_moments_that_only_the_store_can_tell_are_left_open(tmp_path: Path) -> None:
+    configured(
+        tmp_path,
+        """
+        [jobs.nightly]
+        file = "a"
+        cron = "0 3 * * *"
+        jitter = "10m"
+        [jobs.quakes]
+        file = "quakes.json"
+        interval = "90m"
+        """,
+    )
+    nightly, quakes = refresher("check", folder=tmp_path).out.splitlines()[3:5]
+    assert "within 1h34m30s" in quakes
+    assert [moment.time() for moment in moments(nightly)] == [
+        datetime.min.time().replace(hour=3)
+    ] * 3
+
+
+def next_three(schedule: Schedule, seed: str, at: float) -> list[datetime]:
+    first = due_from(schedule, seed, at)
+    second = due_from(schedule, seed, first + 1)
+    found = (first, second, due_from(schedule, seed, second + 1))
     return [datetime.fromtimestamp(at, UTC).replace(microsecond=0) for at in found]
 
 
 def test_moments_that_are_close_together_are_told_apart(tmp_path: Path) -> None:
-    configured(tmp_path, '[jobs.a]\nfile = "a"\ninterval = "500ms"')
+    configured(tmp_path, '[server]\nseed = "x"\n[jobs.a]\nfile = "a"\ninterval = "500ms"')
     line = refresher("check", folder=tmp_path).out.splitlines()[3]
     assert len(set(moments(line))) == 3
 

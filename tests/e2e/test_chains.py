@@ -225,7 +225,7 @@ async def test_an_age_moves_no_due_moment() -> None:
                 assert record.snapshot is not None
                 assert record.last_attempt is not None
                 started = record.last_attempt.started_at
-                due = plan.due_after(started, started)
+                due = plan.due_after(started, started, seed="")
                 assert record.due.at is not None
                 assert abs(record.due.at - due) < 0.001
                 assert abs(record.snapshot.checked_at + record.snapshot.lifetime - due) < 0.001

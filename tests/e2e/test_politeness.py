@@ -33,7 +33,9 @@ class TestFreshnessOfTheSource:
             assert snapshot is not None
             assert 730 <= due.at - START <= 830
             assert due.at == START + snapshot.lifetime
-            assert due.at == job.plan.due_after(START + 650, START + 650), "it keeps its phase"
+            assert due.at == job.plan.due_after(START + 650, START + 650, seed=""), (
+                "it keeps its phase"
+            )
             await scene.clock.advance(729)
             assert len(source.asked_at) == 1
             await scene.clock.advance(101)

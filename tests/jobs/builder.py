@@ -56,6 +56,7 @@ class Scene:
     observer: FakeObserver = field(default_factory=FakeObserver)
     pool: WorkerPool = field(default_factory=WorkerPool)
     values: Values = field(default_factory=Values)
+    seed: str = ""
 
     def __post_init__(self) -> None:
         self.store = Store(self.backend, clock=ShiftedClock(self.clock))
@@ -79,6 +80,7 @@ class Scene:
             values=self.values,
             clock=self.clock,
             observer=self.observer,
+            seed=lambda: self.seed,
             redact=lambda text: text.replace(SECRET, "***"),
         )
 

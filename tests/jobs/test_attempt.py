@@ -112,7 +112,7 @@ async def test_new_content_is_a_change_that_the_store_can_write() -> None:
     assert await scene.store.body("rates", found.result.stored) == NEW
     confirmed = found.result.confirmation
     assert (confirmed.checked_at, confirmed.revision) == (START, "r1")
-    assert confirmed.lifetime == plan_of().due_after(START, START) - START
+    assert confirmed.lifetime == plan_of().due_after(START, START, seed="") - START
 
 
 @pytest.mark.parametrize("answer", [payload(NEW), payload(SERVED), NOT_MODIFIED])
@@ -123,7 +123,7 @@ async def test_an_answer_of_a_cache_is_as_old_as_it_says_and_is_due_all_the_same
     assert isinstance(found.result, Changed | Unchanged)
     confirmed = found.result.confirmation
     assert (confirmed.checked_at, confirmed.age) == (START - 3000, 3000)
-    assert confirmed.checked_at + confirmed.lifetime == plan_of().due_after(START, START)
+    assert confirmed.checked_at + confirmed.lifetime == plan_of().due_after(START, START, seed="")
 
 
 async def test_no_answer_is_of_the_future() -> None:
@@ -149,7 +149,7 @@ async def test_a_candidate_of_a_cache_was_refused_when_it_came_and_is_due_all_th
     assert isinstance(found.result, Quarantined)
     held = found.result.quarantine
     assert (held.at, held.confirmation.checked_at) == (START, START - 3000)
-    assert held.next_moment == plan_of().due_after(START, START)
+    assert held.next_moment == plan_of().due_after(START, START, seed="")
 
 
 DATED = Rules(content_time=ContentTimeRule("at"))

@@ -1,3 +1,4 @@
+import math
 from datetime import datetime
 from zoneinfo import ZoneInfo
 
@@ -14,6 +15,7 @@ from refresher.jobs.schedule import (
     due_after_attempt,
     due_from,
     next_due,
+    seed_of,
 )
 from refresher.model import DueReason, Stage
 
@@ -74,6 +76,24 @@ def test_half_an_interval_lies_between_a_start_and_the_next_due(
     due = due_after_attempt(interval, name, started=started, now=now)
     assert due >= max(started + interval.seconds / 2, now)
     assert due <= max(started + interval.seconds / 2, now) + interval.seconds + interval.jitter
+
+
+@given(intervals, names, instants, st.text(min_size=1), st.integers(1, 60))
+def test_another_seed_spreads_everything_anew(
+    interval: Interval, name: str, instant: float, seed: str, failures: int
+) -> None:
+    one, other = seed_of(name, seed), seed_of(name, f"{seed}'")
+    assert due_from(interval, one, instant) == due_from(interval, seed_of(name, seed), instant)
+    assert due_from(interval, one, instant) != due_from(interval, other, instant)
+    cron = Cron("0 * * * *", jitter=600.0)
+    assert due_from(cron, one, instant) != due_from(cron, other, instant)
+    retry = Retry(1.0, math.inf)
+    assert backoff(retry, one, failures) != backoff(retry, other, failures)
+
+
+@given(names)
+def test_no_seed_leaves_the_name(name: str) -> None:
+    assert seed_of(name, "") == name
 
 
 def test_different_names_are_spread_over_the_interval() -> None:

@@ -33,7 +33,7 @@ from tests.jobs.builder import SECRET, plan_of
 NOW = 1_800_000_000.0
 STARTED = NOW - 2
 PLAN = plan_of(freshness=freshness.Policy(timeout=10.0))
-SCHEDULED = PLAN.due_after(STARTED, NOW)
+SCHEDULED = PLAN.due_after(STARTED, NOW, seed="")
 STORED = Stored(
     body="b", size=1, etag='"1"', content_type="text/plain", format=Format.TEXT, items=None
 )
@@ -93,6 +93,7 @@ def settled(
         before=before,
         failures=failures,
         now=NOW,
+        seed="",
         redact=lambda text: text.replace(SECRET, "***"),
     )
 

@@ -109,7 +109,11 @@ class Cluster:
     ) -> AsyncIterator[Process]:
         backend = self.storage.backend()
         cache = Refresher(
-            {"jobs": {"a": dict(job)}, "upstreams": dict(upstreams or {})},
+            {
+                "server": {"seed": ""},
+                "jobs": {"a": dict(job)},
+                "upstreams": dict(upstreams or {}),
+            },
             store=backend,
             transport=httpx.MockTransport(self.up),
             clock=self.clock,

@@ -380,6 +380,14 @@ def test_no_due_moment_and_no_hold_is_further_away_than_it_can_be() -> None:
     assert after.standings[KEY].due == Due(50, DueReason.SCHEDULE)
 
 
+def test_a_due_moment_that_another_seed_has_spread_stays() -> None:
+    known = grown("a")
+    assert ledger.not_after(known, KEY, latest=50, slack=51, held=0, now=1) is None
+    after = ledger.not_after(known, KEY, latest=50, slack=50, held=0, now=1)
+    assert after is not None
+    assert after.standings[KEY].due == Due(50, DueReason.SCHEDULE)
+
+
 def test_a_ledger_reads_as_it_was_written() -> None:
     known = attempted(ledger.forced(grown("a", "b"), KEY, now=2), aside("c", 3), at=3)
     known = ledger.with_definition(decisions.paused(known), OTHER_RULES, now=4)
