@@ -24,15 +24,13 @@ import anyio
 
 from refresher.errors import ServiceError, StoreUnavailable
 from refresher.store.backends import redis_scripts as scripts
-from refresher.store.protocols import Beat, Change
+from refresher.store.protocols import ALIVE, Beat, Change
 
 if TYPE_CHECKING:  # redis-py is an extra, and takes 0.1 s to import
     from refresher.store.backends.redis_connections import Connections
 
 logger = logging.getLogger("refresher")
 
-_ALIVE_MS = 5_000
-"""Milliseconds for which a process counts as alive after a heartbeat."""
 _PROVISIONAL_MS = 600_000
 """Milliseconds for which a body is there that no document keeps: 512 MiB take less to write."""
 _BATCH = 500
@@ -209,7 +207,7 @@ class RedisStore:
         reply = await self._presence.run(
             scripts.BEAT,
             [self._key("processes"), self._key("store"), self._key("number")],
-            *(process, secrets.token_hex(8), _ALIVE_MS),
+            *(process, secrets.token_hex(8), int(ALIVE * 1000)),
         )
         store, now, last, *alive = reply.value
         return Beat(
