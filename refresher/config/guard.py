@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field, GetPydanticSchema
 from refresher.config import types as v
 from refresher.model import GuardRules
 
-_KEYS: dict[str, Any] = {
+KEYS: dict[str, Any] = {
     "min_items": Annotated[v.Number, Field(ge=0, le=2**31)] | None,
     "max_items": Annotated[v.Number, Field(ge=0, le=2**31)] | None,
     "max_shrink": v.Percentage | None,
@@ -23,7 +23,7 @@ it, and does not import pydantic."""
 
 GuardConfig = make_dataclass(
     "GuardConfig",
-    [(key.name, _KEYS[key.name], field(default=key.default)) for key in fields(GuardRules)],
+    [(key.name, KEYS[key.name], field(default=key.default)) for key in fields(GuardRules)],
     bases=(GuardRules,),
     namespace={
         "__doc__": "What content must be like to replace what is served.",

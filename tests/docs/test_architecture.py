@@ -35,7 +35,6 @@ TESTED_ELSEWHERE = {
     # The configuration: a file that is wrong and its problems stand side by side, by subject.
     "config/checks": "config/test_problems",
     "config/files": "config/test_loading",
-    "config/guard": "config/test_problems",
     "config/interpolation": "config/test_references",
     "config/models": "config/test_types",
     "config/names": "config/test_problems",
