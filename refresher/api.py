@@ -41,9 +41,9 @@ _MISSING: Any = object()
 class JobKeys(TypedDict, total=False):
     """What `@cache.job` takes: the keys of a job table, but for its source, which is the function.
 
-    Each is described in `docs/configuration.md`. Of those for requests, `upstream`, `auth`,
-    `headers` and `connect_timeout` are for the function's `client`; the others are for a `url`, and
-    refused here.
+    Each is described in `refresher/docs/configuration.md`. Of those for requests, `upstream`,
+    `auth`, `headers` and `connect_timeout` are for the function's `client`; the others are for a
+    `url`, and refused here.
     """
 
     method: str

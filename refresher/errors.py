@@ -125,7 +125,7 @@ class GoneVersion(ReadError):
 
 
 class RefreshRefused(ReadError):
-    """A manual refresh cannot be taken now; `reason` is the word for why in docs/http.md."""
+    """A manual refresh cannot be taken now; `reason` is one of those in refresher/docs/http.md."""
 
     def __init__(self, job: str, reason: str, message: str) -> None:
         super().__init__(job, message)

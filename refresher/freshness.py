@@ -27,7 +27,7 @@ class Policy:
 
 
 def state_of(record: Record, policy: Policy, now: float) -> State:
-    """The job's state, as States in docs/http.md defines it."""
+    """The job's state, as States in refresher/docs/http.md defines it."""
     snapshot = record.snapshot
     if snapshot is None:
         return State.PENDING

@@ -6,7 +6,7 @@ from typing import ClassVar, Literal, TypeAlias
 
 
 class Outcome(StrEnum):
-    """How an attempt ended; see Outcomes in docs/http.md."""
+    """How an attempt ended; see Outcomes in refresher/docs/http.md."""
 
     CHANGED = "changed"
     UNCHANGED = "unchanged"
@@ -40,7 +40,7 @@ _REJECTING = frozenset({Stage.DECODE, Stage.SELECT, Stage.SCHEMA, Stage.GUARD})
 
 
 class State(StrEnum):
-    """How fresh a job's snapshot is; see States in docs/http.md."""
+    """How fresh a job's snapshot is; see States in refresher/docs/http.md."""
 
     PENDING = "pending"
     FRESH = "fresh"

@@ -32,7 +32,7 @@ class _Quarantine(msgspec.Struct):
 
 
 class _Job(msgspec.Struct):
-    """What the table shows of a job's status (`docs/http.md`)."""
+    """What the table shows of a job's status (`refresher/docs/http.md`)."""
 
     name: str
     state: str
@@ -65,7 +65,7 @@ class _Skipped(msgspec.Struct):
 
 
 class _Refreshed(msgspec.Struct):
-    """What `POST /admin/refresh` answers, with `wait` and without (`docs/http.md`)."""
+    """What `POST /admin/refresh` answers, with `wait` and without (`refresher/docs/http.md`)."""
 
     skipped: list[_Skipped]
     accepted: list[str] = []

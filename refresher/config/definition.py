@@ -1,6 +1,6 @@
 """Two fingerprints of a job's definition, which decide whether a snapshot still belongs to it.
 
-What they cover is promised in docs/configuration.md.
+What they cover is promised in refresher/docs/configuration.md.
 """
 
 import json

@@ -1,1 +1,1 @@
-"""Header fields as their standards define them: pure functions, a module for each standard."""
+"""Values of header fields, read and written as their standards say and servers do; no I/O."""

@@ -18,7 +18,10 @@ else:
     from backports import zstd
 
 _WORTH_COMPRESSING = 1024
-"""Bytes of a body; of a smaller one, a coding's own framing takes what it saves (docs/http.md)."""
+"""Bytes of a body; of a smaller one, a coding's own framing takes what it saves.
+
+Promised in refresher/docs/http.md.
+"""
 _DEFERRED = 1024 * 1024
 """Bytes of a body; a larger one is compressed for the first request, not before it is served.
 

@@ -25,7 +25,7 @@ from refresher.web.routing import (
 
 
 def make_router(running: Running, *, admin_guard: Callable[..., object] | None) -> APIRouter:
-    """All endpoints, as `docs/http.md` has them.
+    """All endpoints, as `refresher/docs/http.md` has them.
 
     Args:
         running: Gives the endpoints of the service, once it runs.

@@ -1,4 +1,4 @@
-"""What `/jobs` says of a job, under the names of `docs/http.md`."""
+"""What `/jobs` says of a job, under the names of `refresher/docs/http.md`."""
 
 import math
 from collections.abc import Iterable
