@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.e2e.process import eventually, serving
-from tests.e2e.upstream import Reply, upstream
+from tests.e2e.upstream import Asked, Reply, upstream
 
 _FUNCTIONS = """
 import asyncio, dataclasses, datetime, pathlib, sys, time
@@ -193,3 +193,39 @@ async def test_a_file_that_is_renamed_into_place_is_served_and_a_deleted_one_is_
         status = await service.until_job("a", lambda job: job["state"] == "fresh")
         assert (await service.get("/data/a")).content == b"[5]"
         await service.logged("recovered")
+
+
+def _paged(asked: Asked) -> Reply:
+    if asked.target.endswith("?2"):
+        return Reply('[{"city": "Zürich"}]'.encode())
+    return Reply(b"[1]", headers={"Link": "</pages?2>; rel='next'"})
+
+
+async def test_what_upstreams_label_wrongly_is_served_right(tmp_path: Path) -> None:
+    latin, html = "application/json; charset=ISO-8859-1", "text/html"
+    async with upstream() as up:
+        up.route("/utf8", Reply('{"city": "Zürich"}'.encode(), headers={"Content-Type": latin}))
+        up.route(
+            "/html", Reply(b"[1]", headers={"Content-Type": html, "Content-Encoding": "utf-8"})
+        )
+        table = Reply(
+            "Stadt;Größe\nZürich;1,5".encode("cp1252"), headers={"Content-Type": "text/csv"}
+        )
+        up.route("/csv", table)
+        up.route("/pages", _paged)
+        config = (
+            f'[defaults]\ninterval = "1h"\n[upstreams.up]\nbase_url = "{up.url("")}"\n'
+            '[jobs.utf8]\nupstream = "up"\nurl = "/utf8"\n'
+            '[jobs.html]\nupstream = "up"\nurl = "/html"\nformat = "json"\n'
+            '[jobs.csv]\nupstream = "up"\nurl = "/csv"\ncharset = "cp1252"\ndelimiter = ";"\n'
+            '[jobs.comma]\nupstream = "up"\nurl = "/csv"\ncharset = "cp1252"\n'
+            '[jobs.pages]\nupstream = "up"\nurl = "/pages"\npaginate = { type = "link_header" }\n'
+        )
+        async with serving(tmp_path, config) as service:
+            assert (await service.until("/data/utf8", 200)).json() == {"city": "Zürich"}
+            assert (await service.until("/data/html", 200)).json() == [1]
+            rows = (await service.until("/data/csv", 200)).json()
+            assert rows == [{"Stadt": "Zürich", "Größe": "1,5"}]
+            assert (await service.until("/data/pages", 200)).json() == [1, {"city": "Zürich"}]
+            refused = await service.until_job("comma", _ended("rejected", "decode", 1))
+            assert 'delimiter = ";"' in refused["last_attempt"]["error"]["message"]
