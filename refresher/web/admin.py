@@ -1,8 +1,9 @@
 """The admin endpoints that decide what a job does from now on: pause, resume, rollback."""
 
 import logging
+from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from refresher.errors import StoreUnavailable
 from refresher.jobs import actions
@@ -13,12 +14,17 @@ from refresher.web.bodies import parse_body
 logger = logging.getLogger("refresher")
 
 
+def _whole(value: object) -> object:
+    """What JSON Schema calls an integer: 41.0 is one."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
 class RollbackRequest(BaseModel):
     """The body of `POST /admin/jobs/{job}/rollback`."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
 
-    version: int = Field(ge=1, examples=[41])
+    version: Annotated[int, BeforeValidator(_whole)] = Field(ge=1, examples=[41])
     """The one whose content is to be served again."""
 
 

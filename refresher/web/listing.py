@@ -19,7 +19,7 @@ _DIGITS = 9
 LISTED = [
     {"name": name, "in": "query", "schema": schema}
     for name, schema in (
-        ("limit", {"type": "integer", "minimum": 1}),
+        ("limit", {"type": "integer", "minimum": 1, "maximum": 10**_DIGITS - 1}),
         ("after", {"type": "string"}),
         ("state", {"type": "array", "items": {"type": "string", "enum": list(State)}}),
         ("tag", {"type": "array", "items": {"type": "string"}}),

@@ -20,6 +20,19 @@ from refresher.web.waiting import ended
 _MAX_WAIT = 60.0
 """Seconds; what a request's `wait` is capped at."""
 
+_WAIT = {
+    "anyOf": [
+        {
+            "type": "string",
+            "pattern": r"^(?=[0-9])([0-9]{1,3}d)?([0-9]{1,4}h)?"
+            r"([0-9]{1,6}m)?([0-9]{1,8}s)?([0-9]{1,10}ms)?$",
+        },
+        {"type": "null"},
+    ],
+    "examples": ["10s"],
+}
+"""A duration; one with so few digits is never too long."""
+
 
 def _seconds(value: object) -> float | None:
     if value is None:
@@ -39,7 +52,7 @@ class RefreshRequest(BaseModel):
     wait: Annotated[
         float | None,
         PlainValidator(_seconds),
-        WithJsonSchema({"type": "string", "examples": ["10s"]}),
+        WithJsonSchema(_WAIT),
     ] = None
     force: bool = False
 

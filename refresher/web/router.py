@@ -2,6 +2,7 @@
 
 import inspect
 from collections.abc import Awaitable, Callable
+from typing import Any
 from urllib.parse import quote
 
 from fastapi import APIRouter, Request, Response
@@ -13,15 +14,37 @@ from refresher.web.data.target import after_prefix, with_query
 from refresher.web.diff import diff
 from refresher.web.endpoints import Endpoints, Running
 from refresher.web.listing import LISTED
+from refresher.web.openapi import (
+    CONDITIONS,
+    JOB,
+    OR_NONE,
+    POINTER,
+    READERS,
+    answers,
+    number_in_query,
+    read_answers,
+    takes,
+)
 from refresher.web.routing import (
     READ,
     ProblemRoute,
     add_path,
+    add_shown,
     as_response,
     field_of,
     require_method,
     takes_only,
 )
+from refresher.web.schemas import Fresh, History, Job, JobList, Live, Ready
+
+_UNREAD = "A read token is needed."
+_NO_JOB = "No job has that name."
+_OPERATION = {
+    "type": "object",
+    "properties": {"op": {"type": "string"}, "path": {"type": "string"}, "value": {}},
+    "required": ["op", "path"],
+}
+"""One of a JSON Patch."""
 
 
 def make_router(running: Running, *, admin_guard: Callable[..., object] | None) -> APIRouter:
@@ -40,36 +63,46 @@ def make_router(running: Running, *, admin_guard: Callable[..., object] | None) 
 
 
 def _add_reads(router: APIRouter, running: Running) -> None:
-    async def data(request: Request, job: str) -> Response:
+    async def data(request: Request) -> Response:
         """The last good data of a job, with how fresh it is in `Age` and `Cache-Status`.
 
-        With `version`, the data of that version, which never changes. `/data/{job}/{a}/{b}` is the
-        value in it at the JSON Pointer `/a/b` (RFC 6901). Conditional requests (`If-None-Match`,
-        `If-Modified-Since`) and `Accept-Encoding` are honoured.
+        With `version`, the data of that version. Conditional requests and `Accept-Encoding` are
+        honoured.
         """
         answer = running().reads.answer(
-            request.method, _target(request, job), request.scope["headers"]
+            request.method,
+            _target(request, request.path_params["job"]),
+            request.scope["headers"],
         )
         return as_response(request, await answer if inspect.isawaitable(answer) else answer)
 
+    shown: dict[str, Any] = {
+        "method": "GET",
+        "schemes": READERS,
+        "tags": ["Reading"],
+        **read_answers(),
+    }
+    version = number_in_query("version", required=False)
     # `:path`, for OpenAPI says {job} all the same, and what is below is answered here too.
     add_path(
         router,
         "/data/{job:path}",
         data,
-        method="GET",
         summary="The job's snapshot",
-        tags=["Reading"],
-        responses={
-            200: {"description": "The snapshot's bytes, under the media type of the upstream."},
-            304: {"description": "The client has these bytes already."},
-            400: {"description": "`version` is no positive integer."},
-            401: {"description": "A read token is needed."},
-            404: {"description": "No such job or value, or the job has not come to that version."},
-            410: {"description": "That version is kept no longer."},
-            503: {"description": "There is nothing to serve yet, or no longer."},
-        },
-        openapi_extra={"parameters": [_number_in_query("version", required=False)]},
+        openapi_extra=OR_NONE | takes(JOB, version, *CONDITIONS),
+        **shown,
+    )
+    add_shown(
+        router,
+        "/data/{job}/{pointer}",
+        data,
+        summary="A value in it",
+        description=(
+            "The value at a JSON Pointer, digit for digit, with an ETag of its own and the "
+            "freshness of the whole: `/data/{job}/{a}/{b}` is that at `/a/b`."
+        ),
+        openapi_extra=OR_NONE | takes(JOB, POINTER, version, *CONDITIONS),
+        **shown,
     )
 
 
@@ -99,48 +132,81 @@ def _add_status(router: APIRouter, running: Running) -> None:
         asked = request.query_params.multi_items()
         return await answered(request, lambda endpoints: endpoints.jobs(asked))
 
-    async def one_job(request: Request, job: str) -> Response:
+    async def one_job(request: Request) -> Response:
         """One job: how fresh it is, when it is due, and how its last attempt ended."""
+        job = request.path_params["job"]
         return await answered(request, lambda endpoints: endpoints.job(job))
 
-    async def history(request: Request, job: str) -> Response:
+    async def history(request: Request) -> Response:
         """The versions of a job that are kept, the newest first; `/data` has them by number."""
+        job = request.path_params["job"]
         return await answered(request, lambda endpoints: endpoints.history(job))
 
-    async def difference(request: Request, job: str) -> Response:
+    async def difference(request: Request) -> Response:
         """What turns version `from` into version `to`: a JSON Patch (RFC 6902)."""
+        job = request.path_params["job"]
         query: bytes = request.scope["query_string"]
         return await answered(request, lambda endpoints: diff(endpoints.service, job, query))
 
-    for path, endpoint, shown in (
-        ("/jobs", jobs, {"summary": "All jobs", "openapi_extra": {"parameters": LISTED}}),
-        ("/jobs/{job}", one_job, {"summary": "One job"}),
-        ("/jobs/{job}/history", history, {"summary": "The kept versions"}),
-    ):
-        add_path(router, path, endpoint, method="GET", tags=["Status"], **shown)
-    add_path(
-        router,
-        "/jobs/{job}/diff",
-        difference,
-        method="GET",
-        summary="The difference between two versions",
-        tags=["Status"],
-        responses={
-            200: {
-                "description": "Applied to `from`, it gives `to`.",
-                "content": {"application/json-patch+json": {}},
+    wrong_query = "A parameter makes no sense."
+    one = takes(JOB)
+    both = (number_in_query(name, required=True) for name in ("from", "to"))
+    patch = {"application/json-patch+json": {"schema": {"type": "array", "items": _OPERATION}}}
+    for path, endpoint, summary, taken, responses in (
+        (
+            "/jobs",
+            jobs,
+            "All jobs",
+            takes(*LISTED),
+            answers({200: JobList}, {400: wrong_query, 401: _UNREAD}),
+        ),
+        (
+            "/jobs/{job}",
+            one_job,
+            "One job",
+            one,
+            answers({200: Job}, {401: _UNREAD, 404: _NO_JOB}),
+        ),
+        (
+            "/jobs/{job}/history",
+            history,
+            "The kept versions",
+            one,
+            answers({200: History}, {401: _UNREAD, 404: _NO_JOB}),
+        ),
+        (
+            "/jobs/{job}/diff",
+            difference,
+            "The difference between two versions",
+            takes(JOB, *both),
+            {
+                200: {"description": "Applied to `from`, it gives `to`.", "content": patch},
+                **answers(
+                    {},
+                    {
+                        400: "`from` or `to` is not a positive integer.",
+                        401: _UNREAD,
+                        404: "No job has that name, or it has not come to that version.",
+                        410: "A version is kept no longer.",
+                        413: "A version is larger than 8 MiB.",
+                        422: "A version is not JSON.",
+                        503: "The store is away, or the comparison broke.",
+                    },
+                ),
             },
-            400: {"description": "`from` or `to` is no positive integer."},
-            404: {"description": "No job has that name, or it has not come to that version."},
-            410: {"description": "A version is kept no longer."},
-            413: {"description": "A version is larger than 8 MiB."},
-            422: {"description": "A version is not JSON."},
-            503: {"description": "The store is away."},
-        },
-        openapi_extra={
-            "parameters": [_number_in_query(name, required=True) for name in ("from", "to")]
-        },
-    )
+        ),
+    ):
+        add_path(
+            router,
+            path,
+            endpoint,
+            method="GET",
+            schemes=READERS,
+            summary=summary,
+            tags=["Status"],
+            responses=responses,
+            openapi_extra=OR_NONE | taken,
+        )
 
 
 def _add_health(router: APIRouter, running: Running) -> None:
@@ -162,22 +228,32 @@ def _add_health(router: APIRouter, running: Running) -> None:
         """503, with the jobs and the reasons, while a required job is not fresh, or is late."""
         return as_response(request, running().freshz(field_of(request, "authorization")))
 
-    for path, endpoint, summary in (
-        ("/metrics", metrics, "Metrics"),
-        ("/livez", livez, "Liveness"),
-        ("/readyz", readyz, "Readiness"),
-        ("/freshz", freshz, "Freshness"),
+    text = {"text/plain": {"schema": {"type": "string"}}}
+    in_prometheus = {
+        200: {"description": "In the Prometheus text format.", "content": text},
+        **answers({}, {401: _UNREAD}),
+    }
+    live = answers({200: Live}, {503: "The scheduler does not run."})
+    ready = answers({200: Ready}, {503: "A required job has no data yet, or the service closes."})
+    fresh = answers({200: Fresh}, {503: "A required job is not fresh, or is late."})
+    for path, endpoint, summary, responses in (
+        ("/metrics", metrics, "Metrics", in_prometheus),
+        ("/livez", livez, "Liveness", live),
+        ("/readyz", readyz, "Readiness", ready),
+        ("/freshz", freshz, "Freshness", fresh),
     ):
-        checks = [takes_only(*READ)]
         add_path(
-            router, path, endpoint, method="GET", checks=checks, summary=summary, tags=["Status"]
+            router,
+            path,
+            endpoint,
+            method="GET",
+            checks=[takes_only(*READ)],
+            schemes=READERS,
+            summary=summary,
+            tags=["Status"],
+            responses=responses,
+            openapi_extra=OR_NONE,
         )
-
-
-def _number_in_query(name: str, *, required: bool) -> dict[str, object]:
-    """The number of a version among the parameters that OpenAPI shows."""
-    schema = {"type": "integer", "minimum": 1}
-    return {"name": name, "in": "query", "required": required, "schema": schema}
 
 
 def _target(request: Request, rest: str) -> bytes:

@@ -100,17 +100,36 @@ def add_path(
     *,
     method: str,
     checks: Sequence[Dependency] = (),
+    schemes: Sequence[Dependency] = (),
     **shown: Any,  # noqa: ANN401  as FastAPI takes it
 ) -> None:
     """Add a path that OpenAPI shows with one method, and that is routed here with any.
 
     The endpoint is called after the `checks`; one of these, or the endpoint, refuses the other
-    methods.
+    methods. `schemes` are security schemes to show beside those of the checks.
     """
-    router.add_api_route(
-        path, endpoint, methods=[method], dependencies=checks, response_class=Response, **shown
-    )
+    # Routes are tried in their order: this one answers, and the next is no more than shown.
     add_hidden(router, path, endpoint, checks)
+    add_shown(router, path, endpoint, method=method, schemes=[*checks, *schemes], **shown)
+
+
+def add_shown(
+    router: APIRouter,
+    path: str,
+    endpoint: Endpoint,
+    *,
+    method: str,
+    schemes: Sequence[Dependency],
+    **shown: Any,  # noqa: ANN401  as FastAPI takes it
+) -> None:
+    """Add a path that OpenAPI shows, and that a route before it answers."""
+    router.add_api_route(
+        path,
+        endpoint,
+        methods=[method],
+        dependencies=schemes,
+        **{"response_class": Response, **shown},
+    )
 
 
 def add_hidden(

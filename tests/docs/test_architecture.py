@@ -27,6 +27,7 @@ TESTED_ELSEWHERE = {
     "store/kinds": "store/test_store",
     "store/protocols": "store/backends/test_backends",
     "version": "cli/test_commands",
+    "web/schemas": "web/test_openapi",
     # Commands: a test types what a person types, and reads what is printed.
     "cli/demo/upstream": "cli/demo/test_demo",
     "cli/remote": "cli/test_status",

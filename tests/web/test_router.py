@@ -524,6 +524,7 @@ class TestEmbedded:
         schema = self.app(cache_of(one=Upstream()), prefix="").openapi()
         assert {path: sorted(found) for path, found in schema["paths"].items()} == {
             "/data/{job}": ["get"],
+            "/data/{job}/{pointer}": ["get"],
             "/jobs": ["get"],
             "/jobs/{job}": ["get"],
             "/jobs/{job}/history": ["get"],
@@ -543,7 +544,10 @@ class TestEmbedded:
         body: Mapping[str, Any] = schema["paths"]["/admin/refresh"]["post"]["requestBody"]
         described = body["content"]["application/json"]["schema"]
         assert set(described["properties"]) == {"jobs", "tags", "wait", "force"}
-        assert described["properties"]["wait"]["type"] == "string"
+        assert [each["type"] for each in described["properties"]["wait"]["anyOf"]] == [
+            "string",
+            "null",
+        ]
         parameters = [
             parameter["name"]
             for path in schema["paths"].values()
@@ -551,6 +555,7 @@ class TestEmbedded:
             for parameter in operation.get("parameters", [])
         ]
         assert set(parameters) == {
-            *("job", "body", "version", "from", "to"),
+            *("job", "pointer", "body", "version", "from", "to"),
+            *("If-None-Match", "If-Modified-Since"),
             *("limit", "after", "state", "tag"),
         }
