@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, Unpack
 
+import anyio
 import httpx
 import pytest
 from annotated_types import Len
@@ -54,6 +55,11 @@ class Rate(TypedDict):
 
 class Old(typing.TypedDict):
     code: str
+
+
+class Unfinished(BaseModel):
+    model_config = ConfigDict(defer_build=True)
+    x: "Nowhere"  # type: ignore[name-defined]  # noqa: F821
 
 
 class Arbitrary:
@@ -285,6 +291,38 @@ async def test_a_validator_that_breaks_refuses_too_and_no_secret_is_told() -> No
         assert (await asked(dependency)).json() == {"value": 7}
 
 
+async def test_a_long_reason_is_clipped() -> None:
+    def says_all(value: list[str]) -> list[str]:
+        raise ValueError(value)
+
+    cache = by_url(Script(["word"] * 1000))
+    cache.depends("names", Annotated[list[str], AfterValidator(says_all)])
+    async with entered(cache):
+        attempt = await cache.refresh("names")
+        refused(attempt, "Value error, ['word', 'word'", "…")
+        assert attempt.failure is not None
+        assert len(attempt.failure.message) < 1000
+
+
+async def test_a_secret_that_is_rotated_is_used_where_types_are_declared_too(
+    tmp_path: Path,
+) -> None:
+    config, secret, script = tmp_path / "config.toml", tmp_path / "secret", Script(["a"])
+    await asyncio.to_thread(
+        config.write_text,
+        '[jobs.names]\nurl = "http://up/"\nauth = { type = "bearer", token = "${file:secret}" }\n',
+    )
+    await asyncio.to_thread(secret.write_text, "0ld-token")
+    cache = Refresher(config, transport=httpx.MockTransport(script), store=MemoryStore())
+    cache.depends("names", list[str])
+    async with entered(cache):
+        await asyncio.to_thread(secret.write_text, "n3w-token")
+        with anyio.fail_after(60):
+            while script.asked[-1].headers["authorization"] != "Bearer n3w-token":
+                await cache.refresh("names")
+                await anyio.sleep(0.05)
+
+
 async def test_content_that_is_large_is_validated_in_a_thread_once_and_its_value_is_kept() -> None:
     threads: list[threading.Thread] = []
 
@@ -434,6 +472,7 @@ class TestOnEntry:
             (list[Arbitrary], "Unable to generate pydantic-core schema"),
             (5, "5 cannot be validated by"),
             ("Nowhere", "name 'Nowhere' is not defined"),
+            (Unfinished, "name 'Nowhere' is not defined"),
             (list["Nowhere"], "name 'Nowhere' is not defined"),  # type: ignore[name-defined]  # noqa: F821
             pytest.param(
                 list[Old],
@@ -566,9 +605,11 @@ class TestTheDefinition:
             "from refresher import Refresher\n"
             "class M(BaseModel):\n"
             "    tags: frozenset[str] = frozenset('abcdefgh')\n"
+            "class N(BaseModel):\n"
+            "    m: M = M()\n"
             "cache = Refresher()\n"
             "@cache.job()\n"
-            "async def names() -> M: ...\n"
+            "async def names() -> N: ...\n"
             "async def main():\n"
             "    async with cache:\n"
             "        print(cache.service.config.jobs['names'].definition.rules)\n"
@@ -583,7 +624,8 @@ class TestTheDefinition:
             )
             return (await process.communicate())[0]
 
-        assert len({await said(seed) for seed in "12"}) == 1
+        (rules,) = {await said(seed) for seed in "12"}
+        assert len(rules.split()) == 1
 
     @pytest.mark.parametrize(
         "types",
