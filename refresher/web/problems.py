@@ -9,6 +9,14 @@ from refresher.errors import GoneVersion, ReadError, StoreUnavailable, UnknownVe
 from refresher.model import Record
 from refresher.web.answer import Answer
 
+PHRASES = responses | {
+    413: "Content Too Large",
+    414: "URI Too Long",
+    416: "Range Not Satisfiable",
+    422: "Unprocessable Content",
+}
+"""Reason phrases of statuses (RFC 9110, section 15), some of which Python before 3.13 has not."""
+
 _STORE_RETRY = 1
 """Seconds after which a store that is unavailable has been tried again."""
 _LOOKUP_RETRY = 1
@@ -32,7 +40,7 @@ def problem(
     `kind` names a problem of this service (`urn:refresher:KIND`); None says that the status code is
     all there is to it (`about:blank`). `extra` become members of the problem object.
     """
-    phrase = responses.get(status, "Error")
+    phrase = PHRASES.get(status, "Error")
     body = json.dumps(
         {
             "type": "about:blank" if kind is None else f"urn:refresher:{kind}",

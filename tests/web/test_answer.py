@@ -23,7 +23,16 @@ def test_a_problem_of_ours_has_a_name_of_ours() -> None:
     }
 
 
-@pytest.mark.parametrize(("status", "title"), [(405, "Method Not Allowed"), (499, "Error")])
+@pytest.mark.parametrize(
+    ("status", "title"),
+    [
+        (405, "Method Not Allowed"),
+        (413, "Content Too Large"),
+        (414, "URI Too Long"),
+        (422, "Unprocessable Content"),
+        (499, "Error"),
+    ],
+)
 def test_any_other_problem_is_called_after_its_status(status: int, title: str) -> None:
     found = json.loads(problem(status, None, "no").body)
     assert (found["type"], found["title"]) == ("about:blank", title)

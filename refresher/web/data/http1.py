@@ -1,11 +1,11 @@
 """An answer as HTTP/1.1 writes it on the wire (RFC 9112)."""
 
 from functools import lru_cache
-from http import HTTPStatus
 from typing import NamedTuple
 
 from refresher.fields.dates import http_date
 from refresher.web.answer import Answer
+from refresher.web.problems import PHRASES
 
 
 class WireAnswer(NamedTuple):
@@ -28,7 +28,7 @@ def to_wire(answer: Answer, now: float) -> WireAnswer:
 
 @lru_cache
 def _status_line(status: int) -> bytes:
-    return f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n".encode()
+    return f"HTTP/1.1 {status} {PHRASES[status]}\r\n".encode()
 
 
 @lru_cache(maxsize=4)
