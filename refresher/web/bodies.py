@@ -1,5 +1,6 @@
 """JSON bodies of requests to admin endpoints."""
 
+import json
 from typing import TypeVar
 
 from fastapi import Request
@@ -33,11 +34,22 @@ async def read_body(request: Request) -> bytes:
 
 def parse_body(kind: type[_Body], body: bytes) -> _Body | Answer:
     """A body as a model of the given class, or the problem with it."""
+    if not body.strip():
+        return _invalid([f"the body is empty, write {_example(kind)}"])
     try:
         return kind.model_validate_json(body)
     except ValidationError as error:
-        problems = [_problem(each, kind) for each in error.errors(include_url=False)]
-        return problem(422, "invalid-request", "; ".join(problems), errors=problems)
+        return _invalid([_problem(each, kind) for each in error.errors(include_url=False)])
+
+
+def _invalid(problems: list[str]) -> Answer:
+    return problem(422, "invalid-request", "; ".join(problems), errors=problems)
+
+
+def _example(kind: type[BaseModel]) -> str:
+    """A body that is one, made of the examples of its keys."""
+    examples = {name: key.examples[0] for name, key in kind.model_fields.items() if key.examples}
+    return json.dumps(examples)
 
 
 def _problem(error: ErrorDetails, kind: type[BaseModel]) -> str:

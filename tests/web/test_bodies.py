@@ -43,6 +43,16 @@ class TestABody:
             await settled()
             assert one.calls == 1
 
+    @pytest.mark.parametrize("body", [b"", b" \n"])
+    async def test_that_is_empty_where_one_is_needed_is_told_what_to_write(
+        self, body: bytes
+    ) -> None:
+        async with serving(cache_of(one=Upstream())) as client:
+            answer = await client.post("/admin/jobs/one/rollback", content=body, headers=ADMIN)
+            assert answer.status_code == 422
+            assert answer.json()["detail"] == 'the body is empty, write {"version": 41}'
+            assert answer.json()["errors"] == [answer.json()["detail"]]
+
     async def test_with_several_faults_has_them_all(self) -> None:
         async with serving(cache_of(one=Upstream())) as client:
             answer = await refresh(client, {"jobs": 1, "tags": 2, "x": 3})
