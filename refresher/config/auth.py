@@ -95,6 +95,8 @@ class OAuth2Auth:
     """What the token is asked for, words separated by spaces; none: as the server decides."""
     audience: v.Word | None = None
     """Whom the token is for, where the server wants to know."""
+    client_auth: Literal["basic", "body"] = "basic"
+    """Where the client's credentials go: as basic authentication, or into the form."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -32,6 +32,8 @@ _FAILURE_HOLDS = 0.5
 """Seconds for which a failure is raised again without a request: four hundred jobs that wait for a
 token make one request, not four hundred."""
 _TOKEN = re.compile(r"[!-~]+")
+_UNKNOWN_CLIENT = (": invalid_client", ": invalid_request")
+"""With the latter an endpoint misses the client that the form does not name."""
 _MAX_ERROR, _MAX_TYPE = 200, 40
 """Characters that are quoted of an error and of a token type."""
 
@@ -76,6 +78,7 @@ class TokenSource:
         self._token: AccessToken | None = None
         self._failure: RefreshFailed | None = None
         self._failed_until = 0.0
+        self._client_auth: str = credentials.client_auth
 
     async def get(self, refused: str | None = None) -> str:
         """A valid token, and not the one that was `refused`.
@@ -147,9 +150,24 @@ class TokenSource:
     async def _answer(self) -> bytes:
         """The body of the token endpoint's answer.
 
+        An endpoint that does not know the client by its basic authentication is asked once more
+        with the form alone (RFC 6749, section 2.3.1), and from then on so, if that helps.
+        """
+        try:
+            return await self._asked(self._client_auth)
+        except _UnknownClient:
+            if self._client_auth == "body":
+                raise
+        body = await self._asked("body")
+        self._client_auth = "body"
+        return body
+
+    async def _asked(self, client_auth: str) -> bytes:
+        """The body of the answer to one request.
+
         A redirect is a failure: following it would send the client secret to another URL.
         """
-        request = self._request()
+        request = self._request(client_auth)
         try:
             response = await self._client.send(request, stream=True, follow_redirects=False)
         except (httpx.TransportError, httpx.InvalidURL) as error:
@@ -158,35 +176,43 @@ class TokenSource:
             body = await _body_of(response)
         finally:
             await response.aclose()
-        if response.status_code != HTTPStatus.OK:
+        if not response.is_success:
             failure = status_failure(response, now=self._now())
-            raise RefreshFailed(
+            told = _error_in(body)
+            is_unknown = told.startswith(_UNKNOWN_CLIENT) and failure.retry_after is None
+            raise (_UnknownClient if is_unknown else RefreshFailed)(
                 Stage.STATUS,
-                f"it answered {response.status_code}{_error_in(body)}",
+                f"it answered {response.status_code}{told}",
                 transient=failure.transient,
                 retry_after=failure.retry_after,
             )
         return body
 
-    def _request(self) -> httpx.Request:
+    def _request(self, client_auth: str) -> httpx.Request:
         asked = self._credentials
         form = {
             "grant_type": "client_credentials",
             "scope": asked.scope,
             "audience": asked.audience,
         }
-        # Each of the two is form-encoded by itself, so that a colon may stand in either.
-        login = f"{quote_plus(asked.client_id)}:{quote_plus(asked.client_secret)}"
+        headers = {"Accept": "application/json"}
+        if client_auth == "body":
+            form |= {"client_id": asked.client_id, "client_secret": asked.client_secret}
+        else:
+            # Each of the two is form-encoded by itself, so that a colon may stand in either.
+            login = f"{quote_plus(asked.client_id)}:{quote_plus(asked.client_secret)}"
+            headers["Authorization"] = f"Basic {b64encode(login.encode()).decode()}"
         return self._client.build_request(
             "POST",
             asked.token_url,
             data={name: value for name, value in form.items() if value is not None},
-            headers={
-                "Authorization": f"Basic {b64encode(login.encode()).decode()}",
-                "Accept": "application/json",
-            },
+            headers=headers,
             extensions={EXTENSION: AddressRule(httpx.URL(asked.token_url).host)},
         )
+
+
+class _UnknownClient(RefreshFailed):
+    """The token endpoint did not find credentials that it knows, where it looks for them."""
 
 
 class TokenAuth(httpx.Auth):

@@ -119,6 +119,78 @@ async def test_a_token_is_asked_for_as_the_rfc_says(bench: Bench) -> None:
     assert bench.learned == ["t1"]
 
 
+def form_only(request: Request) -> Answer:
+    """An endpoint that looks for the client in the form alone."""
+    form = parse_qs(request.body.decode())
+    if (form.get("client_id"), form.get("client_secret")) == (["me"], ["s3cret"]):
+        return issue("t1", expires_in=1)
+    return answer(401, b'{"error": "invalid_client"}')
+
+
+def credentials_in(request: Request) -> tuple[bool, bool]:
+    """Whether they are in the header, and whether in the form."""
+    return request.header("authorization") is not None, b"client_secret" in request.body
+
+
+async def test_a_client_that_is_not_known_by_its_header_is_named_in_the_form_from_then_on(
+    bench: Bench,
+) -> None:
+    tokens = bench.tokens(form_only)
+    assert await tokens.get() == "t1"
+    await bench.clock.advance(10)
+    assert await tokens.get() == "t1"
+    sent = [credentials_in(request) for request in bench.upstream.requests]
+    assert sent == [(True, False), (False, True), (False, True)]
+
+
+@pytest.mark.parametrize("error", ["invalid_client", "invalid_request"])
+async def test_a_client_that_is_known_in_no_way_is_asked_for_in_both_once(
+    error: str, bench: Bench
+) -> None:
+    tokens = bench.tokens(answer(401, f'{{"error": "{error}"}}'.encode()))
+    assert error in str(await refusal(tokens))
+    sent = [credentials_in(request) for request in bench.upstream.requests]
+    assert sent == [(True, False), (False, True)]
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "headers"),
+    [
+        (400, b'{"error": "invalid_scope"}', {}),
+        (401, b"", {}),
+        (503, b"", {}),
+        (429, b'{"error": "invalid_client"}', {"Retry-After": "9"}),
+    ],
+)
+async def test_any_other_refusal_is_the_answer(
+    status: int, body: bytes, headers: dict[str, str], bench: Bench
+) -> None:
+    await refusal(bench.tokens(answer(status, body, headers)))
+    assert len(bench.upstream.requests) == 1
+
+
+async def test_with_client_auth_body_the_form_alone_has_the_credentials(bench: Bench) -> None:
+    tokens = TokenSource(
+        OAuth2Auth(
+            token_url=bench.upstream.script("/token", form_only),
+            client_id="me",
+            client_secret="s3cret",
+            client_auth="body",
+        ),
+        client=bench.client,
+        now=bench.clock.now,
+        learn=bench.learned.append,
+    )
+    assert await tokens.get() == "t1"
+    assert [credentials_in(request) for request in bench.upstream.requests] == [(False, True)]
+
+
+async def test_a_201_brings_a_token_too(bench: Bench) -> None:
+    body = b'{"access_token": "t1", "token_type": "Bearer"}'
+    tokens = bench.tokens(answer(201, body, {"Content-Type": "application/json"}))
+    assert await tokens.get() == "t1"
+
+
 async def test_it_is_fetched_once_however_many_wait(bench: Bench) -> None:
     go = asyncio.Event()
     tokens = bench.tokens((Until(go), *issue("t1")))
@@ -140,7 +212,7 @@ async def test_who_leaves_while_fetching_leaves_it_to_the_next(bench: Bench) -> 
 
 
 async def test_a_failure_is_raised_to_all_that_waited(bench: Bench) -> None:
-    tokens = bench.tokens(answer(401, b'{"error": "invalid_client"}'), issue("t1"))
+    tokens = bench.tokens(answer(401, b'{"error": "invalid_scope"}'), issue("t1"))
     found: list[RefreshFailed] = []
 
     async def ask() -> None:
@@ -311,7 +383,9 @@ async def test_an_endpoint_that_gives_no_token_fails_at_stage_auth(
     assert failure.transient is transient
     assert str(failure).startswith(f"no token from {bench.upstream.url('/token')}: ")
     assert said in str(failure)
-    assert len(bench.upstream.requests) == 1
+    # A client that is not known is asked for once more, in the form.
+    assert len(bench.upstream.requests) == (2 if "invalid_client" in said else 1)
+    assert {request.target for request in bench.upstream.requests} == {"/token"}
 
 
 @pytest.mark.parametrize(
