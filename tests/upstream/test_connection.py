@@ -1,5 +1,7 @@
 import asyncio
 
+import pytest
+
 from refresher.upstream.connection import ConnectionProtocol
 
 CHUNKS = 40_000
@@ -37,6 +39,24 @@ async def test_unrequested_bytes_make_a_kept_connection_dirty_and_no_new_one() -
     assert not connection.is_dirty
     connection.expect()
     assert connection.is_dirty
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"HTTP/1.1 304 Not Modified\r\n\r\n",
+        b"HTTP/1.1 304 Not Modified\r\nContent-Length: 3\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n[1]",
+    ],
+)
+async def test_bytes_after_an_answer_make_its_connection_dirty_and_empty_lines_do_not(
+    answer: bytes,
+) -> None:
+    for after, dirty in ((b"", False), (b"\r\n", False), (b"0", True)):
+        connection, _ = connected()
+        connection.data_received(answer + after)
+        await connection.read()
+        assert connection.is_dirty is dirty
 
 
 async def test_a_flood_of_chunks_is_parsed_a_little_at_a_turn_and_comes_whole() -> None:
