@@ -150,6 +150,11 @@ class Confirmation:
     content_time: float | None = None
     """When the content is from by its own word, read as the definition says; the ledger adds it."""
 
+    @property
+    def came_at(self) -> float:
+        """When we checked, whatever the age of what came."""
+        return self.checked_at + self.age
+
     def of_known_bytes(self, earlier: "Confirmation") -> "Confirmation":
         """This confirmation with the later `checked_at` of the two; its bytes are the same.
 

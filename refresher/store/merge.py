@@ -106,7 +106,7 @@ def _reconciled(base: Standing, mine: Standing, other: Standing | None, process:
     pending = [each for each in both if is_pending(each)]
     answered = [each.answered for each in pending] or [max(each.answered for each in both)]
     aside = None if other is None else other.quarantine
-    if aside and mine.confirmation and mine.confirmation.checked_at > aside.confirmation.checked_at:
+    if aside and mine.confirmation and mine.confirmation.came_at > aside.confirmation.came_at:
         aside = None
     return replace(
         leased,

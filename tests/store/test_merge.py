@@ -1,3 +1,7 @@
+from dataclasses import replace
+
+import pytest
+
 from refresher.model import Unchanged
 from refresher.store import decisions, ledger, merge
 from refresher.store.ledger import (
@@ -6,6 +10,7 @@ from refresher.store.ledger import (
 from tests.store.ledgers import (
     FAILED,
     KEY,
+    aside,
     attempted,
     began,
     confirmation,
@@ -64,6 +69,19 @@ def test_a_newer_store_is_left_as_it_is() -> None:
     after = merged(theirs, ours)
     assert after.versions == theirs.versions
     assert after.standings[KEY].current == 2
+
+
+@pytest.mark.parametrize(("confirmed_at", "stays"), [(3.0, True), (9.0, False)])
+def test_a_candidate_stays_unless_good_data_has_come_since_whatever_its_age(
+    confirmed_at: float, *, stays: bool
+) -> None:
+    refused = aside("b", 5)
+    old = replace(refused.quarantine.confirmation, checked_at=1.0, age=4.0)
+    refused = replace(refused, quarantine=replace(refused.quarantine, confirmation=old))
+    theirs = attempted(grown("a"), refused, at=5)
+    ours = Unchanged(confirmation=confirmation(confirmed_at))
+    after = merged(theirs, attempted(grown("a"), ours, at=confirmed_at))
+    assert (after.standings[KEY].quarantine is not None) is stays
 
 
 def test_what_was_confirmed_last_is_current_again_under_a_new_number() -> None:
