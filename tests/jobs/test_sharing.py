@@ -19,7 +19,9 @@ from refresher.model import DueReason, Record, State
 from tests.fakes import START, FakeClock, settled
 from tests.store.fake_backend import FakeBackend, FakeStorage
 
-EVERY_100_S: Mapping[str, object] = {"url": "http://up/a", "interval": "100s", "jitter": "0%"}
+PUNCTUAL: Mapping[str, object] = {"url": "http://up/a", "jitter": "0%"}
+# The timeout is of the machine's time, which passes while the clock stands.
+EVERY_100_S: Mapping[str, object] = {**PUNCTUAL, "interval": "100s", "timeout": "100s"}
 
 
 @dataclass
@@ -245,7 +247,7 @@ async def test_an_interval_shortened_between_restarts_holds_at_once() -> None:
     cluster = Cluster()
     async with cluster.process({**EVERY_100_S, "interval": "1d"}):
         pass
-    async with cluster.process({**EVERY_100_S, "interval": "10s"}):
+    async with cluster.process({**PUNCTUAL, "interval": "10s"}):
         await cluster.clock.advance(60)
         assert len(cluster.up.asked_at) >= 5
 
@@ -440,7 +442,7 @@ async def test_a_429_holds_its_upstream_on_all_processes() -> None:
 
 async def test_a_rate_holds_for_the_attempts_of_all_processes() -> None:
     cluster = Cluster()
-    job = {**EVERY_100_S, "url": "http://up/a", "upstream": "up", "interval": "1s"}
+    job = {**PUNCTUAL, "upstream": "up", "interval": "1s"}
     upstreams = {"up": {"base_url": "http://up", "rate": "3/60s"}}
     async with cluster.processes(2, job, upstreams=upstreams):
         await cluster.clock.advance(400)

@@ -57,8 +57,14 @@ def cache_of(
     **jobs: Upstream,
 ) -> Refresher:
     """A cache with these jobs, `_` in their names as `-`, each due every 100 s."""
+    given = config.get("server", {})
+    assert isinstance(given, Mapping)
     cache = Refresher(
-        {"defaults": {"interval": "100s", "jitter": "0%"}, **config},
+        {
+            "defaults": {"interval": "100s", "jitter": "0%"},
+            **config,
+            "server": {"seed": "", **given},  # whatever store it is, due at the same moments
+        },
         store=store,
         clock=clock or FakeClock(),
         admin_token=TOKEN,

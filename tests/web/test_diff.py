@@ -23,7 +23,7 @@ def texts(clock: FakeClock, *bodies: bytes, **keys: str) -> Refresher:
         return left.pop(0) if len(left) > 1 else left[0]
 
     cache = Refresher(
-        {"defaults": {**PATIENT["defaults"], "max_bytes": "64MiB"}},
+        {"defaults": {**PATIENT["defaults"], "max_bytes": "64MiB"}, "server": {"seed": ""}},
         clock=clock,
         admin_token=TOKEN,
         store=FailingStore(),
