@@ -107,6 +107,7 @@ async def test_a_number_that_names_other_bytes_since_its_store_was_lost_is_not_a
     for value in ([1], [2]):
         file = tmp_path / f"{value}.db"  # the second one is new
         async with serving(cache_of(None, {}, SqliteStore(file), one=Upstream(value))) as client:
+            assert await kept_versions(client, "one") == [1]
             headers = {"if-none-match": answers[-1].headers["etag"]} if answers else {}
             answers.append(await client.get("/data/one?version=1", headers=headers))
     assert [(each.status_code, each.content) for each in answers] == [(200, b"[1]"), (200, b"[2]")]
