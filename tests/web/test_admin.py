@@ -129,7 +129,7 @@ async def test_a_resumed_job_follows_its_source_again() -> None:
         b"[1]",
         b"1",
         b'{"version": "1"}',
-        b'{"version": 1.0}',
+        b'{"version": 1.5}',
         b'{"version": true}',
         b'{"version": null}',
         b'{"version": 0}',
