@@ -1,9 +1,16 @@
-"""Clocks: what depends on the time is given one, so that a test can move it."""
+"""Time: clocks, given to code so that a test can move them; time zones and cron moments."""
 
 import asyncio
+import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, tzinfo
+from functools import cache
 from typing import Protocol
+from zoneinfo import ZoneInfo
+
+from cronsim import CronSim
 
 # uvloop rounds a timer down to the millisecond, so one set for the instant itself fires before it
 # and has to be set again. Waking a millisecond late costs less than waking twice.
@@ -69,3 +76,32 @@ async def sleep_until(clock: Clock, instant: float) -> None:
         await reached.wait()
     finally:
         timer.cancel()
+
+
+@cache
+def zone(name: str) -> tzinfo:
+    """The time zone of that name in the tz database, which is read from its file once.
+
+    ZoneInfo itself keeps eight. A configuration reads those it names when it is loaded: where they
+    are used, in the event loop, no file is to be read.
+
+    Raises:
+        OSError, ValueError, LookupError: there is none.
+    """
+    return UTC if name == "UTC" else ZoneInfo(name)
+
+
+@dataclass(frozen=True, slots=True)
+class Moments:
+    """The moments at which the clock of a time zone matches a cron expression."""
+
+    expression: str
+    timezone: str = "UTC"
+
+    def after(self, instant: float) -> Iterator[float]:
+        """All later than `instant`, in order, in seconds since the epoch.
+
+        A moment that the clock skips comes once after it, one that it repeats comes once.
+        """
+        before = datetime.fromtimestamp(math.floor(instant), zone(self.timezone))
+        return (match.timestamp() for match in CronSim(self.expression, before))

@@ -5,8 +5,8 @@ import math
 from dataclasses import dataclass
 from functools import lru_cache
 
+from refresher.clock import Moments
 from refresher.model import Record, Snapshot, Stage, State
-from refresher.walltime import Moments
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

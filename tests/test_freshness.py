@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from refresher import freshness
+from refresher.clock import Moments
 from refresher.freshness import Policy
 from refresher.model import Record, Stage, State
-from refresher.walltime import Moments
 from tests.fakes import START
 from tests.shelf import LIFETIME, TIMEOUT, failed, snapshot
 

@@ -16,11 +16,11 @@ from jmespath.exceptions import JMESPathError
 from jmespath.functions import Functions
 from pydantic import JsonValue
 
+from refresher.clock import zone
 from refresher.config import url_parts
 from refresher.config.references import pieces_of
 from refresher.config.units import InvalidValue
 from refresher.fields.charsets import codec_of
-from refresher.walltime import zone
 
 _FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _FIELD_VALUE = re.compile(r"[!-~]+([ \t]+[!-~]+)*|")

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import TypeAlias, assert_never
 
+from refresher.clock import Moments
 from refresher.errors import RefreshFailed
 from refresher.fields.retry_after import LONGEST_WAIT
 from refresher.model import Due, DueReason
-from refresher.walltime import Moments
 
 _RETRY_PERMANENT = 3600.0
 """Seconds after which a failure that is not transient is tried again at the latest."""

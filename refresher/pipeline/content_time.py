@@ -6,12 +6,12 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from math import isfinite
 
+from refresher.clock import zone
 from refresher.errors import RefreshFailed
 from refresher.fields.dates import parse_http_date
 from refresher.model import Content, Stage
 from refresher.pipeline.select import UNEVALUABLE, search
 from refresher.security.excerpts import clipped, quoted
-from refresher.walltime import zone
 
 _MILLISECONDS = 1e11
 """From here on a number is in milliseconds (1973 and later): in seconds, it is the year 5138."""

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from refresher import freshness
+from refresher.clock import Moments
 from refresher.config import (
     Config,
     JobConfig,
@@ -37,7 +38,6 @@ from refresher.store.backends.sqlite.store import SqliteStore
 from refresher.store.protocols import Backend
 from refresher.upstream.urls import origin_of
 from refresher.values import DeclaredType
-from refresher.walltime import Moments
 
 T = TypeVar("T")
 

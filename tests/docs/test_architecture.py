@@ -17,7 +17,6 @@ EDIT = "edit the table in refresher/docs/architecture.md"
 
 TESTED_ELSEWHERE = {
     # Declarations: nouns, protocols and messages, which their users' tests use.
-    "clock": "upstream/test_limiter",
     "jobs/context": "jobs/test_attempt",
     "jobs/environment": "jobs/test_job",
     "jobs/plan": "jobs/test_job",

@@ -6,6 +6,7 @@ import pytest
 from prometheus_client import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
+from refresher.clock import Moments
 from refresher.freshness import Policy
 from refresher.model import Attempt, Due, DueReason, Outcome
 from refresher.observers.counters import CounterRow
@@ -13,7 +14,6 @@ from refresher.observers.exposition import CONTENT_TYPE
 from refresher.observers.metrics import Metrics
 from refresher.store.protocols import StoreOperation
 from refresher.version import VERSION
-from refresher.walltime import Moments
 from tests.fakes import START
 from tests.shelf import BODY, Shelf, failed, snapshot
 

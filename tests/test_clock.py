@@ -3,7 +3,7 @@ from datetime import datetime
 
 import pytest
 
-from refresher.walltime import Moments, zone
+from refresher.clock import Moments, zone
 
 
 def instants(moments: Moments, after: str, count: int) -> list[str]:
