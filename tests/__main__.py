@@ -1,4 +1,7 @@
-"""Every gate in one command: `python -m tests`."""
+"""Every gate in one command: `python -m tests`; what follows is for pytest, as `--cov` is.
+
+Coverage is asked for, and no gate: nothing depends on its figures, and it slows the tests much.
+"""
 
 import subprocess
 import sys
@@ -11,10 +14,7 @@ GATES = (
     ("types", ["mypy"]),
     ("layers", ["lint-imports"]),
     # `auto` would be half of them where a core runs two threads, now that psutil is installed
-    (
-        "tests",
-        ["pytest", "-n", "logical", "--cov", "--cov-report=term:skip-covered", *sys.argv[1:]],
-    ),
+    ("tests", ["pytest", "-n", "logical", *sys.argv[1:]]),
 )
 
 
